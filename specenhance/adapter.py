@@ -1,0 +1,267 @@
+"""``with_frontend``: features, a front end and a timm backbone as one model that keeps timm's model interface."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from specenhance.registry import create_frontend
+
+__all__ = ["LAYOUTS", "FrontendModel", "with_frontend"]
+
+LAYOUTS = ("time_freq", "freq_time")
+
+# What timm's configuration of a model says in names of its modules.
+_MODULE_NAMES_IN_CFG = ("first_conv", "classifier")
+
+_INNER_ANCHOR = re.compile(r"(?<![\[\\])\^")  # "^" as an anchor: neither "[^" nor "\^"
+
+
+def with_frontend(
+    backbone: nn.Module,
+    frontend: str | nn.Module,
+    *,
+    features: nn.Module | None = None,
+    layout: str = "time_freq",
+    **frontend_kwargs: Any,
+) -> FrontendModel:
+    """Put a front end in front of a backbone.
+
+    Args:
+        backbone: any timm model, e.g. ``timm.create_model("tf_efficientnetv2_b2", in_chans=1, num_classes=50)``.
+        frontend: a name of :func:`specenhance.list_frontends`, or a module that maps a spectrogram ``(B, C, T, F)`` to
+            one of the same shape.
+        features: a module that maps waveforms ``(B, samples)`` to spectrograms ``(B, C, T, F)``; with it the model takes
+            waveforms, without it spectrograms.
+        layout: the order of the two axes that the backbone reads: ``"time_freq"`` (T rows, F columns) or ``"freq_time"``
+            for a backbone that was trained the other way round. The model's own input stays ``(B, C, T, F)``.
+        **frontend_kwargs: for a front end given by name, e.g. ``in_chans=1, kernel_size=17``.
+
+    Returns:
+        A model that trains as the backbone does and answers timm's tools as the backbone does.
+
+    Raises:
+        ValueError: for an unknown name or layout.
+        TypeError: for a front end or backbone of the wrong type, or arguments that the front end does not take.
+    """
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(
+            f"backbone: expected a module such as timm.create_model(...) gives, got {type(backbone).__name__}"
+        )
+    if isinstance(frontend, str):
+        frontend = create_frontend(frontend, **frontend_kwargs)
+    elif not isinstance(frontend, nn.Module):
+        raise TypeError(f"frontend: expected a name or a module, got {type(frontend).__name__}")
+    elif frontend_kwargs:
+        raise TypeError(f"{sorted(frontend_kwargs)} go to a front end given by name; this one is already made")
+    return FrontendModel(backbone, frontend, features=features, layout=layout)
+
+
+class FrontendModel(nn.Module):
+    """Features (if any), then a front end, then a backbone; made by :func:`with_frontend`.
+
+    Takes spectrograms ``(B, C, T, F)``, or ``(B, T, F)`` as one channel; with ``features``, waveforms ``(B, samples)``.
+    A one-channel spectrogram in front of a backbone of more channels is widened as a view. Gives what the backbone gives:
+    logits ``(B, num_classes)``.
+
+    timm's model interface is here with the backbone's meaning; parameter and module names in it are prefixed with
+    ``backbone.``, as they stand in this model's ``state_dict``.
+    """
+
+    backbone: Any  # a timm model: its interface is wider than nn.Module's
+    frontend: Any
+    features: Any
+
+    def __init__(
+        self, backbone: nn.Module, frontend: nn.Module, *, features: nn.Module | None = None, layout: str = "time_freq"
+    ) -> None:
+        super().__init__()
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout={layout!r}: expected one of {', '.join(LAYOUTS)}")
+        self.features = features
+        self.frontend = frontend
+        self.backbone = backbone
+        self.layout = layout
+        self._backbone_chans = _input_channels(backbone)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to logits.
+
+        Raises:
+            ValueError: for a shape that the front end or the backbone cannot take; the message names the cure.
+        """
+        return self._run(self.backbone, self.enhance(x))
+
+    def enhance(self, x: Tensor) -> Tensor:
+        """Give the enhanced spectrogram ``(B, C, T, F)`` as the front end leaves it."""
+        return self.frontend(self.spectrogram(x))
+
+    def spectrogram(self, x: Tensor) -> Tensor:
+        """Give the spectrogram ``(B, C, T, F)`` as the front end meets it."""
+        if self.features is not None:
+            return self.features(x)
+        return x.unsqueeze(1) if x.ndim == 3 else x
+
+    def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Give the backbone's last feature map, before pooling and classifier, of the model's input ``x``."""
+        return self._run(self.backbone.forward_features, self.enhance(x), *args, **kwargs)
+
+    def forward_head(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Pool and classify a feature map that :meth:`forward_features` gave."""
+        return self.backbone.forward_head(x, *args, **kwargs)
+
+    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Give the backbone's intermediate feature maps of the model's input ``x``; arguments as in timm."""
+        return self._run(self.backbone.forward_intermediates, self.enhance(x), *args, **kwargs)
+
+    def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Call the backbone on a spectrogram ``(B, C, T, F)``, in the layout and channels that it reads."""
+        if spec.shape[1] != self._backbone_chans:
+            if spec.shape[1] != 1:
+                raise ValueError(
+                    f"the backbone takes {self._backbone_chans} channel(s), got a spectrogram (B, C, T, F) = "
+                    f"{tuple(spec.shape)}; make the backbone with in_chans={spec.shape[1]}"
+                )
+            spec = spec.expand(-1, self._backbone_chans, -1, -1)
+        if self.layout == "freq_time":
+            spec = spec.transpose(-1, -2)
+        if torch.compiler.is_compiling():
+            return call(spec, *args, **kwargs)
+        try:
+            return call(spec, *args, **kwargs)
+        except (AssertionError, RuntimeError) as error:
+            size = _fixed_size(self.backbone)
+            if size is None or size == tuple(spec.shape[-2:]) or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ValueError(self._size_message(tuple(spec.shape[-2:]), size, error)) from error
+
+    def _size_message(self, got: tuple[int, ...], size: tuple[int, ...], error: Exception) -> str:
+        cure = f"make it with timm.create_model(..., img_size={got})"
+        if hasattr(self.backbone, "set_input_size"):
+            cure += f" or call model.set_input_size(img_size={got})"
+        axes = "(T, F)" if self.layout == "time_freq" else "(F, T)"
+        return (
+            f"{type(self.backbone).__name__} has a fixed input size, {size}, and refused a spectrogram of {axes} = {got} "
+            f"({error}); {cure}, or give spectrograms of its size"
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the backbone's classifier."""
+        return self.backbone.num_classes
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the backbone's last feature map."""
+        return self.backbone.num_features
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Width of what enters the backbone's classifier."""
+        return self.backbone.head_hidden_size
+
+    @property
+    def feature_info(self) -> Any:
+        """The backbone's description of its feature levels, as timm keeps it, with its module names prefixed."""
+        info = self.backbone.feature_info
+        if not isinstance(info, list):
+            return info
+        return [{**level, "module": _prefixed(level["module"])} if level.get("module") else level for level in info]
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """The backbone's pretrained configuration, a copy with its module names prefixed."""
+        cfg = dict(self.backbone.pretrained_cfg)
+        return cfg | {key: _prefixed(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """timm's older name of :attr:`pretrained_cfg`."""
+        return self.pretrained_cfg
+
+    def get_classifier(self) -> nn.Module:
+        """Give the backbone's classifier."""
+        return self.backbone.get_classifier()
+
+    def reset_classifier(self, num_classes: int, *args: Any, **kwargs: Any) -> None:
+        """Replace the backbone's classifier by a new one of ``num_classes``; further arguments as in timm."""
+        self.backbone.reset_classifier(num_classes, *args, **kwargs)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the backbone's activations in backward instead of keeping them."""
+        self.backbone.set_grad_checkpointing(enable)
+
+    def set_input_size(self, *args: Any, **kwargs: Any) -> None:
+        """Change a fixed-size backbone's input size, ``img_size=(T, F)`` (in the backbone's own layout), as in timm.
+
+        Raises:
+            AttributeError: if the backbone has no such method; make it anew with ``img_size=`` then.
+        """
+        if not hasattr(self.backbone, "set_input_size"):
+            raise AttributeError(
+                f"{type(self.backbone).__name__} cannot change its input size; make it with "
+                "timm.create_model(..., img_size=(T, F)) if its input size is fixed at all"
+            )
+        self.backbone.set_input_size(*args, **kwargs)
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters, of the backbone and of the front end, that ask for no weight decay."""
+        return {
+            f"{child}.{name}"
+            for child in ("backbone", "frontend", "features")
+            if hasattr(getattr(self, child), "no_weight_decay")
+            for name in getattr(self, child).no_weight_decay()
+        }
+
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Give the backbone's parameter groups for timm's layer-wise learning rates, names prefixed.
+
+        The front end's parameters are left unmatched: timm then puts them with the head, at the full rate, which is what
+        new parameters before pretrained ones need.
+        """
+        matcher = self.backbone.group_matcher(coarse=coarse)
+        if callable(matcher):
+            return lambda name: (
+                matcher(name.removeprefix("backbone.")) if name.startswith("backbone.") else float("inf")
+            )
+        return {group: _prefixed_spec(spec) for group, spec in matcher.items()}
+
+
+def _input_channels(backbone: nn.Module) -> int:
+    """How many channels a backbone reads: timm's ``in_chans``, else what its first convolution takes, else 3."""
+    declared = getattr(backbone, "in_chans", None)
+    if isinstance(declared, int):
+        return declared
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return 3
+
+
+def _fixed_size(backbone: Any) -> tuple[int, int] | None:
+    """The input size that a backbone insists on, (rows, columns); None if it takes several."""
+    if not getattr(backbone, "pretrained_cfg", {}).get("fixed_input_size", False):
+        return None
+    size = getattr(getattr(backbone, "patch_embed", None), "img_size", None) or getattr(backbone, "img_size", None)
+    if isinstance(size, int):
+        size = (size, size)
+    return tuple(size) if size is not None else tuple(backbone.pretrained_cfg["input_size"][-2:])
+
+
+def _prefixed(names: Any) -> Any:
+    """Prefix a module name, or each of several, with ``backbone.``."""
+    return f"backbone.{names}" if isinstance(names, str) else type(names)(f"backbone.{name}" for name in names)
+
+
+def _prefixed_spec(spec: Any) -> Any:
+    """Prefix one entry of timm's group matcher: a pattern, or several of ``(pattern, suffix)``, or None."""
+    if spec is None:
+        return None
+    if isinstance(spec, str):
+        # timm matches from the start of a name, so an inner "^" says nothing new, and after a prefix it never matches.
+        return rf"backbone\.(?:{_INNER_ANCHOR.sub('', spec)})"
+    return [(_prefixed_spec(pattern), *rest) for pattern, *rest in spec]

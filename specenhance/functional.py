@@ -1,0 +1,151 @@
+"""The mathematics of the Time-Frequency Enhancer (TFE) as pure functions.
+
+A spectrogram is ``(B, C, T, F)``: batch, channel, time frames, frequency bins. One Enhancer Block turns ``X (B, c_in, T, F)``
+into a mask ``M (B, c_out, T, F)``::
+
+    z_t = mean over F of X                          z_f = mean over T of X
+    e_t = sigmoid(conv2(relu(conv1(z_t))))          e_f = sigmoid(conv2(relu(conv1(z_f))))
+    M   = e_t (outer product) e_f
+
+A TFE chains blocks, each mask being the next block's input, and multiplies the last mask onto the spectrogram.
+
+Two forms of the same function live here. :func:`reference_mask` is the literal chain, kept as the reference that every
+other path is tested against. :func:`factors` is the factorised form that the modules use: a mask is an outer product, so
+the next block's means are ``e_t * mean(e_f)`` and ``e_f * mean(e_t)``, and nothing between the first mean and the last
+product is two-dimensional. This is exact, not an approximation.
+
+Source: Xing et al., "Enhancing Spectrogram for Audio Classification Using Time-Frequency Enhancer", eq. (1) and (2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "BlockWeights",
+    "PathWeights",
+    "apply_factors",
+    "check_spectrogram",
+    "factors",
+    "outer",
+    "pool",
+    "reference_enhance",
+    "reference_mask",
+]
+
+
+class PathWeights(NamedTuple):
+    """The two 1-D convolutions of one path (time or frequency) of an Enhancer Block, zero "same" padding, odd kernels."""
+
+    conv1_weight: Tensor  # (c_out, c_in, kernel)
+    conv1_bias: Tensor | None  # (c_out,)
+    conv2_weight: Tensor  # (c_out, c_out, kernel)
+    conv2_bias: Tensor | None  # (c_out,)
+
+
+class BlockWeights(NamedTuple):
+    """One Enhancer Block: its time path and its frequency path, which share nothing."""
+
+    time: PathWeights
+    freq: PathWeights
+
+
+def check_spectrogram(spec: Tensor, channels: int | None = None) -> None:
+    """Refuse what is no spectrogram ``(B, C, T, F)``.
+
+    Args:
+        spec: the tensor to look at.
+        channels: how many channels it must have; None takes any number.
+
+    Raises:
+        ValueError: for a wrong rank, an empty channel, time or frequency axis, or a wrong channel count.
+        TypeError: for an integer, boolean or complex tensor.
+    """
+    if spec.ndim != 4:
+        raise ValueError(
+            f"expected a spectrogram (B, C, T, F), got a tensor of {spec.ndim} axes and shape {tuple(spec.shape)}; "
+            "add the missing axes, e.g. spec[:, None] for (B, T, F)"
+        )
+    if not spec.is_floating_point():
+        raise TypeError(f"expected a real floating-point spectrogram, got {spec.dtype}; convert it, e.g. spec.float()")
+    B, C, T, F = spec.shape
+    if C == 0 or T == 0 or F == 0:
+        raise ValueError(f"expected at least one channel, frame and bin, got (B, C, T, F) = {(B, C, T, F)}")
+    if channels is not None and channels != C:
+        raise ValueError(
+            f"expected a spectrogram of {channels} channel(s), got {C} in (B, C, T, F) = {(B, C, T, F)}; "
+            f"make the front end with in_chans={C}"
+        )
+
+
+def outer(e_t: Tensor, e_f: Tensor) -> Tensor:
+    """Multiply ``e_t (B, C, T)`` and ``e_f (B, C, F)`` out to a mask ``(B, C, T, F)``; eq. (1)."""
+    return e_t.unsqueeze(-1) * e_f.unsqueeze(-2)
+
+
+def pool(spec: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    """Average a spectrogram ``(B, C, T, F)`` over frequency and over time.
+
+    Args:
+        spec: the spectrogram.
+        dtype: what to sum in and return; None keeps the spectrogram's own.
+
+    Returns:
+        ``z_t (B, C, T)`` and ``z_f (B, C, F)``.
+    """
+    return spec.mean(dim=-1, dtype=dtype), spec.mean(dim=-2, dtype=dtype)
+
+
+def _enhance_path(z: Tensor, weights: PathWeights) -> Tensor:
+    """Turn a path's means ``(B, c_in, L)`` into its half of the mask ``(B, c_out, L)``, each value in (0, 1)."""
+    padding = weights.conv1_weight.shape[-1] // 2
+    hidden = nn.functional.relu(nn.functional.conv1d(z, weights.conv1_weight, weights.conv1_bias, padding=padding))
+    return torch.sigmoid(nn.functional.conv1d(hidden, weights.conv2_weight, weights.conv2_bias, padding=padding))
+
+
+def factors(spec: Tensor, blocks: Sequence[BlockWeights]) -> tuple[Tensor, Tensor]:
+    """Compute the two factors of a TFE's mask by the factorised form.
+
+    Args:
+        spec: the spectrogram ``(B, c_0, T, F)``.
+        blocks: the weights of the blocks, first to last.
+
+    Returns:
+        ``e_t (B, c_n, T)`` and ``e_f (B, c_n, F)``, whose outer product is the mask, in the weights' dtype
+        (under autocast in autocast's).
+    """
+    z_t, z_f = pool(spec, dtype=blocks[0].time.conv1_weight.dtype)
+    e_t, e_f = _enhance_path(z_t, blocks[0].time), _enhance_path(z_f, blocks[0].freq)
+    for block in blocks[1:]:
+        z_t, z_f = e_t * e_f.mean(-1, keepdim=True), e_f * e_t.mean(-1, keepdim=True)
+        e_t, e_f = _enhance_path(z_t, block.time), _enhance_path(z_f, block.freq)
+    return e_t, e_f
+
+
+def apply_factors(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
+    """Weigh a spectrogram ``(B, C, T, F)`` by the mask of ``e_t (B, C, T)`` and ``e_f (B, C, F)``; eq. (2).
+
+    The result has the spectrogram's dtype.
+    """
+    e_t, e_f = e_t.to(spec.dtype), e_f.to(spec.dtype)
+    return spec * e_t.unsqueeze(-1) * e_f.unsqueeze(-2)
+
+
+def reference_mask(spec: Tensor, blocks: Sequence[BlockWeights]) -> Tensor:
+    """Compute a TFE's mask ``(B, c_n, T, F)`` by the literal chain of the paper, every mask written out.
+
+    Slow and large on purpose: use it to check other paths against, in float64.
+    """
+    mask = spec
+    for block in blocks:
+        mask = outer(_enhance_path(mask.mean(dim=-1), block.time), _enhance_path(mask.mean(dim=-2), block.freq))
+    return mask
+
+
+def reference_enhance(spec: Tensor, blocks: Sequence[BlockWeights]) -> Tensor:
+    """Weigh a spectrogram by its literal mask: ``S' = S * M_n``, eq. (2)."""
+    return spec * reference_mask(spec, blocks)
