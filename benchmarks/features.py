@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -50,7 +51,8 @@ def measure(candidates: dict[str, Callable[[Tensor], Tensor]], clips: Tensor, ro
     """Time each candidate once a round, seconds; the first two rounds warm up and are left out."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 2):
-        for name, function in candidates.items():
+        # In another order each round: what ran before leaves its mark on caches and on the allocator.
+        for name, function in random.Random(turn).sample(list(candidates.items()), len(candidates)):
             synchronise(clips)
             start = time.perf_counter()
             function(clips)
