@@ -1,0 +1,20 @@
+"""Data sets of labelled sounds, as waveforms: published ones, anyone's own, and one made in memory."""
+
+from specenhance.data.audio import AudioError, read_audio
+from specenhance.data.base import AudioDataset, Batch, collate
+from specenhance.data.esc50 import ESC50
+from specenhance.data.folder import AudioFolder
+from specenhance.data.speech_commands import SpeechCommandsV2
+from specenhance.data.synthetic import SyntheticSounds
+
+__all__ = [
+    "ESC50",
+    "AudioDataset",
+    "AudioError",
+    "AudioFolder",
+    "Batch",
+    "SpeechCommandsV2",
+    "SyntheticSounds",
+    "collate",
+    "read_audio",
+]

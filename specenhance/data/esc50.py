@@ -1,0 +1,70 @@
+"""ESC-50: environmental sounds of 50 classes in five folds (Piczak, "ESC: Dataset for Environmental Sound Classification")."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from specenhance.data.base import AudioDataset
+from specenhance.data.layout import read_table, require_files, require_folder
+
+__all__ = ["ESC50"]
+
+FOLDS = range(1, 6)
+
+
+class ESC50(AudioDataset):
+    """ESC-50 as it is published: ``meta/esc50.csv`` (filename, fold, target, category, ...) and ``audio/``.
+
+    The published clips are WAV at 44.1 kHz; those that the table names are read, whatever their format and rate.
+
+    Args:
+        root: the folder that holds ``meta`` and ``audio``.
+        fold: the fold that is held out, 1 to 5.
+        train: whether to give the four other folds, or the held-out one.
+        sample_rate: the waveforms' rate, in Hz.
+
+    ``classes`` are the categories in the order of their target numbers.
+
+    Raises:
+        FileNotFoundError: for a missing folder, table, or file that the table names.
+        ValueError: for a fold out of range, a table that lacks a column or has a malformed row, or no clip in the fold.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], fold: int, train: bool, sample_rate: int = 16000) -> None:
+        if fold not in FOLDS:
+            raise ValueError(f"fold={fold!r}: expected the fold to hold out, 1 to 5")
+        root = require_folder(Path(root), "ESC-50's folders meta and audio")
+        table = root / "meta" / "esc50.csv"
+        paths: list[Path] = []
+        folds: list[int] = []
+        targets: list[int] = []
+        categories: dict[int, str] = {}
+        for where, row in read_table(table, ["filename", "fold", "target", "category"]):
+            numbers = row["fold"], row["target"]
+            if not all(number.isdecimal() for number in numbers) or int(row["fold"]) not in FOLDS:
+                raise ValueError(
+                    f"{where}: fold={numbers[0]!r}, target={numbers[1]!r}: expected a fold from 1 to 5 and a target >= 0"
+                )
+            target = int(row["target"])
+            if categories.setdefault(target, row["category"]) != row["category"]:
+                raise ValueError(
+                    f"{where}: target {target} is {row['category']!r}, but {categories[target]!r} in a row above; "
+                    "take the published table"
+                )
+            paths.append(root / "audio" / row["filename"])
+            folds.append(int(row["fold"]))
+            targets.append(target)
+        require_files(paths, named_in=table)
+        chosen = [i for i in range(len(paths)) if (folds[i] != fold) == train]
+        if not chosen:
+            raise ValueError(
+                f"{table}: no clip {'outside' if train else 'in'} fold {fold}; it has the folds {sorted(set(folds))}"
+            )
+        order = sorted(categories)
+        super().__init__(
+            classes=[categories[target] for target in order],
+            labels=[order.index(targets[i]) for i in chosen],
+            paths=[paths[i] for i in chosen],
+            sample_rate=sample_rate,
+        )

@@ -1,0 +1,62 @@
+"""Speech Commands V2: spoken keywords of one second (Warden, "Speech Commands", arXiv:1804.03209)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from specenhance.data.base import AudioDataset
+from specenhance.data.layout import audio_names, check_split, require_folder, subfolders
+
+__all__ = ["SpeechCommandsV2"]
+
+NOISE_FOLDER = "_background_noise_"
+LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+
+
+class SpeechCommandsV2(AudioDataset):
+    """Speech Commands V2 as it is published: a folder a keyword, and the lists of what validates and what tests.
+
+    What ``validation_list.txt`` and ``testing_list.txt`` do not name trains. The lists name files as
+    ``keyword/file.wav``, or with the suffix that the files have.
+
+    Args:
+        root: the folder that holds the keywords' folders and the two lists.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        sample_rate: the waveforms' rate, in Hz.
+
+    ``classes`` are the names of the keywords' folders, sorted; ``_background_noise_`` is none of them.
+
+    Raises:
+        FileNotFoundError: for a missing folder or list, or a file that a list names and is not there.
+        ValueError: for an unknown split, a file in both lists, a keyword without a file, one sound in two formats (the
+            second would train although the first tests), or a split without a file.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], split: str, sample_rate: int = 16000) -> None:
+        check_split(split)
+        root = require_folder(Path(root), "a folder for each keyword, validation_list.txt and testing_list.txt")
+        listed = {name: _read_list(root / file) for name, file in LISTS.items()}
+        both = sorted(listed["validation"] & listed["test"])
+        if both:
+            raise ValueError(f"{root}: {both[0]} and {len(both) - 1} more are in both {' and '.join(LISTS.values())}")
+        classes = [name for name in subfolders(root) if name != NOISE_FOLDER]
+        files = {f"{name}/{file}": label for label, name in enumerate(classes) for file in audio_names(root / name)}
+        for name, members in listed.items():
+            missing = sorted(members - files.keys())
+            if missing:
+                raise FileNotFoundError(
+                    f"{root / LISTS[name]} names {len(missing)} files that are not there: {', '.join(missing[:3])}"
+                    f"{', ...' if len(missing) > 3 else ''}; unpack the data set again, or correct the list"
+                )
+        chosen = listed[split] if split in listed else files.keys() - listed["validation"] - listed["test"]
+        if not chosen:
+            raise ValueError(f"{root}: no file in the split {split!r}; {len(files)} files in {len(classes)} keywords")
+        names = sorted(chosen)
+        super().__init__(classes, [files[name] for name in names], [root / name for name in names], sample_rate)
+
+
+def _read_list(path: Path) -> set[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such list; unpack the data set again (version 2 has it)")
+    return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
