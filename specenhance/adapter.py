@@ -94,17 +94,26 @@ class FrontendModel(nn.Module):
         Raises:
             ValueError: for a shape that the front end or the backbone cannot take; the message names the cure.
         """
-        return self._run(self.backbone, self.enhance(x))
+        return self.classify(self.spectrogram(x))
+
+    def spectrogram(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Give the spectrogram ``(B, C, T, F)`` that the front end is to meet.
+
+        Args:
+            x: what :meth:`forward` takes.
+            lengths: for waveforms padded at the end, how many samples ``(B,)`` of each are sound.
+        """
+        if self.features is None:
+            return x.unsqueeze(1) if x.ndim == 3 else x
+        return self.features(x) if lengths is None else self.features(x, lengths)
+
+    def classify(self, spec: Tensor) -> Tensor:
+        """Map spectrograms ``(B, C, T, F)`` to logits, whether or not the model has ``features``."""
+        return self._run(self.backbone, self.frontend(spec))
 
     def enhance(self, x: Tensor) -> Tensor:
-        """Give the enhanced spectrogram ``(B, C, T, F)`` as the front end leaves it."""
+        """Give the enhanced spectrogram ``(B, C, T, F)`` of the model's input, as the front end leaves it."""
         return self.frontend(self.spectrogram(x))
-
-    def spectrogram(self, x: Tensor) -> Tensor:
-        """Give the spectrogram ``(B, C, T, F)`` as the front end meets it."""
-        if self.features is not None:
-            return self.features(x)
-        return x.unsqueeze(1) if x.ndim == 3 else x
 
     def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Give the backbone's last feature map, before pooling and classifier, of the model's input ``x``."""

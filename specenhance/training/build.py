@@ -1,0 +1,126 @@
+"""From a recipe to the things that it names: data sets, loaders, the model."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler
+
+from specenhance.adapter import FrontendModel, with_frontend
+from specenhance.data import ESC50, AudioDataset, AudioFolder, SpeechCommandsV2, SyntheticSounds, collate
+from specenhance.data.layout import check_split
+from specenhance.features import create_features
+from specenhance.training.recipe import Recipe
+
+__all__ = ["build_model", "build_split", "loader", "measure_normalisation"]
+
+
+def build_split(recipe: Recipe, split: str) -> AudioDataset:
+    """Open one split, ``"train"``, ``"validation"`` or ``"test"``, of the recipe's data set.
+
+    ESC-50 publishes five folds and no validation clips: both of its held-out splits are the recipe's fold.
+
+    Raises:
+        FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
+    """
+    check_split(split)
+    match recipe.data:
+        case "esc50":
+            return ESC50(recipe.root, fold=recipe.fold, train=split == "train", sample_rate=recipe.sample_rate)
+        case "speech_commands":
+            return SpeechCommandsV2(recipe.root, split=split, sample_rate=recipe.sample_rate)
+        case "folder":
+            return AudioFolder(recipe.root, csv=recipe.csv or None, split=split, sample_rate=recipe.sample_rate)
+        case "synthetic":
+            return SyntheticSounds(split, seed=recipe.seed, sample_rate=recipe.sample_rate)
+    raise ValueError(f"data = {recipe.data!r} has no reader")
+
+
+def loader(data: AudioDataset, recipe: Recipe, *, train: bool, workers: int = 0) -> DataLoader:
+    """Make batches of a split; in training in an order that depends on the seed and the epoch alone."""
+    # PyTorch's sampler for many processes is also the one that draws each epoch's order from (seed, epoch): a resumed
+    # run meets the order that an uninterrupted one would have met.
+    sampler: DistributedSampler[Any] | None = (
+        DistributedSampler(data, num_replicas=1, rank=0, shuffle=True, seed=recipe.seed) if train else None
+    )
+    return DataLoader(
+        data,
+        batch_size=recipe.batch_size,
+        sampler=sampler,
+        drop_last=train and len(data) >= recipe.batch_size,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
+    """Make the recipe's model, from waveforms ``(B, samples)`` at the recipe's rate to logits ``(B, num_classes)``.
+
+    Raises:
+        ValueError: for an unknown backbone, front end or feature; the message has what is known.
+    """
+    features = _features(recipe, 0.0 if recipe.mean is None else recipe.mean, 0.5 if recipe.std is None else recipe.std)
+    return with_frontend(_backbone(recipe, num_classes), recipe.frontend, features=features)
+
+
+class Normalisation(NamedTuple):
+    """Mean and standard deviation of a spectrogram's values."""
+
+    mean: float
+    std: float
+
+
+@torch.no_grad()
+def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
+    """Measure the mean and standard deviation of the recipe's features, padding included, over a split's clips.
+
+    Raises:
+        ValueError: if all values are the same, as for silent clips.
+    """
+    features = _features(recipe, 0.0, 0.5)  # these leave the values as they are
+    count, total, squares = 0, 0.0, 0.0
+    for batch in batches:
+        spec = features(batch.waveform, batch.length).double()
+        count, total, squares = count + spec.numel(), total + spec.sum().item(), squares + spec.square().sum().item()
+    mean = total / count
+    std = max(squares / count - mean**2, 0.0) ** 0.5
+    if std < 1e-6:
+        raise ValueError(
+            f"every training spectrogram is flat (mean {mean:.4f}): are the clips in {recipe.root!r} silent?"
+        )
+    return Normalisation(round(mean, 6), round(std, 6))
+
+
+def _features(recipe: Recipe, mean: float, std: float) -> nn.Module:
+    return create_features(
+        recipe.features,
+        frames=recipe.frames,
+        sample_rate=recipe.sample_rate,
+        num_mel_bins=recipe.bins,
+        mean=mean,
+        std=std,
+    )
+
+
+def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:
+    if not timm.is_model(recipe.backbone):
+        near = timm.list_models(f"*{recipe.backbone}*")[:5] or timm.list_models(f"{recipe.backbone[:6]}*")[:5]
+        raise ValueError(
+            f"backbone = {recipe.backbone!r} is no timm model; "
+            f"{f'did you mean one of {near}? ' if near else ''}timm.list_models() has all"
+        )
+    config = timm.get_pretrained_cfg(recipe.backbone)
+    size = {"img_size": (recipe.frames, recipe.bins)} if config is not None and config.fixed_input_size else {}
+    try:
+        return timm.create_model(
+            recipe.backbone, pretrained=recipe.pretrained, in_chans=1, num_classes=num_classes, **size
+        )
+    except OSError as error:
+        raise ValueError(
+            f"the weights of {recipe.backbone!r} could not be fetched ({error}); train from scratch with --no-pretrained"
+        ) from error

@@ -1,0 +1,78 @@
+"""What a run keeps of its model: the recipe, the class names and the weights, read without Lightning and without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+
+from specenhance.adapter import FrontendModel
+from specenhance.files import atomic_path
+from specenhance.training.build import build_model
+from specenhance.training.recipe import Recipe, load_recipe
+
+__all__ = ["RECIPE", "RESULT", "WEIGHTS", "Stored", "load_model", "load_stored", "save_model"]
+
+RECIPE, WEIGHTS, RESULT = "recipe.toml", "model.safetensors", "result.json"
+
+
+class Stored(NamedTuple):
+    """A trained model with what is needed to use it."""
+
+    model: FrontendModel  # in evaluation mode, from waveforms (B, samples) to logits (B, num_classes)
+    classes: list[str]
+    recipe: Recipe
+
+
+def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
+    """Write a model's weights, with its class names, into a run folder."""
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
+    with atomic_path(Path(run) / WEIGHTS) as temporary:
+        safetensors.torch.save_file(state, temporary, metadata={"classes": json.dumps(classes)})
+
+
+def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu") -> Stored:
+    """Read the model of a finished run, its class names and its recipe.
+
+    Args:
+        run: the run folder.
+        device: where to put the model.
+
+    Raises:
+        FileNotFoundError: if the folder is no run, or its training has not finished.
+        ValueError: if the weights do not fit the recipe.
+    """
+    run = Path(run)
+    if not (run / RECIPE).is_file():
+        raise FileNotFoundError(
+            f"{run}: no training run, it has no {RECIPE}; give the folder that 'specenhance train' wrote"
+        )
+    if not (run / WEIGHTS).is_file():
+        folds = sorted(path.parent.name for path in run.glob(f"*/{WEIGHTS}"))
+        cure = f"give one of its folds, {', '.join(folds)}" if folds else f"finish it: specenhance train --resume {run}"
+        raise FileNotFoundError(f"{run}: it has no {WEIGHTS}; {cure}")
+    recipe = load_recipe(run / RECIPE)
+    with safetensors.safe_open(run / WEIGHTS, framework="pt") as file:
+        classes = json.loads(file.metadata()["classes"])
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    model = build_model(recipe.replace(pretrained=False), len(classes))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{run / WEIGHTS} does not fit {run / RECIPE}: {error}") from error
+    return Stored(model.eval().to(device), classes, recipe)
+
+
+def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") -> FrontendModel:
+    """Read the model of a finished run: from waveforms ``(B, samples)`` to logits, in evaluation mode.
+
+    Raises as :func:`load_stored`.
+    """
+    return load_stored(run, device).model
