@@ -12,11 +12,12 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from specenhance.files import atomic_path, write_text
 
-__all__ = ["AtomicCheckpoints", "History"]
+__all__ = ["AtomicCheckpoints", "Checkpoints", "History"]
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
@@ -77,3 +78,21 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write a checkpoint beside ``path``, then put it there."""
         with atomic_path(path) as temporary:
             torch.save(checkpoint, temporary)
+
+
+class Checkpoints(ModelCheckpoint):
+    """Lightning's checkpoints in a folder that may be moved between stop and resume.
+
+    Lightning forgets which epoch was best, with a warning alone, where the folder has another path than when it was saved.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint says of its siblings, in the folder where they now lie."""
+        moved = {"dirpath": self.dirpath}
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            moved[key] = self._here(state_dict[key])
+        moved["best_k_models"] = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved)
+
+    def _here(self, path: str) -> str:
+        return str(Path(self.dirpath or "") / Path(path).name) if path else path

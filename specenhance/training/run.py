@@ -12,12 +12,12 @@ import statistics
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import timm
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -27,12 +27,12 @@ from specenhance.data import AudioDataset
 from specenhance.files import write_text
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.build import build_model, build_split, loader, measure_normalisation
-from specenhance.training.callbacks import AtomicCheckpoints, History
+from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
 from specenhance.training.store import RECIPE, RESULT, save_model
 
-__all__ = ["ACCELERATORS", "evaluate", "picture", "resume", "train"]
+__all__ = ["ACCELERATORS", "Score", "evaluate", "picture", "predict", "resume", "train"]
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 FOLDS = range(1, 6)
@@ -144,10 +144,10 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
             f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
         ),
     )
-    best = ModelCheckpoint(
+    best = Checkpoints(
         last.parent, "best", monitor="val_accuracy", mode="max", save_top_k=1, enable_version_counter=False
     )
-    latest = ModelCheckpoint(last.parent, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    latest = Checkpoints(last.parent, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     trainer = _trainer(
         device,
         max_epochs=recipe.epochs,
@@ -199,10 +199,15 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
     return result
 
 
-def evaluate(
-    model: FrontendModel, recipe: Recipe, split: str, *, device: str = "auto", workers: int = 0
-) -> tuple[float, Tensor]:
-    """Count a model's accuracy and its confusion matrix ``(true, predicted)`` on one split of the recipe's data.
+class Score(NamedTuple):
+    """How a model does on a set of clips."""
+
+    accuracy: float  # share of clips
+    confusion: Tensor  # counts (true, predicted)
+
+
+def evaluate(model: FrontendModel, recipe: Recipe, split: str, *, device: str = "auto", workers: int = 0) -> Score:
+    """Score a model on one split of the recipe's data.
 
     Raises as :func:`specenhance.training.build.build_split`.
     """
@@ -213,6 +218,15 @@ def evaluate(
         )
     trainer = _trainer(device, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return _test(trainer, Classifier(model, recipe), data, recipe, workers)
+
+
+@torch.no_grad()
+def predict(model: FrontendModel, waveform: Tensor, top: int) -> list[tuple[int, float]]:
+    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and share, the likeliest first."""
+    device = next(model.parameters()).device
+    shares = model.eval()(waveform.to(device)[None])[0].softmax(0)
+    best = shares.topk(min(top, len(shares)))
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
 def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
@@ -232,12 +246,10 @@ def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
     )
 
 
-def _test(
-    trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, workers: int
-) -> tuple[float, Tensor]:
+def _test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, workers: int) -> Score:
     module.confusion.reset()
     figures = trainer.test(module, loader(data, recipe, train=False, workers=workers), verbose=False)
-    return float(figures[0]["test_accuracy"]), module.confusion.compute().cpu()
+    return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu())
 
 
 def _trainer(device: str, **settings: Any) -> L.Trainer:

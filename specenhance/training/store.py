@@ -15,7 +15,7 @@ from specenhance.files import atomic_path
 from specenhance.training.build import build_model
 from specenhance.training.recipe import Recipe, load_recipe
 
-__all__ = ["RECIPE", "RESULT", "WEIGHTS", "Stored", "load_model", "load_stored", "save_model"]
+__all__ = ["RECIPE", "RESULT", "WEIGHTS", "Stored", "load_model", "load_stored", "save_model", "stored_runs"]
 
 RECIPE, WEIGHTS, RESULT = "recipe.toml", "model.safetensors", "result.json"
 
@@ -55,7 +55,7 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
             f"{run}: no training run, it has no {RECIPE}; give the folder that 'specenhance train' wrote"
         )
     if not (run / WEIGHTS).is_file():
-        folds = sorted(path.parent.name for path in run.glob(f"*/{WEIGHTS}"))
+        folds = [folder.name for folder in _folds(run)]
         cure = f"give one of its folds, {', '.join(folds)}" if folds else f"finish it: specenhance train --resume {run}"
         raise FileNotFoundError(f"{run}: it has no {WEIGHTS}; {cure}")
     recipe = load_recipe(run / RECIPE)
@@ -76,3 +76,12 @@ def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") 
     Raises as :func:`load_stored`.
     """
     return load_stored(run, device).model
+
+
+def stored_runs(run: str | os.PathLike[str]) -> list[Path]:
+    """List the folders that hold a model: the run's own, or those of its folds."""
+    return _folds(Path(run)) or [Path(run)]
+
+
+def _folds(run: Path) -> list[Path]:
+    return sorted(path.parent for path in run.glob(f"fold*/{WEIGHTS}"))

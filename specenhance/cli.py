@@ -1,0 +1,325 @@
+"""The command line: ``specenhance train``, ``evaluate``, ``predict``, ``enhance``, ``list`` and ``demo``.
+
+Each command imports what it needs when it runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+except ImportError as error:
+    raise SystemExit(f'{error}; the command line needs more packages: pip install "specenhance[train]"') from error
+
+if TYPE_CHECKING:
+    from specenhance.training.recipe import Recipe
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Learned time-frequency masks in front of any timm backbone, for sound classification.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+class Device(str, Enum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Split(str, Enum):
+    """A part of a data set."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+class Kind(str, Enum):
+    """What ``list`` lists."""
+
+    frontends = "frontends"
+    features = "features"
+    data = "data"
+    backbones = "backbones"
+
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that 'specenhance train' wrote.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that read clips; 0 reads in this one.")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        from specenhance import __version__
+
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    data: Annotated[str | None, typer.Option(help="esc50, speech_commands, folder or synthetic.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The data set's folder.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="With --data folder: a CSV of path, label[, split].")] = None,
+    fold: Annotated[int | None, typer.Option(help="With --data esc50: the fold to test; all five if left out.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    frontend: Annotated[str | None, typer.Option(help="A front end of 'specenhance list frontends'.")] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option("--pretrained/--no-pretrained", help="Start from timm's weights, or from scratch."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training clips.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="The learning rate at its peak.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file of recipe fields, such as a run's recipe.toml; options above override it."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any other field of the recipe; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder, new; runs/DATA-BACKBONE-FRONTEND-TIME if left out."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Continue a stopped run, by its own recipe."),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    workers: WorkersOption = 0,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = sys.stderr.isatty(),
+) -> None:
+    """Train a model on labelled sounds, test it, and keep all of it in a run folder."""
+    fields: dict[str, Any] = {
+        "data": data,
+        "root": root and root.resolve(),  # a run is resumed and evaluated from anywhere
+        "csv": csv and csv.resolve(),
+        "fold": fold,
+        "backbone": backbone,
+        "frontend": frontend,
+        "pretrained": pretrained,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+    }
+    fields = {name: str(value) for name, value in fields.items() if value is not None}
+    with _told():
+        settings: dict[str, Any] = {
+            "device": device.value,
+            "workers": workers,
+            "progress": progress,
+            "say": console.print,
+        }
+        if resume is not None:
+            if fields or set_ or recipe or out:
+                raise ValueError(
+                    "--resume continues a run by its own recipe; only --device, --workers and --progress go with it"
+                )
+            from specenhance.training.run import resume as resume_run
+
+            resume_run(resume, **settings)
+            return
+        for pair in set_ or ():
+            name, equals, value = pair.partition("=")
+            if not equals:
+                raise ValueError(f"--set {pair}: expected FIELD=VALUE, such as --set time_mask=16")
+            if name in fields:
+                raise ValueError(f"--set {pair}: {name} is also given as --{name.replace('_', '-')}; leave one out")
+            fields[name] = value
+        chosen = _recipe(recipe, fields)
+        from specenhance.training.run import train as train_run
+
+        train_run(chosen, out or _new_folder(chosen), **settings)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[Split, typer.Option(help="The part of the data set.")] = Split.test,
+    root: Annotated[Path | None, typer.Option(help="The data set's folder, if it has moved.")] = None,
+    device: DeviceOption = Device.auto,
+    workers: WorkersOption = 0,
+) -> None:
+    """Count a run's accuracy, and what it confuses most, on the data it was trained for."""
+    with _told():
+        from specenhance.training.run import evaluate as evaluate_run
+        from specenhance.training.store import load_stored, stored_runs
+
+        folders = stored_runs(run)
+        accuracies = []
+        for folder in folders:
+            model, classes, recipe = load_stored(folder)
+            if root is not None:
+                recipe = recipe.replace(root=root.resolve())
+            result = evaluate_run(model, recipe, split.value, device=device.value, workers=workers)
+            accuracies.append(result.accuracy)
+            console.print(
+                f"{folder}: {split.value} accuracy {result.accuracy:.2%} of {int(result.confusion.sum())} clips"
+            )
+            wrong = result.confusion.clone().fill_diagonal_(0)
+            for flat in wrong.flatten().argsort(descending=True, stable=True)[:5].tolist():
+                true, predicted = divmod(flat, len(classes))
+                if wrong[true, predicted]:
+                    share = f"{int(wrong[true, predicted])} of {int(result.confusion[true].sum())}"
+                    console.print(f"  {share} {classes[true]} taken for {classes[predicted]}")
+        if len(folders) > 1:
+            console.print(f"mean of {len(folders)} folds: {sum(accuracies) / len(accuracies):.2%}")
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to show for each file.")] = 3,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Classify audio files: the most likely classes of each."""
+    with _told():
+        from specenhance.data import read_audio
+        from specenhance.training.run import predict as predict_waveform
+        from specenhance.training.store import load_stored
+
+        model, classes, recipe = load_stored(run, _torch_device(device))
+        for file in files:
+            likely = predict_waveform(model, read_audio(file, recipe.sample_rate), top)
+            console.print(f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}")
+
+
+@app.command()
+def enhance(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An audio file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The picture (.png, .pdf, .svg); FILE-enhanced.png here if left out.")
+    ] = None,
+) -> None:
+    """Draw what a run's front end does to a sound: spectrogram, mask and enhanced spectrogram."""
+    with _told():
+        from specenhance.data import read_audio
+        from specenhance.plots import save_figure
+        from specenhance.training.run import picture
+        from specenhance.training.store import load_stored
+
+        model, _, recipe = load_stored(run)
+        out = out or Path(f"{file.stem}-enhanced.png")
+        title = f"{file.name}, {recipe.frontend}"
+        save_figure(picture(model, read_audio(file, recipe.sample_rate), title=title), out)
+        console.print(out)
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; all but the backbones if left out.")] = None,
+    pattern: Annotated[str, typer.Option(help="For backbones: a pattern such as 'efficientnet*'.")] = "*",
+) -> None:
+    """List the front ends, features and data sets, or timm's backbones."""
+    with _told():
+        if kind is Kind.backbones:
+            import timm
+
+            names = timm.list_models(pattern)
+            if not names:
+                raise ValueError(f"--pattern {pattern!r}: no timm model has such a name; try '*{pattern.strip('*')}*'")
+            console.print("\n".join(names))
+            return
+        from specenhance.features import list_features
+        from specenhance.registry import list_frontends
+        from specenhance.training.recipe import DATA
+
+        known = {Kind.frontends: list_frontends(), Kind.features: list_features(), Kind.data: list(DATA)}
+        if kind is not None:
+            console.print("\n".join(known[kind]))
+            return
+        for name, values in known.items():
+            console.print(f"{name.value}: {', '.join(values)}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for both runs and the pictures, new.")] = Path("demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the built-in clips.")] = 10,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Train with and without the front end on built-in sounds, in three minutes on two cores, and compare."""
+    with _told():
+        from specenhance.training.recipe import recipe_for
+        from specenhance.training.run import train as train_run
+
+        if out.exists():
+            raise FileExistsError(f"{out}: already there; remove it or choose another --out")
+        table = Table("front end", "test accuracy", "parameters", "seconds", "picture")
+        for frontend in ("identity", "tfe4"):
+            recipe = recipe_for("synthetic", frontend=frontend, backbone="mobilenetv3_small_050", epochs=epochs)
+            result = train_run(recipe, out / frontend, device=device.value, say=console.print)
+            table.add_row(
+                frontend,
+                f"{result['test_accuracy']:.1%}",
+                f"{result['parameters']['total']:,}",
+                f"{result['seconds']:.0f}",
+                str(out / frontend / "enhanced.png"),
+            )
+        console.print(table)
+
+
+def main() -> None:
+    """Run the command line; the console script ``specenhance`` calls this."""
+    app()
+
+
+def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
+    from specenhance.training.recipe import DATA, load_recipe, recipe_for
+
+    if path is not None:
+        return load_recipe(path).replace(**fields)
+    if "data" not in fields:
+        raise ValueError(f"--data is missing: expected one of {', '.join(DATA)} (or --recipe FILE, or --resume RUN)")
+    return recipe_for(**fields)
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    return Path("runs") / f"{recipe.data}-{recipe.backbone}-{recipe.frontend}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _torch_device(device: Device) -> str:
+    import torch
+
+    if device is not Device.auto:
+        return device.value
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell a user's mistake in a line instead of a traceback; exit with 1, or 130 after Ctrl-C."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"error: {error}", style="red")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt as stop:
+        Console(stderr=True, markup=False).print(str(stop) or "stopped")
+        raise typer.Exit(130) from None
