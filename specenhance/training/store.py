@@ -59,9 +59,15 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
         cure = f"give one of its folds, {', '.join(folds)}" if folds else f"finish it: specenhance train --resume {run}"
         raise FileNotFoundError(f"{run}: it has no {WEIGHTS}; {cure}")
     recipe = load_recipe(run / RECIPE)
-    with safetensors.safe_open(run / WEIGHTS, framework="pt") as file:
-        classes = json.loads(file.metadata()["classes"])
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    try:
+        with safetensors.safe_open(run / WEIGHTS, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{run / WEIGHTS} cannot be read ({error}); copy the run again") from error
+    if "classes" not in metadata:
+        raise ValueError(f"{run / WEIGHTS} names no classes: it was not written by 'specenhance train'")
+    classes = json.loads(metadata["classes"])
     model = build_model(recipe.replace(pretrained=False), len(classes))
     try:
         model.load_state_dict(state)

@@ -1,0 +1,47 @@
+"""Sound for the tests: made on the spot, or the real recordings where they lie beside the checkout."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    """Write a sine to an audio file, whose folder is made."""
+
+    def write(path: Path, seconds: float = 0.1, rate: int = 16000, channels: int = 1, frequency: float = 440.0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        time = np.arange(round(seconds * rate)) / rate
+        wave = 0.5 * np.sin(2 * np.pi * frequency * time)
+        soundfile.write(path, np.stack([wave] * channels, axis=1), rate)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three classes of noisy tones, 12 clips of a quarter of a second each, split 20, 8 and 8."""
+    root = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    time = np.arange(4000) / 16000
+    for label, frequency in (("low", 300), ("middle", 900), ("high", 2700)):
+        for split, clips in (("train", 8), ("validation", 2), ("test", 2)):
+            (root / split / label).mkdir(parents=True)
+            for i in range(clips):
+                tone = np.sin(2 * np.pi * frequency * rng.uniform(0.8, 1.25) * time)
+                soundfile.write(
+                    root / split / label / f"{i}.wav", 0.3 * tone + 0.03 * rng.standard_normal(4000), 16000
+                )
+    return root

@@ -1,0 +1,55 @@
+"""Pictures: their panels, axes and units, and that they come out as files."""
+
+import pytest
+import torch
+
+from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
+
+FREQUENCIES = [100.0 * (i + 1) for i in range(11)]
+
+
+def test_spectrogram_mask_and_enhanced_stand_side_by_side_in_seconds_and_hertz():
+    spec, mask = torch.randn(50, 11), torch.rand(50, 11)
+    figure = plot_enhancement(spec, spec * mask, mask, hop_seconds=0.01, frequencies=FREQUENCIES, title="a sound")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["spectrogram", "mask", "enhanced"]
+    assert figure.get_suptitle() == "a sound"
+    for axes, values in zip(panels, (spec, mask, spec * mask), strict=True):
+        (image,) = axes.images
+        assert torch.equal(torch.from_numpy(image.get_array().data), values.T)  # rows are frequencies
+        assert image.origin == "lower"
+        assert tuple(image.get_extent()) == (0.0, 0.5, -0.5, 10.5)
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "frequency (Hz)")
+        ticks = {int(tick): label.get_text() for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)}
+        assert ticks == {i: f"{FREQUENCIES[i]:.0f}" for i in (0, 2, 4, 6, 8, 10)}
+
+
+def test_a_front_end_without_a_mask_has_two_panels():
+    spec = torch.randn(5, 11, dtype=torch.bfloat16, requires_grad=True)
+    figure = plot_enhancement(spec, spec, None, hop_seconds=0.01, frequencies=FREQUENCIES)
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["spectrogram", "enhanced"]
+
+
+def test_a_confusion_matrix_shows_shares_of_the_true_class():
+    figure = plot_confusion(torch.tensor([[3, 1], [0, 0]]), ["a", "b"])
+    axes = figure.axes[0]
+    assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 0.0]]
+    assert axes.get_title() == "accuracy 75.0%"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+
+
+def test_curves_show_training_beside_validation():
+    rows = [{"epoch": i, "train_loss": 2.0 - i, "val_loss": 2.5 - i, "train_accuracy": 0.1 * i, "val_accuracy": 0.2} for i in range(3)]
+    loss, accuracy = plot_curves(rows).axes
+    assert [list(line.get_ydata()) for line in loss.lines] == [[2.0, 1.0, 0.0], [2.5, 1.5, 0.5]]
+    assert [list(line.get_xdata()) for line in accuracy.lines] == [[1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_the_suffix_chooses_the_format(tmp_path, suffix, start):
+    path = tmp_path / "figures" / f"a.{suffix}"
+    save_figure(plot_confusion(torch.eye(2), ["a", "b"]), path)
+    assert path.read_bytes().startswith(start)
+    with pytest.raises(ValueError, match="xyz"):
+        save_figure(plot_confusion(torch.eye(2), ["a", "b"]), tmp_path / "a.xyz")
+    assert not (tmp_path / "a.xyz").exists()

@@ -1,0 +1,94 @@
+"""From a recipe to data, loaders and models."""
+
+import pytest
+import torch
+from torch import nn
+
+from specenhance.data import collate
+from specenhance.features import KaldiFbank
+from specenhance.training.build import build_model, build_split, loader, measure_normalisation
+from specenhance.training.recipe import recipe_for
+
+
+def test_each_data_set_is_opened_by_its_name(quick, shared):
+    assert build_split(quick, "test").classes == ["high", "low", "middle"]
+    assert len(build_split(recipe_for("synthetic"), "validation")) == 1000
+    esc50 = recipe_for("esc50", root=shared / "esc50_fold4", fold=2)
+    assert len(build_split(esc50, "train")) + len(build_split(esc50, "test")) == 400
+    assert build_split(esc50, "validation").paths == build_split(esc50, "test").paths
+    speech = recipe_for("speech_commands", root=shared / "arabic_speech_commands")
+    assert [len(build_split(speech, split)) for split in ("train", "validation", "test")] == [6300, 1050, 1050]
+    with pytest.raises(ValueError, match="split='dev'"):
+        build_split(quick, "dev")
+
+
+def test_the_seed_of_a_recipe_makes_the_built_in_set():
+    first, second = (build_split(recipe_for("synthetic", seed=seed), "train")[0][0] for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_a_training_loader_draws_its_order_from_seed_and_epoch_alone(quick):
+    def order(seed: int, epoch: int) -> list[float]:
+        batches = loader(build_split(quick, "train"), quick.replace(seed=seed), train=True)
+        batches.sampler.set_epoch(epoch)
+        return [float(x) for batch in batches for x in batch.waveform.sum(1)]
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+    assert sorted(order(0, 1)) == sorted(order(1, 2))
+
+
+def test_a_short_last_batch_is_left_out_in_training_only(quick):
+    data = build_split(quick, "train")  # 24 clips
+    recipe = quick.replace(batch_size=10)
+    assert [len(batch.label) for batch in loader(data, recipe, train=True)] == [10, 10]
+    assert [len(batch.label) for batch in loader(data, recipe, train=False)] == [10, 10, 4]
+    assert [len(batch.label) for batch in loader(data, quick.replace(batch_size=100), train=True)] == [24]
+
+
+def test_the_normalisation_is_that_of_the_values_the_model_meets(quick):
+    data = build_split(quick, "train")
+    measured = measure_normalisation(quick, loader(data, quick, train=False))
+    batch = collate(list(data))
+    values = KaldiFbank(frames=24, num_mel_bins=32, mean=0.0, std=0.5)(batch.waveform, batch.length)
+    assert measured.mean == pytest.approx(values.mean().item(), abs=1e-5)
+    assert measured.std == pytest.approx(values.std(correction=0).item(), abs=1e-5)
+    with pytest.raises(ValueError, match="every training spectrogram is flat"):
+        measure_normalisation(quick.replace(frames=23), [batch._replace(waveform=torch.zeros_like(batch.waveform))])
+
+
+def test_the_model_is_the_recipes(quick):
+    model = build_model(quick.replace(mean=-4.0, std=2.0, features="trainable_mel"), 3)
+    assert (model.features.frames, model.features.mean, model.features.std) == (24, -4.0, 2.0)
+    assert model(torch.randn(2, 4000)).shape == (2, 3)
+    assert model.frontend.channels == (1, 32, 1)
+    assert type(model.backbone).__name__ == "ResNet"
+
+
+def test_a_backbone_of_fixed_size_is_made_for_the_recipes_size(quick):
+    model = build_model(quick.replace(backbone="test_vit", frames=48, bins=32), 3)
+    assert model(torch.randn(2, 4000)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "mobilenetv3_smal"}, "backbone = 'mobilenetv3_smal' is no timm model; did you mean one of .*mobilenetv3_small_050"),
+        ({"backbone": "xyz"}, "backbone = 'xyz' is no timm model; timm.list_models"),
+        ({"frontend": "tfe"}, "unknown front end 'tfe': did you mean 'tfe"),
+        ({"features": "mel"}, "unknown features 'mel'"),
+    ],
+)
+def test_an_unknown_name_is_refused(quick, changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(quick.replace(**changes), 3)
+
+
+def test_weights_that_cannot_be_fetched_are_an_error_with_its_cure(quick, monkeypatch):
+    def offline(*args: object, **kwargs: object) -> nn.Module:
+        raise OSError("We couldn't connect to the hub")
+
+    monkeypatch.setattr("timm.create_model", offline)
+    with pytest.raises(ValueError, match=r"weights of 'test_resnet' could not be fetched.*--no-pretrained"):
+        build_model(quick.replace(pretrained=True), 3)

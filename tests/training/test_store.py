@@ -1,0 +1,64 @@
+"""What a run keeps of its model, read back without Lightning and without pickle."""
+
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+
+import specenhance
+from specenhance.training import load_model, load_stored, save_model, save_recipe
+from specenhance.training.build import build_model
+
+
+@pytest.fixture
+def run(quick, tmp_path):
+    recipe = quick.replace(mean=-4.0, std=2.0)
+    save_recipe(recipe, tmp_path / "recipe.toml")
+    save_model(build_model(recipe, 3).to(memory_format=torch.channels_last), ["high", "low", "naïve"], tmp_path)
+    return tmp_path
+
+
+def test_a_model_comes_back_with_its_classes_and_recipe(run, quick):
+    stored = load_stored(run)
+    assert stored.classes == ["high", "low", "naïve"]
+    assert stored.recipe == quick.replace(mean=-4.0, std=2.0)
+    assert not stored.model.training
+    waveform = torch.randn(2, 4000)
+    again = specenhance.load_model(run)
+    assert torch.equal(stored.model(waveform), again(waveform))
+    assert again(waveform).shape == (2, 3)
+
+
+def test_loading_a_model_does_not_load_lightning(run):
+    code = f"import sys, specenhance; specenhance.load_model({str(run)!r}); print([m for m in ('lightning', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_folder_that_is_no_run_is_said(tmp_path, run):
+    with pytest.raises(FileNotFoundError, match=r"no training run, it has no recipe\.toml"):
+        load_model(tmp_path / "none")
+    (run / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"finish it: specenhance train --resume"):
+        load_model(run)
+    (run / "fold2").mkdir()
+    (run / "fold2" / "model.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match="give one of its folds, fold2"):
+        load_model(run)
+
+
+def test_weights_of_another_model_are_refused(run, quick):
+    save_recipe(quick.replace(frontend="tfe1"), run / "recipe.toml")
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit .*recipe\.toml"):
+        load_model(run)
+
+
+def test_weights_from_elsewhere_are_refused(run):
+    safetensors.torch.save_file({"a": torch.zeros(1)}, run / "model.safetensors")
+    with pytest.raises(ValueError, match="names no classes"):
+        load_model(run)
+    (run / "model.safetensors").write_bytes(b"half a fi")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_model(run)
