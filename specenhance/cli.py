@@ -323,3 +323,7 @@ def _told() -> Iterator[None]:
     except KeyboardInterrupt as stop:
         Console(stderr=True, markup=False).print(str(stop) or "stopped")
         raise typer.Exit(130) from None
+
+
+if __name__ == "__main__":
+    main()

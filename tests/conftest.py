@@ -41,7 +41,5 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / split / label).mkdir(parents=True)
             for i in range(clips):
                 tone = np.sin(2 * np.pi * frequency * rng.uniform(0.8, 1.25) * time)
-                soundfile.write(
-                    root / split / label / f"{i}.wav", 0.3 * tone + 0.03 * rng.standard_normal(4000), 16000
-                )
+                soundfile.write(root / split / label / f"{i}.wav", 0.3 * tone + 0.03 * rng.standard_normal(4000), 16000)
     return root

@@ -20,7 +20,9 @@ def test_spectrogram_mask_and_enhanced_stand_side_by_side_in_seconds_and_hertz()
         assert image.origin == "lower"
         assert tuple(image.get_extent()) == (0.0, 0.5, -0.5, 10.5)
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "frequency (Hz)")
-        ticks = {int(tick): label.get_text() for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)}
+        ticks = {
+            int(tick): label.get_text() for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        }
         assert ticks == {i: f"{FREQUENCIES[i]:.0f}" for i in (0, 2, 4, 6, 8, 10)}
 
 
@@ -39,7 +41,10 @@ def test_a_confusion_matrix_shows_shares_of_the_true_class():
 
 
 def test_curves_show_training_beside_validation():
-    rows = [{"epoch": i, "train_loss": 2.0 - i, "val_loss": 2.5 - i, "train_accuracy": 0.1 * i, "val_accuracy": 0.2} for i in range(3)]
+    rows = [
+        {"epoch": i, "train_loss": 2.0 - i, "val_loss": 2.5 - i, "train_accuracy": 0.1 * i, "val_accuracy": 0.2}
+        for i in range(3)
+    ]
     loss, accuracy = plot_curves(rows).axes
     assert [list(line.get_ydata()) for line in loss.lines] == [[2.0, 1.0, 0.0], [2.5, 1.5, 0.5]]
     assert [list(line.get_xdata()) for line in accuracy.lines] == [[1, 2, 3]] * 2

@@ -255,7 +255,8 @@ def _test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Re
 def _trainer(device: str, **settings: Any) -> L.Trainer:
     # Lightning's hints speak to people who write loops, not to those who run ours.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\.")
+    for category in (UserWarning, FutureWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"lightning\.")
     return L.Trainer(accelerator=ACCELERATORS[device], devices=1, enable_model_summary=False, **settings)
 
 

@@ -74,7 +74,10 @@ def test_a_backbone_of_fixed_size_is_made_for_the_recipes_size(quick):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "mobilenetv3_smal"}, "backbone = 'mobilenetv3_smal' is no timm model; did you mean one of .*mobilenetv3_small_050"),
+        (
+            {"backbone": "mobilenetv3_smal"},
+            "backbone = 'mobilenetv3_smal' is no timm model; did you mean one of .*mobilenetv3_small_050",
+        ),
         ({"backbone": "xyz"}, "backbone = 'xyz' is no timm model; timm.list_models"),
         ({"frontend": "tfe"}, "unknown front end 'tfe': did you mean 'tfe"),
         ({"features": "mel"}, "unknown features 'mel'"),

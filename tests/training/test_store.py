@@ -32,7 +32,10 @@ def test_a_model_comes_back_with_its_classes_and_recipe(run, quick):
 
 
 def test_loading_a_model_does_not_load_lightning(run):
-    code = f"import sys, specenhance; specenhance.load_model({str(run)!r}); print([m for m in ('lightning', 'matplotlib') if m in sys.modules])"
+    code = (
+        f"import sys, specenhance; specenhance.load_model({str(run)!r});"
+        "print([name for name in ('lightning', 'matplotlib') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 

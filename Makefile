@@ -1,0 +1,48 @@
+# Every target does its own set-up; a second call installs nothing. Needs python3 (3.10 or newer, with venv) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+NEWEST := .venv-newest
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test lint format test-newest clean
+
+help:
+	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
+	@echo "make test         the whole test suite"
+	@echo "make lint         ruff and mypy"
+	@echo "make format       let ruff rewrite the sources"
+	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
+	@echo "make clean        remove the virtual environments and what the tools left"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	rm -rf demo
+	$(BIN)/specenhance demo --out demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# A new environment each time: what was newest at the last call may not be now.
+test-newest:
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --editable '.[train]' pytest hypothesis
+	$(NEWEST)/bin/python -m pip list | grep -iE '^(torch|torchvision|torchaudio|triton|timm|nnAudio|lightning|torchmetrics) '
+	$(NEWEST)/bin/python -m pytest tests/newest
+
+clean:
+	rm -rf .venv $(NEWEST) demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

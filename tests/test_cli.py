@@ -1,0 +1,206 @@
+"""The command line, as a user meets it: what it prints, what it writes, how it says no."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import specenhance
+from specenhance.cli import app
+from specenhance.training import load_recipe, recipe_for, save_recipe
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def refusal(*args: object) -> str:
+    """The message of a command that must fail with it, and without a traceback."""
+    result = run(*args)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tones, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    recipe = recipe_for("folder", root=tones, backbone="test_resnet", frames=24, bins=32, batch_size=8, frontend="tfe2")
+    save_recipe(recipe, folder / "quick.toml")
+    result = run(
+        "train",
+        "--recipe",
+        folder / "quick.toml",
+        "--epochs",
+        2,
+        "--set",
+        "lr=1e-3",
+        "--device",
+        "cpu",
+        "--out",
+        folder / "run",
+    )
+    assert result.exit_code == 0, result.output
+    return folder / "run", result.stdout
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom specenhance.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n"
+        "    print([m for m in ('torch', 'timm', 'lightning', 'matplotlib', 'numpy') if m in sys.modules])"
+    )
+    for args in ([], ["train"], ["predict"]):
+        done = subprocess.run([sys.executable, "-c", code, *args, "--help"], capture_output=True, text=True)
+        assert done.stdout.rstrip().endswith("[]"), done.stdout + done.stderr
+        assert "Usage" in done.stdout
+
+
+def test_the_console_script_is_installed():
+    (script,) = entry_points(group="console_scripts", name="specenhance")
+    assert script.load() is specenhance.cli.main
+
+
+def test_version():
+    assert run("--version").stdout.strip() == specenhance.__version__
+
+
+def test_train_says_what_it_does_and_keeps_the_recipe(trained, tones):
+    folder, output = trained
+    lines = output.splitlines()
+    assert lines[0].startswith("normalisation measured")
+    assert "24 clips train, 6 validate, 6 test" in lines[1]
+    assert [line[:11] for line in lines[2:4]] == ["epoch   1/2", "epoch   2/2"]
+    accuracy = json.loads((folder / "result.json").read_text())["test_accuracy"]
+    assert lines[-1] == f"test accuracy {accuracy:.2%}, in {folder}"
+    recipe = load_recipe(folder / "recipe.toml")
+    assert (recipe.epochs, recipe.lr, recipe.backbone, recipe.root) == (2, 1e-3, "test_resnet", str(tones))
+
+
+def test_the_default_folder_names_data_backbone_and_frontend(tones, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(
+        "train", "--data", "folder", "--root", tones, "--backbone", "test_resnet", "--frontend", "identity", "--epochs", 1,
+        "--set", "frames=24", "--set", "bins=32", "--no-progress",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("folder-test_resnet-identity-2")
+    assert (folder / "result.json").is_file()
+
+
+def test_a_relative_root_is_kept_whole(tones, tmp_path, monkeypatch):
+    monkeypatch.chdir(tones.parent)
+    run(
+        "train", "--data", "folder", "--root", tones.name, "--backbone", "test_resnet", "--epochs", 1, "--batch-size", 8,
+        "--set", "frames=24", "--set", "bins=32", "--out", tmp_path / "run",
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate", "run").exit_code == 0
+
+
+def test_resume_reports_a_finished_run(trained):
+    folder, _ = trained
+    assert run("train", "--resume", folder).stdout.strip() == f"{folder}: finished already"
+
+
+def test_evaluate_counts_the_split_that_is_asked_for(trained):
+    folder, _ = trained
+    accuracy = json.loads((folder / "result.json").read_text())["test_accuracy"]
+    first, *confused = run("evaluate", folder).stdout.splitlines()
+    assert first == f"{folder}: test accuracy {accuracy:.2%} of 6 clips"
+    assert len(confused) <= 5
+    assert all(" taken for " in line for line in confused)
+    assert sum(int(line.split()[0]) for line in confused) == round((1 - accuracy) * 6)
+    assert "train accuracy" in run("evaluate", folder, "--split", "train").stdout
+
+
+def test_predict_names_the_likeliest_classes_of_each_file(trained, tones):
+    folder, _ = trained
+    files = [tones / "test" / "low" / "0.wav", tones / "test" / "high" / "1.wav"]
+    lines = run("predict", folder, *files, "--top", 2).stdout.splitlines()
+    for file, line in zip(files, lines, strict=True):
+        assert line.startswith(f"{file}: ")
+        names = [part.split()[0] for part in line.removeprefix(f"{file}: ").split(", ")]
+        assert len(names) == 2
+        assert set(names) < {"low", "middle", "high"}
+
+
+def test_enhance_draws_a_picture(trained, tones, tmp_path, monkeypatch):
+    folder, _ = trained
+    monkeypatch.chdir(tmp_path)
+    file = tones / "test" / "low" / "0.wav"
+    assert run("enhance", folder, file).stdout.strip() == "0-enhanced.png"
+    assert (tmp_path / "0-enhanced.png").read_bytes().startswith(b"\x89PNG")
+    run("enhance", folder, file, "--out", "a.svg")
+    assert b"<svg" in (tmp_path / "a.svg").read_bytes()
+
+
+def test_list_names_what_there_is():
+    everything = run("list").stdout
+    assert "frontends: identity, tfa, tfe1, tfe2, tfe4" in everything
+    assert "data: esc50, speech_commands, folder, synthetic" in everything
+    assert run("list", "frontends").stdout.split() == specenhance.list_frontends()
+    assert "mobilenetv3_small_050" in run("list", "backbones", "--pattern", "mobilenetv3*").stdout.split()
+
+
+def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
+    folder, _ = trained
+    sound = tones / "test" / "low" / "0.wav"
+    assert "--data is missing: expected one of esc50" in refusal("train")
+    assert "data = 'esc': expected one of" in refusal("train", "--data", "esc")
+    assert "no such folder" in refusal("train", "--data", "folder", "--root", tmp_path / "none")
+    assert "expected FIELD=VALUE" in refusal("train", "--data", "synthetic", "--set", "epochs")
+    assert "unknown field 'epoch'" in refusal("train", "--data", "synthetic", "--set", "epoch=3")
+    assert "also given as --epochs" in refusal("train", "--data", "synthetic", "--epochs", 3, "--set", "epochs=3")
+    assert "did you mean 'tfe" in refusal("train", "--data", "synthetic", "--frontend", "tfe", "--out", tmp_path / "x")
+    assert "already there" in refusal("train", "--data", "synthetic", "--out", folder)
+    assert "by its own recipe; only --device" in refusal("train", "--resume", folder, "--epochs", 3)
+    assert "no training run" in refusal("train", "--resume", tmp_path)
+    assert "no training run" in refusal("predict", tmp_path, sound)
+    assert "no such audio file" in refusal("predict", folder, tmp_path / "none.wav")
+    (tmp_path / "text.wav").write_text("no sound")
+    assert "cannot be decoded" in refusal("enhance", folder, tmp_path / "text.wav")
+    assert "no timm model has such a name" in refusal("list", "backbones", "--pattern", "nothing")
+    assert not (tmp_path / "x").exists()
+
+
+def test_five_folds_are_evaluated_together(tmp_path, write):
+    rows = ["filename,fold,target,category"]
+    for fold in range(1, 6):
+        for target in range(2):
+            write(tmp_path / "esc" / "audio" / f"{fold}-{target}.wav", seconds=0.2, frequency=400 * (target + 1))
+            rows.append(f"{fold}-{target}.wav,{fold},{target},{'ab'[target]}")
+    (tmp_path / "esc" / "meta").mkdir()
+    (tmp_path / "esc" / "meta" / "esc50.csv").write_text("\n".join(rows))
+    result = run(
+        "train", "--data", "esc50", "--root", tmp_path / "esc", "--backbone", "test_resnet", "--frontend", "tfe1",
+        "--epochs", 1, "--set", "frames=16", "--set", "bins=32", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = run("evaluate", tmp_path / "run").stdout.splitlines()
+    mean = json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"]
+    assert lines[-1] == f"mean of 5 folds: {mean:.2%}"
+    assert "give one of its folds, fold1, fold2" in refusal(
+        "predict", tmp_path / "run", tmp_path / "esc" / "audio" / "1-0.wav"
+    )
+
+
+def test_the_demo_compares_both_front_ends(tmp_path, monkeypatch):
+    from specenhance.data import SyntheticSounds
+    from specenhance.training import build
+
+    monkeypatch.setattr(
+        build, "SyntheticSounds", lambda split, **settings: SyntheticSounds(split, clips_per_class=4, **settings)
+    )
+    result = run("demo", "--out", tmp_path / "demo", "--epochs", 1, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    for frontend in ("identity", "tfe4"):
+        accuracy = json.loads((tmp_path / "demo" / frontend / "result.json").read_text())["test_accuracy"]
+        assert any(frontend in line and f"{accuracy:.1%}" in line for line in result.stdout.splitlines()[-6:])
+        assert (tmp_path / "demo" / frontend / "enhanced.png").is_file()
+    assert "already there" in refusal("demo", "--out", tmp_path / "demo")
