@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
+try:
+    import tomli_w
+except ImportError as error:
+    raise ImportError(f'{error}; recipes need tomli-w: pip install "specenhance[train]" brings it') from error
 
 if sys.version_info >= (3, 11):
     import tomllib
