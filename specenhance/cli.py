@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 try:
+    import rich
     import typer
     from rich.console import Console
     from rich.table import Table
@@ -31,7 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 class Device(str, Enum):
@@ -72,7 +72,7 @@ def _options(
     if version:
         from specenhance import __version__
 
-        console.print(__version__)
+        _say(__version__)
         raise typer.Exit
 
 
@@ -132,7 +132,7 @@ def train(
             "device": device.value,
             "workers": workers,
             "progress": progress,
-            "say": console.print,
+            "say": _say,
         }
         if resume is not None:
             if fields or set_ or recipe or out:
@@ -177,17 +177,15 @@ def evaluate(
                 recipe = recipe.replace(root=root.resolve())
             result = evaluate_run(model, recipe, split.value, device=device.value, workers=workers)
             accuracies.append(result.accuracy)
-            console.print(
-                f"{folder}: {split.value} accuracy {result.accuracy:.2%} of {int(result.confusion.sum())} clips"
-            )
+            _say(f"{folder}: {split.value} accuracy {result.accuracy:.2%} of {int(result.confusion.sum())} clips")
             wrong = result.confusion.clone().fill_diagonal_(0)
             for flat in wrong.flatten().argsort(descending=True, stable=True)[:5].tolist():
                 true, predicted = divmod(flat, len(classes))
                 if wrong[true, predicted]:
                     share = f"{int(wrong[true, predicted])} of {int(result.confusion[true].sum())}"
-                    console.print(f"  {share} {classes[true]} taken for {classes[predicted]}")
+                    _say(f"  {share} {classes[true]} taken for {classes[predicted]}")
         if len(folders) > 1:
-            console.print(f"mean of {len(folders)} folds: {sum(accuracies) / len(accuracies):.2%}")
+            _say(f"mean of {len(folders)} folds: {sum(accuracies) / len(accuracies):.2%}")
 
 
 @app.command()
@@ -206,7 +204,7 @@ def predict(
         model, classes, recipe = load_stored(run, _torch_device(device))
         for file in files:
             likely = predict_waveform(model, read_audio(file, recipe.sample_rate), top)
-            console.print(f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}")
+            _say(f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}")
 
 
 @app.command()
@@ -228,7 +226,7 @@ def enhance(
         out = out or Path(f"{file.stem}-enhanced.png")
         title = f"{file.name}, {recipe.frontend}"
         save_figure(picture(model, read_audio(file, recipe.sample_rate), title=title), out)
-        console.print(out)
+        _say(out)
 
 
 @app.command("list")
@@ -244,7 +242,7 @@ def list_names(
             names = timm.list_models(pattern)
             if not names:
                 raise ValueError(f"--pattern {pattern!r}: no timm model has such a name; try '*{pattern.strip('*')}*'")
-            console.print("\n".join(names))
+            _say("\n".join(names))
             return
         from specenhance.features import list_features
         from specenhance.registry import list_frontends
@@ -252,10 +250,10 @@ def list_names(
 
         known = {Kind.frontends: list_frontends(), Kind.features: list_features(), Kind.data: list(DATA)}
         if kind is not None:
-            console.print("\n".join(known[kind]))
+            _say("\n".join(known[kind]))
             return
         for name, values in known.items():
-            console.print(f"{name.value}: {', '.join(values)}")
+            _say(f"{name.value}: {', '.join(values)}")
 
 
 @app.command()
@@ -274,7 +272,7 @@ def demo(
         table = Table("front end", "test accuracy", "parameters", "seconds", "picture")
         for frontend in ("identity", "tfe4"):
             recipe = recipe_for("synthetic", frontend=frontend, backbone="mobilenetv3_small_050", epochs=epochs)
-            result = train_run(recipe, out / frontend, device=device.value, say=console.print)
+            result = train_run(recipe, out / frontend, device=device.value, say=_say)
             table.add_row(
                 frontend,
                 f"{result['test_accuracy']:.1%}",
@@ -282,12 +280,17 @@ def demo(
                 f"{result['seconds']:.0f}",
                 str(out / frontend / "enhanced.png"),
             )
-        console.print(table)
+        rich.get_console().print(table)
 
 
 def main() -> None:
     """Run the command line; the console script ``specenhance`` calls this."""
     app()
+
+
+def _say(line: object) -> None:
+    # On rich's own console, which moves a progress bar out of the way.
+    rich.get_console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:

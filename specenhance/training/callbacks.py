@@ -12,12 +12,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from specenhance.files import atomic_path, write_text
 
-__all__ = ["AtomicCheckpoints", "Checkpoints", "History"]
+__all__ = ["AtomicCheckpoints", "Checkpoints", "History", "Progress"]
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
@@ -96,3 +96,13 @@ class Checkpoints(ModelCheckpoint):
 
     def _here(self, path: str) -> str:
         return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+
+class Progress(RichProgressBar):
+    """Lightning's bar without figures beside it: the run's own line says them after each epoch."""
+
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Give none."""
+        return {}

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import lightning as L
 import timm
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -27,7 +26,7 @@ from specenhance.data import AudioDataset
 from specenhance.files import write_text
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.build import build_model, build_split, loader, measure_normalisation
-from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History
+from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History, Progress
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
 from specenhance.training.store import RECIPE, RESULT, save_model
@@ -151,7 +150,7 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
     trainer = _trainer(
         device,
         max_epochs=recipe.epochs,
-        callbacks=[history, best, latest, *([RichProgressBar(leave=False)] if progress else [])],
+        callbacks=[history, best, latest, *([Progress()] if progress else [])],
         enable_progress_bar=progress,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         plugins=[AtomicCheckpoints()],
