@@ -54,11 +54,13 @@ def register_frontend(name: str, *, listed: Iterable[int] = ()) -> Callable[[Fac
     names = tuple(name.replace("{n}", str(n)) for n in listed) if "{n}" in name else (name,)
 
     def decorate(factory: Factory) -> Factory:
-        taken = _registry.get(name)
+        _load_own()  # their names are taken, whoever comes first
+        found = _lookup(name)
+        taken = _registry[name].factory if name in _registry else found and found[0]
         # The same definition may come again: a notebook cell run twice, a module reloaded.
-        if taken is not None and _origin(taken.factory) != _origin(factory):
+        if taken is not None and _origin(taken) != _origin(factory):
             raise ValueError(
-                f"front end {name!r} is already registered by {'.'.join(_origin(taken.factory))}; choose another name"
+                f"front end {name!r} is already registered by {'.'.join(_origin(taken))}; choose another name"
             )
         _registry[name] = _Entry(factory, names)
         return factory
