@@ -141,4 +141,4 @@ def _entry_points() -> Iterable[EntryPoint]:
 
 
 def _origin(factory: Callable[..., nn.Module]) -> tuple[str, str]:
-    return factory.__module__, factory.__qualname__
+    return factory.__module__, getattr(factory, "__qualname__", repr(factory))  # a functools.partial has no name
