@@ -88,6 +88,8 @@ def create_frontend(name: str, in_chans: int = 1, **kwargs: Any) -> nn.Module:
         TypeError: for an argument that this front end does not take; the message has those that it does.
     """
     factory, numbers = _resolve(name)
+    if twice := numbers.keys() & kwargs.keys():
+        raise TypeError(f"front end {name!r}: the name says {', '.join(twice)} already; leave it out")
     kwargs = {"in_chans": in_chans, **numbers, **kwargs}
     signature = inspect.signature(factory)
     try:
