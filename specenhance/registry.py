@@ -111,7 +111,7 @@ def _resolve(name: str) -> tuple[Callable[..., nn.Module], dict[str, int]]:
                 break
     if found is None:
         known = list_frontends()
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise ValueError(f"unknown front end {name!r}: {hint}known: {', '.join(known)}{_any_number()}")
     return found
