@@ -229,15 +229,25 @@ class FrontendModel(nn.Module):
     def group_matcher(self, coarse: bool = False) -> Any:
         """Give the backbone's parameter groups for timm's layer-wise learning rates, names prefixed.
 
-        The front end's parameters are left unmatched: timm then puts them with the head, at the full rate, which is what
-        new parameters before pretrained ones need.
+        The parameters of the front end and of ``features`` go with the backbone's last group, its head, at the full rate,
+        which is what new parameters before pretrained ones need.
         """
-        matcher = self.backbone.group_matcher(coarse=coarse)
+        from timm.models._manipulate import MATCH_PREV_GROUP
+        from timm.optim import auto_group_layers
+
+        if hasattr(self.backbone, "group_matcher"):
+            matcher = self.backbone.group_matcher(coarse=coarse)
+        else:
+            matcher = auto_group_layers(self.backbone).get  # as timm itself does for such a model
         if callable(matcher):
-            return lambda name: (
-                matcher(name.removeprefix("backbone.")) if name.startswith("backbone.") else float("inf")
-            )
-        return {group: _prefixed_spec(spec) for group, spec in matcher.items()}
+            last = (float("inf"), *MATCH_PREV_GROUP)  # behind all others, and to timm no group of its own
+            return lambda name: matcher(name.removeprefix("backbone.")) if name.startswith("backbone.") else last
+        groups = {group: _prefixed_spec(spec) for group, spec in matcher.items()}
+        patterns = [pattern for spec in groups.values() if spec for pattern in _patterns(spec)]
+        if all(any(re.match(p, f"backbone.{name}") for p in patterns) for name, _ in self.backbone.named_parameters()):
+            # Else what no pattern matches is timm's last group: the head, and with it what stands before the backbone.
+            groups["frontend"] = [(r"(?:frontend|features)\.", MATCH_PREV_GROUP)]
+        return groups
 
 
 def _input_channels(backbone: nn.Module) -> int:
@@ -264,6 +274,11 @@ def _fixed_size(backbone: Any) -> tuple[int, int] | None:
 def _prefixed(names: Any) -> Any:
     """Prefix a module name, or each of several, with ``backbone.``."""
     return f"backbone.{names}" if isinstance(names, str) else type(names)(f"backbone.{name}" for name in names)
+
+
+def _patterns(spec: Any) -> list[str]:
+    """List the patterns of one entry of timm's group matcher."""
+    return [spec] if isinstance(spec, str) else [pattern for pattern, *_ in spec]
 
 
 def _prefixed_spec(spec: Any) -> Any:
