@@ -265,6 +265,8 @@ def _fixed_size(backbone: Any) -> tuple[int, int] | None:
     """The input size that a backbone insists on, (rows, columns); None if it takes several."""
     if not getattr(backbone, "pretrained_cfg", {}).get("fixed_input_size", False):
         return None
+    if getattr(backbone, "dynamic_img_size", False):
+        return None
     size = getattr(getattr(backbone, "patch_embed", None), "img_size", None) or getattr(backbone, "img_size", None)
     if isinstance(size, int):
         size = (size, size)
