@@ -1,0 +1,105 @@
+"""Stage 3, apply: ``S' = S * e_t * e_f``, and what its backward takes and gives.
+
+Both kernels cut the plane as the pool does: 64 frames of one channel of one sample, walking over the bins.
+
+Backward has two passes over planes, and cannot have one: the gradient of S needs ``g_t`` and ``g_f``, which are the chain's
+answer to the ``de_t`` and ``de_f`` that the first pass makes. A spectrogram that is data needs only the first.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from specenhance_kernels.configs import plane_options
+from specenhance_kernels.plan import Plan
+
+_SIZES = ["C", "T", "F", "tiles"]
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def weigh_kernel(
+    x, e_t, e_f, g_t, g_f, out, C, T, F, tiles, xs_b, xs_c, xs_t, xs_f, os_b, os_c, os_t, os_f,
+    ADD: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_F: tl.constexpr,
+):  # fmt: skip
+    """Write ``x * e_t * e_f`` and, with ADD, ``+ g_t + g_f``; planes ``(B, C, T, F)``, the rest ``(B, C, T)``, ``(B, C, F)``."""
+    pid = tl.program_id(0)
+    plane = (pid // tiles).to(tl.int64)
+    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
+    x += (plane // C) * xs_b + (plane % C) * xs_c
+    out += (plane // C) * os_b + (plane % C) * os_c
+    x = x + t.to(tl.int64)[:, None] * xs_t
+    out = out + t.to(tl.int64)[:, None] * os_t
+    weight_t = tl.load(e_t + plane * T + t, mask=t < T, other=0.0)
+    if ADD:
+        add_t = tl.load(g_t + plane * T + t, mask=t < T, other=0.0)
+    for first in range(0, F, BLOCK_F):
+        f = first + tl.arange(0, BLOCK_F)
+        inside = (t < T)[:, None] & (f < F)[None, :]
+        weight_f = tl.load(e_f + plane * F + f, mask=f < F, other=0.0)
+        value = tl.load(x + f.to(tl.int64)[None, :] * xs_f, mask=inside, other=0.0).to(tl.float32)
+        value = value * weight_t[:, None] * weight_f[None, :]
+        if ADD:
+            add_f = tl.load(g_f + plane * F + f, mask=f < F, other=0.0)
+            value += add_t[:, None] + add_f[None, :]
+        tl.store(out + f.to(tl.int64)[None, :] * os_f, value.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def factor_grad_kernel(
+    dy, x, e_t, e_f, d_t, d_f, C, T, F, tiles, ys_b, ys_c, ys_t, ys_f, xs_b, xs_c, xs_t, xs_f,
+    BLOCK_T: tl.constexpr, BLOCK_F: tl.constexpr,
+):  # fmt: skip
+    """Write ``d_t (B, C, T) = sum_f dy x e_f`` and, one row a tile of frames, ``d_f (B, C, tiles, F) = sum_t dy x e_t``."""
+    pid = tl.program_id(0)
+    plane = (pid // tiles).to(tl.int64)
+    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
+    dy += (plane // C) * ys_b + (plane % C) * ys_c
+    x += (plane // C) * xs_b + (plane % C) * xs_c
+    dy = dy + t.to(tl.int64)[:, None] * ys_t
+    x = x + t.to(tl.int64)[:, None] * xs_t
+    d_f += pid.to(tl.int64) * F
+    weight_t = tl.load(e_t + plane * T + t, mask=t < T, other=0.0)
+    total = tl.zeros([BLOCK_T], tl.float32)
+    for first in range(0, F, BLOCK_F):
+        f = first + tl.arange(0, BLOCK_F)
+        inside = (t < T)[:, None] & (f < F)[None, :]
+        weight_f = tl.load(e_f + plane * F + f, mask=f < F, other=0.0)
+        value = tl.load(dy + f.to(tl.int64)[None, :] * ys_f, mask=inside, other=0.0).to(tl.float32)
+        value *= tl.load(x + f.to(tl.int64)[None, :] * xs_f, mask=inside, other=0.0).to(tl.float32)
+        total += tl.sum(value * weight_f[None, :], 1)
+        tl.store(d_f + f, tl.sum(value * weight_t[:, None], 0), mask=f < F)
+    tl.store(d_t + plane * T + t, total, mask=t < T)
+
+
+def apply(spec: Tensor, e_t: Tensor, e_f: Tensor, out: Tensor, plan: Plan) -> None:
+    """Fill ``out`` with ``spec (B, C, T, F)`` times ``e_t (B, C, T)`` and ``e_f (B, C, F)``; 1 launch."""
+    _weigh(spec, e_t, e_f, None, None, out, plan)
+
+
+def apply_backward(
+    dy: Tensor, spec: Tensor, e_t: Tensor, e_f: Tensor, d_t: Tensor, d_f: Tensor, plan: Plan
+) -> None:
+    """Fill ``d_t (B, C, T)`` and ``d_f (B, C, parts, F)`` from ``dy`` and ``spec (B, C, T, F)`` in one read; 1 launch."""
+    B, C, T, F = spec.shape
+    factor_grad_kernel[(B * C * plan.parts,)](
+        dy, spec, e_t, e_f, d_t, d_f, C, T, F, plan.parts, *dy.stride(), *spec.stride(), **plane_options()
+    )
+
+
+def spec_grad(
+    dy: Tensor, e_t: Tensor, e_f: Tensor, g_t: Tensor, g_f: Tensor, out: Tensor, plan: Plan
+) -> None:
+    """Fill ``out (B, C, T, F)`` with ``dy * e_t * e_f + g_t + g_f``, the gradient of the spectrogram; 1 launch."""
+    _weigh(dy, e_t, e_f, g_t, g_f, out, plan)
+
+
+def _weigh(
+    x: Tensor, e_t: Tensor, e_f: Tensor, g_t: Tensor | None, g_f: Tensor | None, out: Tensor, plan: Plan
+) -> None:
+    B, C, T, F = x.shape
+    weigh_kernel[(B * C * plan.parts,)](
+        x, e_t, e_f, e_t if g_t is None else g_t, e_f if g_f is None else g_f, out, C, T, F, plan.parts,
+        *x.stride(), *out.stride(), ADD=g_t is not None, **plane_options(),
+    )  # fmt: skip

@@ -1,0 +1,336 @@
+"""Stage 2, the chain: one launch an Enhancer Block, both paths and both convolutions in it; and its backward.
+
+A program takes one tile of one path of one sample (a unit, see ``plan.py``). In forward it
+
+1. multiplies its input by the other path's means (a mask is an outer product, so the next block's pooled input is
+   ``e_t * mean(e_f)`` and ``e_f * mean(e_t)``; the first block's is the pool's sum divided by the length) and stores it
+   with the halo of two convolutions,
+2. convolves, takes the ReLU and stores that with the halo of one convolution,
+3. convolves, takes the sigmoid, stores the positions that it owns and their sum, of which the next block makes means.
+
+A convolution is a matrix product whose reduction runs over ``r = input channel * K + tap``: weights ``(c_out, r)`` as they
+lie in memory, times the stored tile read at ``position + tap``. Both go through ``tl.dot`` with float32 sums. Registers
+cannot be shifted by a tap in Triton, so what one convolution hands the next goes through memory: each unit writes and
+reads only its own part, with a barrier between, and backward needs these arrays anyway.
+
+Why not fewer launches: a block's input needs the mean over *all* tiles of the other path, which is a wait for the whole
+card, and the only one that does not risk a deadlock or another order of summation is the end of a launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from specenhance_kernels.configs import Arithmetic, chain_options, stages
+from specenhance_kernels.plan import Plan
+
+_SIZES = ["c_in", "c_out", "T", "F", "parts_f", "tiles_t", "tiles", "K", "span", "width"]
+
+
+@triton.jit
+def operand(value, OPERAND: tl.constexpr, WIDEN: tl.constexpr):
+    """Round a value to the dtype that the matrix units take; WIDEN: back to float32 afterwards."""
+    value = value.to(OPERAND)
+    if WIDEN:
+        value = value.to(tl.float32)
+    return value
+
+
+@triton.jit
+def split_columns(r, K):
+    """Split ``r = channel * K + tap`` into channel and tap, by a multiplication: exact for K <= 31 and r < 4096."""
+    channel = (r * ((131072 + K - 1) // K)) >> 17
+    return channel, r - channel * K
+
+
+@triton.jit
+def unit_place(pid, tiles_t, tiles, T, F, span):
+    """Say which sample, tile, path (0 time, 1 frequency), first owned position, own and other length a program has."""
+    tile = pid % tiles
+    path = (tile >= tiles_t).to(tl.int32)
+    first = (tile - path * tiles_t) * span
+    length = tl.where(path == 0, T, F)
+    return (pid // tiles).to(tl.int64), tile, path, first, length, T + F - length
+
+
+@triton.jit
+def convolve(
+    weight, m, rows, w_m, w_c, tile, width, channels, K, FLIP: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_R: tl.constexpr, TILE: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+):  # fmt: skip
+    """Convolve ``tile (channels, width)`` with rows m of a weight: ``acc[m, n] = sum over c, k of w[m, c, k] tile[c, n + k]``.
+
+    ``w_m`` and ``w_c`` are the weight's strides along m and c; FLIP turns the taps round, which with the two strides
+    exchanged is the transposed convolution. Columns n whose taps reach past what was stored hold rubbish, for the caller to
+    drop; they stay inside their row of ``width``.
+    """
+    n = tl.arange(0, TILE)
+    acc = tl.zeros([BLOCK_M, TILE], tl.float32)
+    for first in range(0, channels * K, BLOCK_R):
+        r = first + tl.arange(0, BLOCK_R)
+        c, k = split_columns(r, K)
+        real = r < channels * K
+        tap = k
+        if FLIP:
+            tap = K - 1 - k
+        w = tl.load(
+            weight + (m[:, None] * w_m + (c * w_c + tap)[None, :]), mask=(m < rows)[:, None] & real[None, :], other=0.0
+        )
+        x = tl.load(tile + ((c * width + k)[:, None] + n[None, :]), mask=real[:, None], other=0.0)
+        acc = tl.dot(
+            operand(w, OPERAND, WIDEN), operand(x, OPERAND, WIDEN), acc, input_precision=PRECISION
+        )
+    return acc
+
+
+@triton.jit(do_not_specialize=[*_SIZES, "means_known"])
+def block_forward_kernel(
+    x_t, x_f, x_sums, w1_t, b1_t, w2_t, b2_t, w1_f, b1_f, w2_f, b2_f, means, z, hidden, e_t, e_f, sums,
+    c_in, c_out, T, F, parts_f, tiles_t, tiles, K, span, width, means_known,
+    BLOCK_C: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_R: tl.constexpr, TILE: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, STAGE: tl.constexpr,
+):  # fmt: skip
+    """Run one block on one unit.
+
+    ``x_t (B, c_in, 1, T)`` and ``x_f (B, c_in, parts_f, F)``, summed over their parts, are the input; ``x_sums
+    (B, tiles, c_in)`` its sums a tile, unless ``means_known`` is 1: then the input holds sums already.
+    The outputs are laid out as ``Plan.saved_shapes`` says.
+    """
+    pid = tl.program_id(0)
+    sample, tile, path, first, length, other = unit_place(pid, tiles_t, tiles, T, F, span)
+    unit = pid.to(tl.int64)
+    half = K // 2
+    parts = tl.where(path == 0, 1, parts_f)
+    x = tl.where(path == 0, x_t, x_f) + sample * c_in * parts * length
+    z += unit * c_in * width
+    hidden += unit * c_out * width
+    means += unit * c_in
+    sums += unit * c_out
+    x_sums += sample * tiles * c_in
+
+    if STAGE == 0 or STAGE == 1:
+        # The other path's tiles; none where the means are known.
+        from_tile = tl.where(path == 0, tiles_t, 0)
+        to_tile = tl.where(means_known == 1, from_tile, tl.where(path == 0, tiles, tiles_t))
+        j = tl.arange(0, 2 * TILE)
+        position = first - 2 * half + j
+        inside = (position >= 0) & (position < length)
+        for c0 in range(0, c_in, BLOCK_C):
+            c = c0 + tl.arange(0, BLOCK_C)
+            mean = tl.zeros([BLOCK_C], tl.float32) + means_known
+            for i in range(from_tile, to_tile):
+                mean += tl.load(x_sums + i * c_in + c, mask=c < c_in, other=0.0)
+            mean = mean / other
+            tl.store(means + c, mean, mask=c < c_in)
+            value = tl.zeros([BLOCK_C, 2 * TILE], tl.float32)
+            for part in range(parts):
+                value += tl.load(
+                    x + ((c * parts + part)[:, None] * length + position[None, :]),
+                    mask=(c < c_in)[:, None] & inside[None, :],
+                    other=0.0,
+                )
+            tl.store(
+                z + ((c * width)[:, None] + j[None, :]),
+                value * mean[:, None],
+                mask=(c < c_in)[:, None] & (j < width)[None, :],
+            )
+    if STAGE == 0:
+        tl.debug_barrier()
+    n = tl.arange(0, TILE)
+    if STAGE == 0 or STAGE == 2:
+        w1, b1 = tl.where(path == 0, w1_t, w1_f), tl.where(path == 0, b1_t, b1_f)
+        position = first - half + n
+        inside = (position >= 0) & (position < length)
+        for m0 in range(0, c_out, BLOCK_M):
+            m = m0 + tl.arange(0, BLOCK_M)
+            acc = convolve(
+                w1, m, c_out, c_in * K, K, z, width, c_in, K, False, BLOCK_M, BLOCK_R, TILE, OPERAND, PRECISION, WIDEN
+            )
+            acc += tl.load(b1 + m, mask=m < c_out, other=0.0).to(tl.float32)[:, None]
+            acc = tl.where(acc < 0, 0.0, acc)  # unlike a maximum, keeps a NaN, as PyTorch's ReLU does
+            acc = tl.where(inside[None, :], acc, 0.0)  # the second convolution's zero padding
+            tl.store(hidden + ((m * width)[:, None] + n[None, :]), acc, mask=(m < c_out)[:, None])
+    if STAGE == 0:
+        tl.debug_barrier()
+    if STAGE == 0 or STAGE == 3:
+        w2, b2 = tl.where(path == 0, w2_t, w2_f), tl.where(path == 0, b2_t, b2_f)
+        e = tl.where(path == 0, e_t, e_f) + sample * c_out * length
+        position = first + n
+        owned = (n < span) & (position < length)
+        for m0 in range(0, c_out, BLOCK_M):
+            m = m0 + tl.arange(0, BLOCK_M)
+            acc = convolve(
+                w2, m, c_out, c_out * K, K, hidden, width, c_out, K, False, BLOCK_M, BLOCK_R, TILE,
+                OPERAND, PRECISION, WIDEN,
+            )  # fmt: skip
+            acc += tl.load(b2 + m, mask=m < c_out, other=0.0).to(tl.float32)[:, None]
+            acc = tl.where(owned[None, :], tl.sigmoid(acc), 0.0)
+            tl.store(
+                e + (m[:, None] * length + position[None, :]), acc, mask=(m < c_out)[:, None] & owned[None, :]
+            )
+            tl.store(sums + m, tl.sum(acc, 1), mask=m < c_out)
+
+
+@triton.jit(do_not_specialize=[*_SIZES, "last", "d_channels", "has_before"])
+def block_backward_kernel(
+    de_t, de_f, shifts, e_t, e_f, hidden, means, before_t, before_f, w1_t, w2_t, w1_f, w2_f,
+    da, dh, dx_t, dx_f, dx_shifts,
+    c_in, c_out, T, F, parts_f, tiles_t, tiles, K, span, width, last, d_channels, has_before,
+    BLOCK_C: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_R: tl.constexpr, TILE: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, STAGE: tl.constexpr,
+):  # fmt: skip
+    """Carry the gradient of one block's output back to its input, on one unit.
+
+    The output's gradient is ``de_t (B, c_out, 1, T)`` and ``de_f (B, c_out, parts_f, F)``, summed over the parts, plus,
+    unless the block is the ``last``, what reaches it through its mean: the other path's ``shifts (B, tiles, c_out)``,
+    summed over tiles, divided by its own length. Written are ``da (B, tiles, c_out, width)`` before the sigmoid and
+    ``dh (B, tiles, c_out, width)`` before the ReLU, for the weights' gradients, and for the first ``d_channels`` input
+    channels ``dx (B, c_in, L)``, times the mean, and, where a block was before, ``dx_shifts (B, tiles, c_in)``.
+    """
+    pid = tl.program_id(0)
+    sample, tile, path, first, length, other = unit_place(pid, tiles_t, tiles, T, F, span)
+    unit = pid.to(tl.int64)
+    half = K // 2
+    parts = tl.where(path == 0, 1, parts_f)
+    de = tl.where(path == 0, de_t, de_f) + sample * c_out * parts * length
+    e = tl.where(path == 0, e_t, e_f) + sample * c_out * length
+    da += unit * c_out * width
+    dh += unit * c_out * width
+    hidden += unit * c_out * width
+    means += unit * c_in
+    dx_shifts += unit * c_in
+    shifts += sample * tiles * c_out
+
+    if STAGE == 0 or STAGE == 1:
+        from_tile = tl.where(path == 0, tiles_t, 0)
+        to_tile = tl.where(last == 1, from_tile, tl.where(path == 0, tiles, tiles_t))
+        j = tl.arange(0, 2 * TILE)
+        position = first - 2 * half + j
+        inside = (position >= 0) & (position < length)
+        for c0 in range(0, c_out, BLOCK_C):
+            c = c0 + tl.arange(0, BLOCK_C)
+            shift = tl.zeros([BLOCK_C], tl.float32)
+            for i in range(from_tile, to_tile):
+                shift += tl.load(shifts + i * c_out + c, mask=c < c_out, other=0.0)
+            grad = tl.zeros([BLOCK_C, 2 * TILE], tl.float32) + (shift / length)[:, None]
+            real = (c < c_out)[:, None] & inside[None, :]
+            for part in range(parts):
+                grad += tl.load(
+                    de + ((c * parts + part)[:, None] * length + position[None, :]), mask=real, other=0.0
+                )
+            value = tl.load(e + (c[:, None] * length + position[None, :]), mask=real, other=0.0)
+            tl.store(
+                da + ((c * width)[:, None] + j[None, :]),
+                grad * value * (1.0 - value),  # outside the path value is 0: the zero padding
+                mask=(c < c_out)[:, None] & (j < width)[None, :],
+            )
+    if STAGE == 0:
+        tl.debug_barrier()
+    n = tl.arange(0, TILE)
+    if STAGE == 0 or STAGE == 2:
+        w2 = tl.where(path == 0, w2_t, w2_f)
+        for m0 in range(0, c_out, BLOCK_M):
+            m = m0 + tl.arange(0, BLOCK_M)
+            acc = convolve(
+                w2, m, c_out, K, c_out * K, da, width, c_out, K, True, BLOCK_M, BLOCK_R, TILE, OPERAND, PRECISION, WIDEN
+            )
+            place = (m * width)[:, None] + n[None, :]
+            kept = tl.load(hidden + place, mask=(m < c_out)[:, None], other=0.0)  # 0 outside the path
+            tl.store(dh + place, tl.where(kept == 0, 0.0, acc), mask=(m < c_out)[:, None])
+    if STAGE == 0:
+        tl.debug_barrier()
+    if STAGE == 0 or STAGE == 3:
+        w1 = tl.where(path == 0, w1_t, w1_f)
+        before = tl.where(path == 0, before_t, before_f) + sample * c_in * length
+        dx = tl.where(path == 0, dx_t, dx_f) + sample * c_in * length
+        position = first + n
+        owned = (n < span) & (position < length)
+        for m0 in range(0, d_channels, BLOCK_M):
+            m = m0 + tl.arange(0, BLOCK_M)
+            acc = convolve(
+                w1, m, c_in, K, c_in * K, dh, width, c_out, K, True, BLOCK_M, BLOCK_R, TILE, OPERAND, PRECISION, WIDEN
+            )
+            real = (m < c_in)[:, None] & owned[None, :]
+            place = m[:, None] * length + position[None, :]
+            mean = tl.load(means + m, mask=m < c_in, other=0.0)
+            tl.store(dx + place, acc * mean[:, None], mask=real)
+            # Loaded for every block: an address that is always valid, and one path through the kernel.
+            value = tl.load(before + place, mask=real & (has_before == 1), other=0.0)
+            tl.store(dx_shifts + m, tl.sum(tl.where(real, acc * value, 0.0), 1), mask=(m < c_in) & (has_before == 1))
+
+
+def block_forward(
+    block: int,
+    x_t: Tensor,
+    x_f: Tensor,
+    x_sums: Tensor | None,
+    weights: Sequence[Tensor],
+    saved: dict[str, Tensor],
+    plan: Plan,
+    math: Arithmetic,
+) -> None:
+    """Run block number ``block`` and fill its arrays in ``saved``; 1 launch, on ROCm 3.
+
+    Args:
+        block: its number, from 0.
+        x_t, x_f: its input ``(B, c_in, T)`` and ``(B, c_in, F)`` or, for the pool's partial sums, ``(B, c_in, parts, F)``.
+        x_sums: the input's sums a tile ``(B, tiles, c_in)``; None for the first block, whose input is sums.
+        weights: its 8 weights and biases, time path first.
+        saved: as :meth:`Plan.saved_views` cuts it.
+        plan, math: the cut and the arithmetic of this call.
+    """
+    c_in, c_out = plan.blocks[block]
+    own = [saved[f"{name}.{block}"] for name in ("means", "z", "hidden", "e_t", "e_f", "sums")]
+    for stage in stages():
+        block_forward_kernel[(plan.B * plan.tiles,)](
+            x_t, x_f, x_t if x_sums is None else x_sums, *weights, *own, *_sizes(c_in, c_out, x_f, plan),
+            int(x_sums is None), **chain_options(c_in, c_out, math, stage),
+        )  # fmt: skip
+
+
+def block_backward(
+    block: int,
+    de_t: Tensor,
+    de_f: Tensor,
+    shifts: Tensor | None,
+    weights: Sequence[Tensor],
+    saved: dict[str, Tensor],
+    da: Tensor,
+    dh: Tensor,
+    dx: tuple[Tensor, Tensor, Tensor] | None,
+    plan: Plan,
+    math: Arithmetic,
+) -> None:
+    """Carry a gradient back through block number ``block``; 1 launch, on ROCm 3.
+
+    Args:
+        block: its number, from 0.
+        de_t, de_f: gradient of its output ``(B, c_out, T)`` and ``(B, c_out, F)`` or, in parts, ``(B, c_out, parts, F)``.
+        shifts: what the next block's :func:`block_backward` wrote ``(B, tiles, c_out)``; None for the last block.
+        weights: its 8 weights and biases, time path first.
+        saved: as :meth:`Plan.saved_views` cuts it.
+        da, dh: to fill, ``(B, tiles, c_out, width)``.
+        dx: to fill: ``(B, c_in, T)``, ``(B, c_in, F)`` and ``(B, tiles, c_in)``; None where nothing before needs it.
+        plan, math: the cut and the arithmetic of this call.
+    """
+    c_in, c_out = plan.blocks[block]
+    e_t, e_f, hidden, means = (saved[f"{name}.{block}"] for name in ("e_t", "e_f", "hidden", "means"))
+    before_t, before_f = (saved[f"e_t.{block - 1}"], saved[f"e_f.{block - 1}"]) if block else (e_t, e_f)
+    dx_t, dx_f, dx_shifts = (e_t, e_f, means) if dx is None else dx  # stand-ins: d_channels = 0 writes none of them
+    for stage in stages():
+        block_backward_kernel[(plan.B * plan.tiles,)](
+            de_t, de_f, de_t if shifts is None else shifts, e_t, e_f, hidden, means, before_t, before_f,
+            weights[0], weights[2], weights[4], weights[6], da, dh, dx_t, dx_f, dx_shifts,
+            *_sizes(c_in, c_out, de_f, plan), int(shifts is None), 0 if dx is None else c_in, int(block > 0),
+            **chain_options(c_in, c_out, math, stage),
+        )  # fmt: skip
+
+
+def _sizes(c_in: int, c_out: int, x_f: Tensor, plan: Plan) -> tuple[int, ...]:
+    parts_f = x_f.shape[2] if x_f.ndim == 4 else 1
+    return c_in, c_out, plan.T, plan.F, parts_f, plan.tiles_t, plan.tiles, plan.kernel, plan.span, plan.width

@@ -1,0 +1,103 @@
+"""The configurations: every way in which a launcher may compile a kernel. The ahead-of-time test compiles exactly these."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import triton.language as tl
+
+from specenhance_kernels.interpreter import interpreted
+from specenhance_kernels.plan import POOL_F, POOL_T, TILE
+
+# Taken at import, as Triton does: an interpreted kernel is another object than a compiled one.
+INTERPRETED = interpreted()
+
+HIP = torch.version.hip is not None
+
+PLANE_WARPS = 8  # a 64 x 128 tile is 32 values a thread
+CHAIN_WARPS = 8
+CHAIN_REGISTERS = 128  # a thread, so that a multiprocessor holds two programs, each of which hides the other's waits
+SMALL, LARGE = 16, 32  # output channels of a matrix step
+REDUCE = 32  # input channels x taps of a matrix step; half for three-pass tf32, which would spill
+ROWS = 8  # channels of an elementwise step
+WEIGHT_COLUMNS = 64  # columns (input channel, tap) of a tile of the weights' gradients
+WEIGHT_STEP = 32  # positions of a matrix step there
+
+_TL = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+
+
+class Arithmetic(NamedTuple):
+    """What the matrix units multiply: the operands' dtype and, for float32, the precision of ``tl.dot``."""
+
+    operand: torch.dtype
+    precision: str
+
+
+def arithmetic(operand: torch.dtype, device: torch.device) -> Arithmetic:
+    """Choose what PyTorch's own convolutions would use at this moment.
+
+    Args:
+        operand: the dtype in which the convolutions are to run (the weights', or autocast's).
+        device: where.
+
+    Returns:
+        For float32: ``tf32`` where cuDNN's convolutions may use it, else ``tf32x3`` (three passes, near float32); on ROCm
+        always ``ieee``, as MIOpen does. bfloat16 and float16 have one precision.
+    """
+    if operand != torch.float32 or HIP:
+        return Arithmetic(operand, "ieee")
+    return Arithmetic(operand, "tf32" if _convolutions_use_tf32() else "tf32x3")
+
+
+def _convolutions_use_tf32() -> bool:
+    convolution = getattr(torch.backends.cudnn, "conv", None)
+    if convolution is not None and hasattr(convolution, "fp32_precision"):  # torch >= 2.9; knows the older switch too
+        return convolution.fp32_precision == "tf32"
+    return torch.backends.cudnn.allow_tf32
+
+
+def plane_options() -> dict[str, Any]:
+    """Give the options of the kernels that read or write a spectrogram."""
+    return {"BLOCK_T": POOL_T, "BLOCK_F": POOL_F, "num_warps": PLANE_WARPS}
+
+
+def stages(hip: bool = HIP) -> tuple[int, ...]:
+    """List the launches of a block by the stage that each runs; 0 is all three in one, with barriers between.
+
+    CUDA's barrier also orders a program's own writes and reads of global memory. As Triton compiles it for ROCm it does not
+    wait for the writes (``s_barrier`` without ``s_waitcnt vmcnt(0)``), so there the stages are launches of their own.
+    """
+    return (1, 2, 3) if hip else (0,)
+
+
+def chain_options(
+    c_in: int, c_out: int, math: Arithmetic, stage: int, widen: bool = INTERPRETED, hip: bool = HIP
+) -> dict[str, Any]:
+    """Give the options of a block's forward and backward kernel."""
+    reduce = REDUCE // 2 if math.precision == "tf32x3" else REDUCE
+    own = {"STAGE": stage, "BLOCK_C": ROWS, "BLOCK_R": reduce, "TILE": TILE, "num_stages": 1}
+    return own | _matrix(max(c_in, c_out), math, widen, hip)
+
+
+def weight_options(c_out: int, math: Arithmetic, widen: bool = INTERPRETED, hip: bool = HIP) -> dict[str, Any]:
+    """Give the options of the weights' gradients' kernel."""
+    own = {"BLOCK_R": WEIGHT_COLUMNS, "STEP": WEIGHT_STEP, "num_stages": 2}
+    return own | _matrix(c_out, math, widen, hip)
+
+
+def sum_options() -> dict[str, Any]:
+    """Give the options of the kernel that adds the segments of the weights' gradients."""
+    return {"BLOCK": 256, "num_warps": 4}
+
+
+def _matrix(channels: int, math: Arithmetic, widen: bool, hip: bool) -> dict[str, Any]:
+    return {
+        "BLOCK_M": SMALL if channels <= SMALL else LARGE,
+        "OPERAND": _TL[math.operand],
+        "PRECISION": math.precision,
+        # The interpreter keeps bfloat16 as bare bits and would multiply those: there, round, then multiply in float32.
+        "WIDEN": widen,
+        "num_warps": CHAIN_WARPS,
+        **({} if hip else {"maxnreg": CHAIN_REGISTERS}),
+    }

@@ -1,0 +1,27 @@
+"""One repair to Triton's interpreter, made when the kernels are imported under ``TRITON_INTERPRET=1`` and never else.
+
+Triton (3.6 at least) turns a scalar into a loop bound by ``int()`` of a one-element array, which NumPy 2.4 refuses. This
+takes the element instead.
+"""
+
+from __future__ import annotations
+
+import triton
+
+
+def interpreted() -> bool:
+    """Say whether kernels defined now are interpreted; if so, see to it that they can loop."""
+    if not triton.knobs.runtime.interpret:
+        return False
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+    if not hasattr(patch, "takes_the_element"):
+
+        def patch_lang_tensor(tensor, scope):  # noqa: ANN001, ANN202
+            patch(tensor, scope)
+            scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+        patch_lang_tensor.takes_the_element = True
+        interpreter._patch_lang_tensor = patch_lang_tensor
+    return True

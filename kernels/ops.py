@@ -1,0 +1,157 @@
+"""The operators ``specenhance::enhance`` and ``specenhance::enhance_backward``, and the one public door to them.
+
+They are ``custom_op``s: ``triton_op`` would let Inductor see the kernels, but its ``wrap_triton`` refuses interpreted ones,
+and there is nothing here for Inductor to fuse with. Nothing synchronises with the host, and what is allocated depends on
+shapes only, so a CUDA graph can capture both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from specenhance_kernels.apply import apply, apply_backward, spec_grad
+from specenhance_kernels.chain import block_backward, block_forward
+from specenhance_kernels.configs import arithmetic
+from specenhance_kernels.limits import refusal
+from specenhance_kernels.plan import make_plan
+from specenhance_kernels.pool import pool
+from specenhance_kernels.weights import sum_segments, weight_grad
+
+
+def enhance(spec: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Weigh a spectrogram by the mask of a chain of Enhancer Blocks: ``S' = S * M_n``.
+
+    n + 2 launches forward; backward 2 n + 2, and one more where the spectrogram needs a gradient. Sums are in float32; the
+    convolutions' matrix products are in the weights' dtype or, for float32 weights under autocast, in autocast's; float32 at
+    the precision that PyTorch's own convolutions would use at that moment.
+
+    Args:
+        spec: ``(B, C, T, F)``, any strides, any B, T, F; float32, bfloat16 or float16.
+        weights: 8 tensors a block, of one dtype: for the time path, then the frequency path, ``conv1.weight (c_out, c_in,
+            K)``, ``conv1.bias (c_out,)``, ``conv2.weight (c_out, c_out, K)``, ``conv2.bias (c_out,)``.
+
+    Returns:
+        A tensor of the spectrogram's shape, dtype and, where it is dense, strides.
+
+    Raises:
+        ValueError: for what the kernels do not take, with the reason of :func:`specenhance_kernels.refusal`.
+    """
+    reason = refusal(spec, weights)
+    if reason is not None:
+        raise ValueError(f"the fused kernels cannot run: {reason}")
+    kind, operand = spec.device.type, weights[0].dtype
+    if operand == torch.float32 and torch.is_autocast_enabled(kind):
+        operand = torch.get_autocast_dtype(kind)
+    return torch.ops.specenhance.enhance(spec, list(weights), operand)[0]
+
+
+@torch.library.custom_op("specenhance::enhance", mutates_args=())
+def enhance_op(spec: Tensor, weights: list[Tensor], operand: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Give S' ``(B, C, T, F)`` and the flat float32 buffer of 1-D data that backward needs."""
+    plan, math = make_plan(spec.shape, weights), arithmetic(operand, spec.device)
+    out = torch.empty_like(spec)
+    buffer = torch.empty(plan.saved_size, dtype=torch.float32, device=spec.device)
+    if spec.numel() == 0:
+        return out, buffer
+    weights = [weight.contiguous() for weight in weights]
+    saved = plan.saved_views(buffer)
+    pool(spec, saved["rows"], saved["cols"], plan)
+    x_t, x_f, x_sums = saved["rows"], saved["cols"], None
+    for j in range(len(plan.blocks)):
+        block_forward(j, x_t, x_f, x_sums, weights[8 * j : 8 * j + 8], saved, plan, math)
+        x_t, x_f, x_sums = (saved[f"{name}.{j}"] for name in ("e_t", "e_f", "sums"))
+    apply(spec, x_t, x_f, out, plan)
+    return out, buffer
+
+
+@enhance_op.register_fake
+def _(spec: Tensor, weights: list[Tensor], operand: torch.dtype) -> tuple[Tensor, Tensor]:
+    plan = make_plan(spec.shape, weights)
+    return torch.empty_like(spec), spec.new_empty(plan.saved_size, dtype=torch.float32)
+
+
+@torch.library.custom_op("specenhance::enhance_backward", mutates_args=())
+def enhance_backward_op(
+    dy: Tensor, spec: Tensor, buffer: Tensor, weights: list[Tensor], operand: torch.dtype, need_spec: bool, need_weights: bool
+) -> tuple[Tensor, Tensor]:
+    """Give dS ``(B, C, T, F)`` and the flat gradient of all weights, each empty where not needed."""
+    plan, math = make_plan(spec.shape, weights), arithmetic(operand, spec.device)
+    d_spec, d_weights = _backward_outputs(spec, weights, need_spec, need_weights)
+    if spec.numel() == 0:
+        return d_spec, d_weights.zero_()
+    weights = [weight.contiguous() for weight in weights]
+    saved = plan.saved_views(buffer)
+    B, C, T, F = spec.shape
+    n = len(plan.blocks)
+
+    def empty(*shape: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.float32, device=spec.device)
+
+    de_t, de_f, shifts = empty(B, C, T), empty(B, C, plan.parts, F), None
+    last_t, last_f = saved[f"e_t.{n - 1}"], saved[f"e_f.{n - 1}"]
+    apply_backward(dy, spec, last_t, last_f, de_t, de_f, plan)
+    partial = empty(plan.segments, plan.weights) if need_weights else None
+    for j in reversed(range(n)):
+        c_in, c_out = plan.blocks[j]
+        da, dh = (empty(B, plan.tiles, c_out, plan.width) for _ in range(2))
+        dx = (empty(B, c_in, T), empty(B, c_in, F), empty(B, plan.tiles, c_in)) if j or need_spec else None
+        block_backward(j, de_t, de_f, shifts, weights[8 * j : 8 * j + 8], saved, da, dh, dx, plan, math)
+        if partial is not None:
+            weight_grad(j, saved, da, dh, partial, plan, math)
+        if dx is not None:
+            de_t, de_f, shifts = dx
+    if partial is not None:
+        sum_segments(partial, d_weights)
+    if need_spec:
+        spec_grad(dy, last_t, last_f, de_t, de_f, d_spec, plan)
+    return d_spec, d_weights
+
+
+@enhance_backward_op.register_fake
+def _(
+    dy: Tensor, spec: Tensor, buffer: Tensor, weights: list[Tensor], operand: torch.dtype, need_spec: bool, need_weights: bool
+) -> tuple[Tensor, Tensor]:
+    return _backward_outputs(spec, weights, need_spec, need_weights)
+
+
+def _backward_outputs(spec: Tensor, weights: list[Tensor], need_spec: bool, need_weights: bool) -> tuple[Tensor, Tensor]:
+    total = sum(weight.numel() for weight in weights) if need_weights else 0
+    d_spec = torch.empty_like(spec) if need_spec else spec.new_empty(0)
+    return d_spec, weights[0].new_empty(total)
+
+
+def _setup_context(ctx, inputs, output) -> None:  # noqa: ANN001
+    spec, weights, operand = inputs
+    ctx.operand = operand
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(spec, output[1], *weights)
+
+
+def _backward(ctx, dy, _):  # noqa: ANN001, ANN202
+    spec, buffer, *weights = ctx.saved_tensors
+    if dy is None:
+        return None, [None] * len(weights), None
+    need_spec, need_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1])
+    d_spec, d_weights = torch.ops.specenhance.enhance_backward(
+        dy, spec, buffer, weights, ctx.operand, need_spec, need_weights
+    )
+    grads: list[Tensor | None] = [None] * len(weights)
+    if need_weights:
+        pieces = d_weights.split([weight.numel() for weight in weights])
+        grads = [piece.view(weight.shape) for piece, weight in zip(pieces, weights, strict=True)]
+    return d_spec if need_spec else None, grads, None
+
+
+def _no_second_derivative(ctx, *grads):  # noqa: ANN001, ANN202
+    raise RuntimeError(
+        "the fused kernels have no second derivative, and one was asked for (create_graph=True); "
+        "make the front end with backend='torch', which has"
+    )
+
+
+enhance_op.register_autograd(_backward, setup_context=_setup_context)
+enhance_backward_op.register_autograd(_no_second_derivative)

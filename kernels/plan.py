@@ -1,0 +1,140 @@
+"""Sizes and places: how a call is cut into tiles, and where its 1-D data lies in the one buffer saved for backward.
+
+Everything here is arithmetic on shapes; sizes may be symbolic (``torch.SymInt``), so nothing branches on them.
+
+Words: a path is time (length T) or frequency (length F). The chain cuts each path into tiles of :data:`TILE` positions that
+overlap by a halo, since two convolutions follow each other inside one kernel; a tile owns ``span`` of them. The tiles of a
+sample, time's first, are numbered through, and a *unit* is one tile of one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+TILE = 128  # positions of a chain tile, halo included
+POOL_T = 64  # frames of a tile of the 2-D kernels
+POOL_F = 128  # bins of a tile of the 2-D kernels
+MAX_SEGMENTS = 16  # parts at most into which the sum over units of the weights' gradients is cut
+_ALIGN = 32  # float32 values: every array starts on a 128-byte line
+
+
+def up(value: int, step: int) -> int:
+    """Round ``value`` up to a multiple of ``step``."""
+    return (value + step - 1) // step * step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cut of one call.
+
+    Attributes:
+        B, T, F: batch, frames, bins of the spectrogram ``(B, C, T, F)``; C is ``channels[0]``.
+        channels: widths ``(c_0, ..., c_n)`` of the chain.
+        kernel: taps K of every convolution, odd.
+    """
+
+    B: int
+    T: int
+    F: int
+    channels: tuple[int, ...]
+    kernel: int
+
+    @property
+    def half(self) -> int:
+        """Positions that one convolution reaches to either side."""
+        return self.kernel // 2
+
+    @property
+    def span(self) -> int:
+        """Positions that a chain tile owns: the tile less the halo of the second convolution."""
+        return TILE - 2 * self.half
+
+    @property
+    def width(self) -> int:
+        """Positions stored for a tile's input: the tile and the halo of the first convolution, rounded up."""
+        return up(TILE + 2 * self.half, 16)
+
+    @property
+    def tiles_t(self) -> int:
+        """Chain tiles of a sample's time path."""
+        return (self.T + self.span - 1) // self.span
+
+    @property
+    def tiles(self) -> int:
+        """Chain tiles of a sample, both paths."""
+        return self.tiles_t + (self.F + self.span - 1) // self.span
+
+    @property
+    def parts(self) -> int:
+        """Time tiles of the 2-D kernels, each of which gives partial sums over time."""
+        return (self.T + POOL_T - 1) // POOL_T
+
+    @property
+    def segments(self) -> int:
+        """Parts into which the sum over units of the weights' gradients is cut; no more than the longer path has units."""
+        return min(MAX_SEGMENTS, self.B * max(self.tiles_t, self.tiles - self.tiles_t))
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """``(c_in, c_out)`` of each block."""
+        return list(pairwise(self.channels))
+
+    def path_weights(self, block: int) -> int:
+        """Count the values of one path's two weights and two biases."""
+        c_in, c_out = self.blocks[block]
+        return c_out * c_in * self.kernel + c_out + c_out * c_out * self.kernel + c_out
+
+    @property
+    def weights(self) -> int:
+        """Values of all weights and biases."""
+        return sum(2 * self.path_weights(j) for j in range(len(self.blocks)))
+
+    def saved_shapes(self) -> dict[str, tuple[int, ...]]:
+        """List the saved arrays by name with their shapes a sample.
+
+        ``rows (C, T)`` and ``cols (C, parts, F)`` are the pool's sums. Of block j: ``means.j (tiles, c_in)`` what each tile
+        multiplies its input by, ``z.j (tiles, c_in, width)`` that product, ``hidden.j (tiles, c_out, width)`` after the
+        first convolution, ``e_t.j (c_out, T)`` and ``e_f.j (c_out, F)`` its output, ``sums.j (tiles, c_out)`` of that.
+        """
+        C = self.channels[0]
+        shapes: dict[str, tuple[int, ...]] = {"rows": (C, self.T), "cols": (C, self.parts, self.F)}
+        for j, (c_in, c_out) in enumerate(self.blocks):
+            shapes[f"means.{j}"] = (self.tiles, c_in)
+            shapes[f"z.{j}"] = (self.tiles, c_in, self.width)
+            shapes[f"hidden.{j}"] = (self.tiles, c_out, self.width)
+            shapes[f"e_t.{j}"] = (c_out, self.T)
+            shapes[f"e_f.{j}"] = (c_out, self.F)
+            shapes[f"sums.{j}"] = (self.tiles, c_out)
+        return shapes
+
+    @property
+    def saved_size(self) -> int:
+        """Count the float32 values of the saved buffer."""
+        return self.B * sum(up(_product(shape), _ALIGN) for shape in self.saved_shapes().values())
+
+    def saved_views(self, buffer: Tensor) -> dict[str, Tensor]:
+        """Cut the saved buffer into its arrays, each ``(B, ...)`` and contiguous."""
+        views, start = {}, 0
+        for name, shape in self.saved_shapes().items():
+            size = _product(shape)
+            views[name] = buffer[start : start + self.B * size].view(self.B, *shape)
+            start += self.B * up(size, _ALIGN)
+        return views
+
+
+def make_plan(shape: Sequence[int], weights: Sequence[Tensor]) -> Plan:
+    """Read a plan off the spectrogram's shape ``(B, C, T, F)`` and the flat weights, 8 tensors a block."""
+    B, C, T, F = shape
+    channels = (weights[0].shape[1], *(weights[i].shape[0] for i in range(0, len(weights), 8)))
+    return Plan(B, T, F, channels, weights[0].shape[2])
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    result = 1
+    for size in shape:
+        result = result * size
+    return result
