@@ -64,12 +64,16 @@ def configurations(hip: bool) -> list[Configuration]:
         for layout in _LAYOUTS:
             name = f"{_short(dtype)} {layout} contiguous"
             found += [
-                _plane(f"pool {name}", pool.pool_kernel, dtype, layout, ("x",)),
-                _plane(f"apply {name}", apply.weigh_kernel, dtype, layout, ("x", "out"), ADD=False),
-                _plane(f"spec_grad {name}", apply.weigh_kernel, dtype, layout, ("x", "out"), ADD=True),
-                _plane(f"factor_grad {name}", apply.factor_grad_kernel, dtype, layout, ("dy", "x")),
+                _plane(f"pool {name}", pool.pool_kernel, dtype, layout, ("x",), hip),
+                _plane(f"apply {name}", apply.weigh_kernel, dtype, layout, ("x", "out"), hip, ADD=False),
+                _plane(f"spec_grad {name}", apply.weigh_kernel, dtype, layout, ("x", "out"), hip, ADD=True),
+                _plane(f"factor_grad {name}", apply.factor_grad_kernel, dtype, layout, ("dy", "x"), hip),
             ]
-        found.append(_make(f"sum_segments {_short(dtype)}", weights.sum_segments_kernel, {"out": dtype}, configs.sum_options()))
+        found.append(
+            _make(
+                f"sum_segments {_short(dtype)}", weights.sum_segments_kernel, {"out": dtype}, configs.sum_options(hip)
+            )
+        )
     for channels in (configs.SMALL, configs.LARGE):
         for math in _arithmetics(hip):
             name = f"{_short(math.operand)} {math.precision} {channels} channels"
@@ -79,7 +83,9 @@ def configurations(hip: bool) -> list[Configuration]:
                 for kernel in (chain.block_forward_kernel, chain.block_backward_kernel):
                     given = {arg: dtype for arg in kernel.arg_names if re.fullmatch("[wb][12]_[tf]", arg)}
                     options = configs.chain_options(channels, channels, math, stage, widen=False, hip=hip)
-                    title = f"{kernel.fn.__name__.removesuffix('_kernel')} {name}, weights {_short(dtype)}, stage {stage}"
+                    title = (
+                        f"{kernel.fn.__name__.removesuffix('_kernel')} {name}, weights {_short(dtype)}, stage {stage}"
+                    )
                     found.append(_make(title, kernel, given, options))
     return found
 
@@ -93,12 +99,16 @@ def _arithmetics(hip: bool) -> list[Arithmetic]:
     ]
 
 
-def _plane(name: str, kernel: Any, dtype: torch.dtype, layout: str, planes: tuple[str, ...], **constants: Any):  # noqa: ANN202
+def _plane(
+    name: str, kernel: Any, dtype: torch.dtype, layout: str, planes: tuple[str, ...], hip: bool, **constants: Any
+):
     strides = [arg for arg in kernel.arg_names if re.fullmatch("[xyo]s_[bctf]", arg)]
     one = {"bins": "f", "frames": "t", "neither": None}[layout]
     ones = {arg: 1 for arg in strides if arg[-1] == one}
     aligned = tuple(arg for arg in strides if arg not in ones) if one else ()
-    return _make(name, kernel, dict.fromkeys(planes, dtype), {**configs.plane_options(), **constants, **ones}, aligned)
+    return _make(
+        name, kernel, dict.fromkeys(planes, dtype), {**configs.plane_options(hip), **constants, **ones}, aligned
+    )
 
 
 def _make(

@@ -23,7 +23,7 @@ def weigh_kernel(
     x, e_t, e_f, g_t, g_f, out, C, T, F, tiles, xs_b, xs_c, xs_t, xs_f, os_b, os_c, os_t, os_f,
     ADD: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_F: tl.constexpr,
 ):  # fmt: skip
-    """Write ``x * e_t * e_f`` and, with ADD, ``+ g_t + g_f``; planes ``(B, C, T, F)``, the rest ``(B, C, T)``, ``(B, C, F)``."""
+    """Write ``x * e_t * e_f`` and, with ADD, ``+ g_t + g_f``: planes ``(B, C, T, F)``, factors ``(B, C, T)``, ``(B, C, F)``."""
     pid = tl.program_id(0)
     plane = (pid // tiles).to(tl.int64)
     t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -78,9 +78,7 @@ def apply(spec: Tensor, e_t: Tensor, e_f: Tensor, out: Tensor, plan: Plan) -> No
     _weigh(spec, e_t, e_f, None, None, out, plan)
 
 
-def apply_backward(
-    dy: Tensor, spec: Tensor, e_t: Tensor, e_f: Tensor, d_t: Tensor, d_f: Tensor, plan: Plan
-) -> None:
+def apply_backward(dy: Tensor, spec: Tensor, e_t: Tensor, e_f: Tensor, d_t: Tensor, d_f: Tensor, plan: Plan) -> None:
     """Fill ``d_t (B, C, T)`` and ``d_f (B, C, parts, F)`` from ``dy`` and ``spec (B, C, T, F)`` in one read; 1 launch."""
     B, C, T, F = spec.shape
     factor_grad_kernel[(B * C * plan.parts,)](
@@ -88,9 +86,7 @@ def apply_backward(
     )
 
 
-def spec_grad(
-    dy: Tensor, e_t: Tensor, e_f: Tensor, g_t: Tensor, g_f: Tensor, out: Tensor, plan: Plan
-) -> None:
+def spec_grad(dy: Tensor, e_t: Tensor, e_f: Tensor, g_t: Tensor, g_f: Tensor, out: Tensor, plan: Plan) -> None:
     """Fill ``out (B, C, T, F)`` with ``dy * e_t * e_f + g_t + g_f``, the gradient of the spectrogram; 1 launch."""
     _weigh(dy, e_t, e_f, g_t, g_f, out, plan)
 

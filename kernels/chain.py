@@ -49,12 +49,12 @@ def split_columns(r, K):
 
 @triton.jit
 def unit_place(pid, tiles_t, tiles, T, F, span):
-    """Say which sample, tile, path (0 time, 1 frequency), first owned position, own and other length a program has."""
+    """Say which sample, path (0 time, 1 frequency), first owned position and length of its path a program has."""
     tile = pid % tiles
     path = (tile >= tiles_t).to(tl.int32)
     first = (tile - path * tiles_t) * span
     length = tl.where(path == 0, T, F)
-    return (pid // tiles).to(tl.int64), tile, path, first, length, T + F - length
+    return (pid // tiles).to(tl.int64), path, first, length
 
 
 @triton.jit
@@ -82,9 +82,7 @@ def convolve(
             weight + (m[:, None] * w_m + (c * w_c + tap)[None, :]), mask=(m < rows)[:, None] & real[None, :], other=0.0
         )
         x = tl.load(tile + ((c * width + k)[:, None] + n[None, :]), mask=real[:, None], other=0.0)
-        acc = tl.dot(
-            operand(w, OPERAND, WIDEN), operand(x, OPERAND, WIDEN), acc, input_precision=PRECISION
-        )
+        acc = tl.dot(operand(w, OPERAND, WIDEN), operand(x, OPERAND, WIDEN), acc, input_precision=PRECISION)
     return acc
 
 
@@ -102,7 +100,7 @@ def block_forward_kernel(
     The outputs are laid out as ``Plan.saved_shapes`` says.
     """
     pid = tl.program_id(0)
-    sample, tile, path, first, length, other = unit_place(pid, tiles_t, tiles, T, F, span)
+    sample, path, first, length = unit_place(pid, tiles_t, tiles, T, F, span)
     unit = pid.to(tl.int64)
     half = K // 2
     parts = tl.where(path == 0, 1, parts_f)
@@ -125,7 +123,7 @@ def block_forward_kernel(
             mean = tl.zeros([BLOCK_C], tl.float32) + means_known
             for i in range(from_tile, to_tile):
                 mean += tl.load(x_sums + i * c_in + c, mask=c < c_in, other=0.0)
-            mean = mean / other
+            mean = mean / (T + F - length)
             tl.store(means + c, mean, mask=c < c_in)
             value = tl.zeros([BLOCK_C, 2 * TILE], tl.float32)
             for part in range(parts):
@@ -155,6 +153,13 @@ def block_forward_kernel(
             acc = tl.where(acc < 0, 0.0, acc)  # unlike a maximum, keeps a NaN, as PyTorch's ReLU does
             acc = tl.where(inside[None, :], acc, 0.0)  # the second convolution's zero padding
             tl.store(hidden + ((m * width)[:, None] + n[None, :]), acc, mask=(m < c_out)[:, None])
+            # The rest of a row is read for columns that are dropped, and never counts; but what is saved is all defined.
+            rest = TILE + tl.arange(0, 32)
+            tl.store(
+                hidden + ((m * width)[:, None] + rest[None, :]),
+                tl.zeros([BLOCK_M, 32], tl.float32),
+                mask=(m < c_out)[:, None] & (rest < width)[None, :],
+            )
     if STAGE == 0:
         tl.debug_barrier()
     if STAGE == 0 or STAGE == 3:
@@ -170,9 +175,7 @@ def block_forward_kernel(
             )  # fmt: skip
             acc += tl.load(b2 + m, mask=m < c_out, other=0.0).to(tl.float32)[:, None]
             acc = tl.where(owned[None, :], tl.sigmoid(acc), 0.0)
-            tl.store(
-                e + (m[:, None] * length + position[None, :]), acc, mask=(m < c_out)[:, None] & owned[None, :]
-            )
+            tl.store(e + (m[:, None] * length + position[None, :]), acc, mask=(m < c_out)[:, None] & owned[None, :])
             tl.store(sums + m, tl.sum(acc, 1), mask=m < c_out)
 
 
@@ -193,7 +196,7 @@ def block_backward_kernel(
     channels ``dx (B, c_in, L)``, times the mean, and, where a block was before, ``dx_shifts (B, tiles, c_in)``.
     """
     pid = tl.program_id(0)
-    sample, tile, path, first, length, other = unit_place(pid, tiles_t, tiles, T, F, span)
+    sample, path, first, length = unit_place(pid, tiles_t, tiles, T, F, span)
     unit = pid.to(tl.int64)
     half = K // 2
     parts = tl.where(path == 0, 1, parts_f)
@@ -220,9 +223,7 @@ def block_backward_kernel(
             grad = tl.zeros([BLOCK_C, 2 * TILE], tl.float32) + (shift / length)[:, None]
             real = (c < c_out)[:, None] & inside[None, :]
             for part in range(parts):
-                grad += tl.load(
-                    de + ((c * parts + part)[:, None] * length + position[None, :]), mask=real, other=0.0
-                )
+                grad += tl.load(de + ((c * parts + part)[:, None] * length + position[None, :]), mask=real, other=0.0)
             value = tl.load(e + (c[:, None] * length + position[None, :]), mask=real, other=0.0)
             tl.store(
                 da + ((c * width)[:, None] + j[None, :]),
@@ -281,7 +282,7 @@ def block_forward(
         x_t, x_f: its input ``(B, c_in, T)`` and ``(B, c_in, F)`` or, for the pool's partial sums, ``(B, c_in, parts, F)``.
         x_sums: the input's sums a tile ``(B, tiles, c_in)``; None for the first block, whose input is sums.
         weights: its 8 weights and biases, time path first.
-        saved: as :meth:`Plan.saved_views` cuts it.
+        saved: its arrays, see :meth:`Plan.saved_shapes`.
         plan, math: the cut and the arithmetic of this call.
     """
     c_in, c_out = plan.blocks[block]
@@ -313,7 +314,7 @@ def block_backward(
         de_t, de_f: gradient of its output ``(B, c_out, T)`` and ``(B, c_out, F)`` or, in parts, ``(B, c_out, parts, F)``.
         shifts: what the next block's :func:`block_backward` wrote ``(B, tiles, c_out)``; None for the last block.
         weights: its 8 weights and biases, time path first.
-        saved: as :meth:`Plan.saved_views` cuts it.
+        saved: its arrays, see :meth:`Plan.saved_shapes`.
         da, dh: to fill, ``(B, tiles, c_out, width)``.
         dx: to fill: ``(B, c_in, T)``, ``(B, c_in, F)`` and ``(B, tiles, c_in)``; None where nothing before needs it.
         plan, math: the cut and the arithmetic of this call.

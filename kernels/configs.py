@@ -15,8 +15,7 @@ INTERPRETED = interpreted()
 
 HIP = torch.version.hip is not None
 
-PLANE_WARPS = 8  # a 64 x 128 tile is 32 values a thread
-CHAIN_WARPS = 8
+THREADS = 256  # of a program: of a 64 x 128 plane tile each holds 32 values
 CHAIN_REGISTERS = 128  # a thread, so that a multiprocessor holds two programs, each of which hides the other's waits
 SMALL, LARGE = 16, 32  # output channels of a matrix step
 REDUCE = 32  # input channels x taps of a matrix step; half for three-pass tf32, which would spill
@@ -57,9 +56,13 @@ def _convolutions_use_tf32() -> bool:
     return torch.backends.cudnn.allow_tf32
 
 
-def plane_options() -> dict[str, Any]:
+def _warps(hip: bool) -> int:
+    return THREADS // (64 if hip else 32)
+
+
+def plane_options(hip: bool = HIP) -> dict[str, Any]:
     """Give the options of the kernels that read or write a spectrogram."""
-    return {"BLOCK_T": POOL_T, "BLOCK_F": POOL_F, "num_warps": PLANE_WARPS}
+    return {"BLOCK_T": POOL_T, "BLOCK_F": POOL_F, "num_warps": _warps(hip)}
 
 
 def stages(hip: bool = HIP) -> tuple[int, ...]:
@@ -86,9 +89,9 @@ def weight_options(c_out: int, math: Arithmetic, widen: bool = INTERPRETED, hip:
     return own | _matrix(c_out, math, widen, hip)
 
 
-def sum_options() -> dict[str, Any]:
+def sum_options(hip: bool = HIP) -> dict[str, Any]:
     """Give the options of the kernel that adds the segments of the weights' gradients."""
-    return {"BLOCK": 256, "num_warps": 4}
+    return {"BLOCK": THREADS, "num_warps": _warps(hip)}
 
 
 def _matrix(channels: int, math: Arithmetic, widen: bool, hip: bool) -> dict[str, Any]:
@@ -98,6 +101,6 @@ def _matrix(channels: int, math: Arithmetic, widen: bool, hip: bool) -> dict[str
         "PRECISION": math.precision,
         # The interpreter keeps bfloat16 as bare bits and would multiply those: there, round, then multiply in float32.
         "WIDEN": widen,
-        "num_warps": CHAIN_WARPS,
+        "num_warps": _warps(hip),
         **({} if hip else {"maxnreg": CHAIN_REGISTERS}),
     }

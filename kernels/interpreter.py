@@ -18,7 +18,7 @@ def interpreted() -> bool:
     patch = interpreter._patch_lang_tensor
     if not hasattr(patch, "takes_the_element"):
 
-        def patch_lang_tensor(tensor, scope):  # noqa: ANN001, ANN202
+        def patch_lang_tensor(tensor, scope):
             patch(tensor, scope)
             scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
 

@@ -49,33 +49,40 @@ def enhance(spec: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 
 @torch.library.custom_op("specenhance::enhance", mutates_args=())
-def enhance_op(spec: Tensor, weights: list[Tensor], operand: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Give S' ``(B, C, T, F)`` and the flat float32 buffer of 1-D data that backward needs."""
+def enhance_op(spec: Tensor, weights: list[Tensor], operand: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    """Give S' ``(B, C, T, F)`` and the 1-D data that backward needs, in the order of ``Plan.saved_shapes``."""
     plan, math = make_plan(spec.shape, weights), arithmetic(operand, spec.device)
     out = torch.empty_like(spec)
-    buffer = torch.empty(plan.saved_size, dtype=torch.float32, device=spec.device)
+    saved = {
+        name: torch.empty(shape, dtype=torch.float32, device=spec.device) for name, shape in plan.saved_shapes().items()
+    }
     if spec.numel() == 0:
-        return out, buffer
+        return out, list(saved.values())
     weights = [weight.contiguous() for weight in weights]
-    saved = plan.saved_views(buffer)
     pool(spec, saved["rows"], saved["cols"], plan)
     x_t, x_f, x_sums = saved["rows"], saved["cols"], None
     for j in range(len(plan.blocks)):
         block_forward(j, x_t, x_f, x_sums, weights[8 * j : 8 * j + 8], saved, plan, math)
         x_t, x_f, x_sums = (saved[f"{name}.{j}"] for name in ("e_t", "e_f", "sums"))
     apply(spec, x_t, x_f, out, plan)
-    return out, buffer
+    return out, list(saved.values())
 
 
 @enhance_op.register_fake
-def _(spec: Tensor, weights: list[Tensor], operand: torch.dtype) -> tuple[Tensor, Tensor]:
-    plan = make_plan(spec.shape, weights)
-    return torch.empty_like(spec), spec.new_empty(plan.saved_size, dtype=torch.float32)
+def _(spec: Tensor, weights: list[Tensor], operand: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    shapes = make_plan(spec.shape, weights).saved_shapes().values()
+    return torch.empty_like(spec), [spec.new_empty(shape, dtype=torch.float32) for shape in shapes]
 
 
 @torch.library.custom_op("specenhance::enhance_backward", mutates_args=())
 def enhance_backward_op(
-    dy: Tensor, spec: Tensor, buffer: Tensor, weights: list[Tensor], operand: torch.dtype, need_spec: bool, need_weights: bool
+    dy: Tensor,
+    spec: Tensor,
+    saved_list: list[Tensor],
+    weights: list[Tensor],
+    operand: torch.dtype,
+    need_spec: bool,
+    need_weights: bool,
 ) -> tuple[Tensor, Tensor]:
     """Give dS ``(B, C, T, F)`` and the flat gradient of all weights, each empty where not needed."""
     plan, math = make_plan(spec.shape, weights), arithmetic(operand, spec.device)
@@ -83,7 +90,7 @@ def enhance_backward_op(
     if spec.numel() == 0:
         return d_spec, d_weights.zero_()
     weights = [weight.contiguous() for weight in weights]
-    saved = plan.saved_views(buffer)
+    saved = dict(zip(plan.saved_shapes(), saved_list, strict=True))
     B, C, T, F = spec.shape
     n = len(plan.blocks)
 
@@ -112,32 +119,42 @@ def enhance_backward_op(
 
 @enhance_backward_op.register_fake
 def _(
-    dy: Tensor, spec: Tensor, buffer: Tensor, weights: list[Tensor], operand: torch.dtype, need_spec: bool, need_weights: bool
+    dy: Tensor,
+    spec: Tensor,
+    saved_list: list[Tensor],
+    weights: list[Tensor],
+    operand: torch.dtype,
+    need_spec: bool,
+    need_weights: bool,
 ) -> tuple[Tensor, Tensor]:
     return _backward_outputs(spec, weights, need_spec, need_weights)
 
 
-def _backward_outputs(spec: Tensor, weights: list[Tensor], need_spec: bool, need_weights: bool) -> tuple[Tensor, Tensor]:
+def _backward_outputs(
+    spec: Tensor, weights: list[Tensor], need_spec: bool, need_weights: bool
+) -> tuple[Tensor, Tensor]:
     total = sum(weight.numel() for weight in weights) if need_weights else 0
     d_spec = torch.empty_like(spec) if need_spec else spec.new_empty(0)
     return d_spec, weights[0].new_empty(total)
 
 
-def _setup_context(ctx, inputs, output) -> None:  # noqa: ANN001
+def _setup_context(ctx, inputs, output) -> None:
     spec, weights, operand = inputs
     ctx.operand = operand
-    ctx.mark_non_differentiable(output[1])
+    ctx.mark_non_differentiable(*output[1])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(spec, output[1], *weights)
+    ctx.save_for_backward(spec, *weights, *output[1])
+    ctx.weights = len(weights)
 
 
-def _backward(ctx, dy, _):  # noqa: ANN001, ANN202
-    spec, buffer, *weights = ctx.saved_tensors
+def _backward(ctx, dy, _):
+    spec, *rest = ctx.saved_tensors
+    weights, saved = rest[: ctx.weights], rest[ctx.weights :]
     if dy is None:
         return None, [None] * len(weights), None
     need_spec, need_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1])
     d_spec, d_weights = torch.ops.specenhance.enhance_backward(
-        dy, spec, buffer, weights, ctx.operand, need_spec, need_weights
+        dy, spec, saved, weights, ctx.operand, need_spec, need_weights
     )
     grads: list[Tensor | None] = [None] * len(weights)
     if need_weights:
@@ -146,7 +163,7 @@ def _backward(ctx, dy, _):  # noqa: ANN001, ANN202
     return d_spec if need_spec else None, grads, None
 
 
-def _no_second_derivative(ctx, *grads):  # noqa: ANN001, ANN202
+def _no_second_derivative(ctx, *grads):
     raise RuntimeError(
         "the fused kernels have no second derivative, and one was asked for (create_graph=True); "
         "make the front end with backend='torch', which has"

@@ -1,4 +1,4 @@
-"""Sizes and places: how a call is cut into tiles, and where its 1-D data lies in the one buffer saved for backward.
+"""Sizes and places: how a call is cut into tiles, and which 1-D arrays it saves for backward.
 
 Everything here is arithmetic on shapes; sizes may be symbolic (``torch.SymInt``), so nothing branches on them.
 
@@ -19,7 +19,6 @@ TILE = 128  # positions of a chain tile, halo included
 POOL_T = 64  # frames of a tile of the 2-D kernels
 POOL_F = 128  # bins of a tile of the 2-D kernels
 MAX_SEGMENTS = 16  # parts at most into which the sum over units of the weights' gradients is cut
-_ALIGN = 32  # float32 values: every array starts on a 128-byte line
 
 
 def up(value: int, step: int) -> int:
@@ -94,7 +93,7 @@ class Plan:
         return sum(2 * self.path_weights(j) for j in range(len(self.blocks)))
 
     def saved_shapes(self) -> dict[str, tuple[int, ...]]:
-        """List the saved arrays by name with their shapes a sample.
+        """List the saved arrays, float32, by name with their shapes; an axis B comes before those named here.
 
         ``rows (C, T)`` and ``cols (C, parts, F)`` are the pool's sums. Of block j: ``means.j (tiles, c_in)`` what each tile
         multiplies its input by, ``z.j (tiles, c_in, width)`` that product, ``hidden.j (tiles, c_out, width)`` after the
@@ -109,32 +108,11 @@ class Plan:
             shapes[f"e_t.{j}"] = (c_out, self.T)
             shapes[f"e_f.{j}"] = (c_out, self.F)
             shapes[f"sums.{j}"] = (self.tiles, c_out)
-        return shapes
-
-    @property
-    def saved_size(self) -> int:
-        """Count the float32 values of the saved buffer."""
-        return self.B * sum(up(_product(shape), _ALIGN) for shape in self.saved_shapes().values())
-
-    def saved_views(self, buffer: Tensor) -> dict[str, Tensor]:
-        """Cut the saved buffer into its arrays, each ``(B, ...)`` and contiguous."""
-        views, start = {}, 0
-        for name, shape in self.saved_shapes().items():
-            size = _product(shape)
-            views[name] = buffer[start : start + self.B * size].view(self.B, *shape)
-            start += self.B * up(size, _ALIGN)
-        return views
+        return {name: (self.B, *shape) for name, shape in shapes.items()}
 
 
 def make_plan(shape: Sequence[int], weights: Sequence[Tensor]) -> Plan:
     """Read a plan off the spectrogram's shape ``(B, C, T, F)`` and the flat weights, 8 tensors a block."""
-    B, C, T, F = shape
+    B, _, T, F = shape
     channels = (weights[0].shape[1], *(weights[i].shape[0] for i in range(0, len(weights), 8)))
     return Plan(B, T, F, channels, weights[0].shape[2])
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for size in shape:
-        result = result * size
-    return result

@@ -21,9 +21,22 @@ from specenhance_kernels.configs import Arithmetic, sum_options, weight_options
 from specenhance_kernels.plan import Plan
 
 
-
 @triton.jit(
-    do_not_specialize=["B", "c_in", "c_out", "T", "F", "tiles_t", "tiles", "K", "span", "width", "start", "row", "segments"]
+    do_not_specialize=[
+        "B",
+        "c_in",
+        "c_out",
+        "T",
+        "F",
+        "tiles_t",
+        "tiles",
+        "K",
+        "span",
+        "width",
+        "start",
+        "row",
+        "segments",
+    ]
 )
 def weight_grad_kernel(
     z, hidden, da, dh, partial, B, c_in, c_out, T, F, tiles_t, tiles, K, span, width, start, row, segments,
@@ -74,9 +87,7 @@ def weight_grad_kernel(
 
     path_row = c_out * (c_in + c_out) * K + 2 * c_out
     partial += segment.to(tl.int64) * row + start + path * path_row + tl.where(second, c_out * (c_in * K + 1), 0)
-    tl.store(
-        partial + (m * channels * K)[:, None] + r[None, :], acc, mask=(m < c_out)[:, None] & real[None, :]
-    )
+    tl.store(partial + (m * channels * K)[:, None] + r[None, :], acc, mask=(m < c_out)[:, None] & real[None, :])
     first_column = (column == 0) | (column == first_columns)
     tl.store(partial + c_out * channels * K + m, bias, mask=(m < c_out) & first_column)
 
@@ -98,7 +109,7 @@ def weight_grad(
 
     Args:
         block: its number, from 0.
-        saved: as :meth:`Plan.saved_views` cuts it.
+        saved: its arrays, see :meth:`Plan.saved_shapes`.
         da, dh: as :func:`specenhance_kernels.chain.block_backward` filled them.
         partial: a row a segment, each laid out as the flat weights are.
         plan, math: the cut and the arithmetic of this call.

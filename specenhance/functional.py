@@ -19,6 +19,8 @@ Source: Xing et al., "Enhancing Spectrogram for Audio Classification Using Time-
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,12 +32,17 @@ __all__ = [
     "PathWeights",
     "apply_factors",
     "check_spectrogram",
+    "enhance",
     "factors",
     "outer",
     "pool",
     "reference_enhance",
     "reference_mask",
+    "triton_missing",
 ]
+
+_log = logging.getLogger(__name__)
+_logged: set[str] = set()
 
 
 class PathWeights(NamedTuple):
@@ -133,6 +140,56 @@ def apply_factors(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
     """
     e_t, e_f = e_t.to(spec.dtype), e_f.to(spec.dtype)
     return spec * e_t.unsqueeze(-1) * e_f.unsqueeze(-2)
+
+
+def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto") -> Tensor:
+    """Weigh a spectrogram by a TFE's mask: ``S' = S * M_n``, eq. (2).
+
+    Args:
+        spec: the spectrogram ``(B, C, T, F)``.
+        blocks: the weights of the blocks, first to last.
+        backend: ``"torch"`` for the factorised form in PyTorch, ``"triton"`` for the fused kernels, ``"auto"`` for the
+            fused kernels where they take the call (a CUDA or ROCm tensor within their limits), else PyTorch.
+
+    Returns:
+        A tensor of the spectrogram's shape and dtype.
+
+    Raises:
+        ValueError: for ``"triton"`` where the kernels cannot run, with the reason and the cure.
+    """
+    if backend == "torch" or (backend == "auto" and not spec.is_cuda):
+        return apply_factors(spec, *factors(spec, blocks))
+    weights = [weight for block in blocks for path in block for weight in path]
+    reason = _fused_refusal(spec, weights)
+    if reason is None:
+        import specenhance_kernels
+
+        return specenhance_kernels.enhance(spec, weights)
+    if backend == "triton":
+        raise ValueError(f"backend='triton' cannot run here: {reason}; or use backend='auto' or 'torch'")
+    # Once a reason, and not while compiling: a log line would break the graph.
+    if not torch.compiler.is_compiling() and reason not in _logged:
+        _logged.add(reason)
+        _log.debug("backend='auto' uses the factorised form in PyTorch: %s", reason)
+    return apply_factors(spec, *factors(spec, blocks))
+
+
+def triton_missing() -> str | None:
+    """Say why the fused kernels cannot be imported, or None if they can; imports nothing."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed; on Linux pip install triton brings it"
+    if importlib.util.find_spec("specenhance_kernels") is None:
+        return "the module specenhance_kernels is not installed; install specenhance again"
+    return None
+
+
+def _fused_refusal(spec: Tensor, weights: Sequence[Tensor | None]) -> str | None:
+    # Here, not at the top: only a call that may use Triton imports it.
+    try:
+        import specenhance_kernels
+    except ImportError as error:
+        return triton_missing() or f"Triton cannot be imported ({error}); install it again"
+    return specenhance_kernels.refusal(spec, weights)
 
 
 def reference_mask(spec: Tensor, blocks: Sequence[BlockWeights]) -> Tensor:

@@ -48,11 +48,11 @@ class MaskFrontend(nn.Module):
     Args:
         channels: widths ``(c_0, ..., c_n)`` of the chain; ``c_0 = c_n`` is the spectrogram's channel count.
         kernel_size: taps of every convolution, an odd number >= 1.
-        backend: ``"torch"`` for the factorised form in PyTorch; ``"auto"`` for the fastest that is there, at present the
-            same; ``"triton"`` for the fused kernels, which this release does not have.
+        backend: ``"auto"`` for the fused Triton kernels where they take the call, a CUDA or ROCm tensor within their limits,
+            and else the factorised form in PyTorch; ``"torch"`` for the latter always; ``"triton"`` for the kernels always.
 
     Raises:
-        ValueError: for widths, a kernel size or a backend other than these.
+        ValueError: for widths, a kernel size or a backend other than these, or ``"triton"`` without Triton.
     """
 
     def __init__(self, channels: Sequence[int], kernel_size: int = 17, backend: str = "auto") -> None:
@@ -68,8 +68,9 @@ class MaskFrontend(nn.Module):
             )
         if backend not in BACKENDS:
             raise ValueError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
-        if backend == "triton":
-            raise ValueError("backend='triton': this release has no Triton kernels; use backend='auto' or 'torch'")
+        missing = functional.triton_missing() if backend == "triton" else None
+        if missing is not None:
+            raise ValueError(f"backend='triton': {missing}; or use backend='auto' or 'torch'")
         self.channels = channels
         self.kernel_size = kernel_size
         self.backend = backend
@@ -85,7 +86,7 @@ class MaskFrontend(nn.Module):
         return [block.weights() for block in cast(Iterable[EnhancerBlock], self.blocks)]
 
     def factors(self, spec: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute ``e_t (B, C, T)`` and ``e_f (B, C, F)``, each value in (0, 1), of ``spec (B, C, T, F)``."""
+        """Compute ``e_t (B, C, T)`` and ``e_f (B, C, F)``, of ``spec (B, C, T, F)``, each in (0, 1); always in PyTorch."""
         functional.check_spectrogram(spec, self.in_chans)
         return functional.factors(spec, self.weights())
 
@@ -97,9 +98,11 @@ class MaskFrontend(nn.Module):
         """Weigh ``spec (B, C, T, F)`` by its mask, eq. (2); same shape and dtype.
 
         Raises:
-            ValueError, TypeError: as :func:`specenhance.functional.check_spectrogram`.
+            ValueError, TypeError: as :func:`specenhance.functional.check_spectrogram`; and ValueError for
+                ``backend="triton"`` where the kernels cannot run, with the reason.
         """
-        return functional.apply_factors(spec, *self.factors(spec))
+        functional.check_spectrogram(spec, self.in_chans)
+        return functional.enhance(spec, self.weights(), self.backend)
 
     def extra_repr(self) -> str:
         """The arguments, for ``print(model)``."""
