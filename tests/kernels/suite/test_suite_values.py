@@ -1,0 +1,118 @@
+"""Values and gradients of every kernel against the literal chain in float64, output memory poisoned with NaN.
+
+Errors are relative to a tensor's largest value. float32 may be off by 1e-5: its unit is 6e-8, and the longest sum here has
+some thousands of terms. A half-precision spectrogram with float32 weights is exact but for the rounding of S' and dS
+themselves, half a unit: 2^-9 for bfloat16 and 2^-12 for float16 (of the value, so never more of the largest). Weights in
+half precision also round every factor of every product, and gradients pass up to eight convolutions: some ten units.
+"""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import specenhance_kernels.chain
+
+BFLOAT, HALF = torch.bfloat16, torch.float16
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "shape"),
+    [
+        ((1, 1), 17, (2, 1, 130, 129)),  # TFE(1); a little more than a tile of the plane, of the chain
+        ((1, 32, 1), 17, (2, 1, 37, 113)),  # TFE(2)
+        ((1, 16, 32, 16, 1), 17, (2, 1, 120, 24)),  # TFE(4) at its real widths
+        ((3, 3), 17, (2, 3, 65, 33)),  # TFA
+        ((2, 5, 2), 31, (1, 2, 99, 200)),  # the widest kernel; two tiles
+        ((1, 3, 1), 1, (1, 1, 300, 128)),  # no halo at all
+        ((1, 2, 1), 5, (1, 1, 1, 1)),
+        ((1, 2, 1), 9, (2, 1, 1, 70)),
+        ((1, 2, 1), 9, (2, 1, 70, 1)),
+        ((2, 40, 33, 2), 3, (1, 2, 9, 6)),  # more channels than a matrix step
+        ((128, 128), 3, (1, 128, 5, 4)),  # the limit
+        ((1, 2, 1), 3, (19, 1, 6, 5)),  # more units than segments
+    ],
+)
+def test_float32_on_the_grid(checker, channels, kernel, shape):
+    checker.check(channels, kernel, torch.randn(shape))
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(1, 18), max_size=2),
+    st.integers(1, 3),
+    st.integers(0, 15).map(lambda half: 2 * half + 1),
+    st.tuples(st.integers(1, 3), st.integers(1, 140), st.integers(1, 140)),
+    st.permutations(range(4)),
+    st.booleans(),
+)
+def test_float32_as_drawn(checker, inner, C, kernel, sizes, order, sparse):
+    B, T, F = sizes
+    shape = (B, C, T, F)
+    # Any order of axes in memory and, where sparse, every other value only: read by strides.
+    base = torch.randn([shape[i] * (2 if sparse else 1) for i in order])
+    if sparse:
+        base = base[::2, ::2, ::2, ::2]
+    checker.check((C, *inner, C), kernel, base.permute([order.index(i) for i in range(4)]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "weights", "tolerances"),
+    [
+        (BFLOAT, torch.float32, (2**-9, 2**-9, 1e-5)),
+        (HALF, torch.float32, (2**-12, 2**-12, 1e-5)),
+        (torch.float32, BFLOAT, (10 * 2**-9, 10 * 2**-9, 10 * 2**-8)),
+        (BFLOAT, BFLOAT, (10 * 2**-9, 10 * 2**-9, 10 * 2**-8)),
+        (HALF, HALF, (10 * 2**-12, 10 * 2**-12, 10 * 2**-11)),
+    ],
+)
+def test_half_precision(checker, dtype, weights, tolerances):
+    checker.check((1, 8, 1), 17, torch.randn(2, 1, 60, 130).to(dtype), weights, tolerances)
+
+
+def test_stages_as_launches_of_their_own(checker, monkeypatch):
+    # As ROCm runs them; see configs.stages.
+    monkeypatch.setattr(specenhance_kernels.chain, "stages", lambda: (1, 2, 3))
+    checker.check((2, 5, 2), 17, torch.randn(2, 2, 130, 40))
+
+
+def test_expanded_input_and_gradient(checker, small, device):
+    spec = torch.randn(1, 1, 1, 20, device=device).expand(2, 1, 30, 20).requires_grad_()
+    dy = torch.randn(2, 1, 1, 1, device=device).expand(2, 1, 30, 20)
+    for ours, exact in zip(checker.run(small, spec, dy), checker.reference(small, spec, dy), strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-5)
+
+
+def test_batch_of_none(small, device):
+    spec = torch.randn(0, 1, 6, 5, device=device, requires_grad=True)
+    out = small(spec)
+    grads = torch.autograd.grad(out.sum(), [spec, *small.parameters()])
+    assert out.shape == spec.shape == grads[0].shape
+    assert all(grad.eq(0).all() for grad in grads[1:])
+
+
+def test_offsets_past_two_to_the_31(small, device, unpoisoned):
+    # Two samples that lie 2^31 + 16 values apart; the memory between is never touched.
+    apart = 2**31 + 16
+    spec = torch.empty(apart + 100, dtype=BFLOAT, device=device).as_strided((2, 1, 6, 5), (apart, 30, 5, 1))
+    spec.copy_(torch.randn(spec.shape))
+    torch.testing.assert_close(small(spec), small(spec.clone(memory_format=torch.contiguous_format)), rtol=0, atol=0)
+
+
+def test_equal_bits_on_repeated_runs(checker, small, device):
+    spec, dy = torch.randn(2, 2, 1, 140, 50, device=device).unbind()
+    spec.requires_grad_()
+    first, second = checker.run(small, spec, dy), checker.run(small, spec, dy)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_not_a_number_stays_one(small, device):
+    spec = torch.randn(2, 1, 6, 5, device=device)
+    spec[0, 0, 2, 2] = torch.nan
+    out = small(spec)
+    assert out[0].isnan().all()
+    assert out[1].isfinite().all()
+
+
+def test_the_poison_works(device):
+    assert torch.empty(3, device=device).isnan().all()
