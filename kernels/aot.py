@@ -30,7 +30,7 @@ TARGETS = {
 }
 
 _POINTER = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
-_OPTIONS = ("num_warps", "num_stages", "maxnreg")
+OPTIONS = ("num_warps", "num_stages", "maxnreg")
 # Which axis of a spectrogram is contiguous: Triton compiles a stride of 1, and strides of multiples of 16, apart.
 _LAYOUTS = ("bins", "frames", "neither")
 
@@ -75,7 +75,7 @@ def configurations(hip: bool) -> list[Configuration]:
             )
         )
     for channels in (configs.SMALL, configs.LARGE):
-        for math in _arithmetics(hip):
+        for math in arithmetics(hip):
             name = f"{_short(math.operand)} {math.precision} {channels} channels"
             options = configs.weight_options(channels, math, widen=False, hip=hip)
             found.append(_make(f"weight_grad {name}", weights.weight_grad_kernel, {}, options))
@@ -90,7 +90,8 @@ def configurations(hip: bool) -> list[Configuration]:
     return found
 
 
-def _arithmetics(hip: bool) -> list[Arithmetic]:
+def arithmetics(hip: bool) -> list[Arithmetic]:
+    """List what :func:`specenhance_kernels.configs.arithmetic` can answer on CUDA or, with ``hip``, on ROCm."""
     float32 = ("ieee",) if hip else ("tf32", "tf32x3")
     return [
         *(Arithmetic(torch.float32, precision) for precision in float32),
@@ -116,7 +117,7 @@ def _make(
 ) -> Configuration:
     # Every pointer is to float32 but those named; integers are those that Triton is told not to specialise, and strides.
     integers = {kernel.arg_names[i] if isinstance(i, int) else i for i in kernel.do_not_specialize}
-    constants = {key: value for key, value in options.items() if key not in _OPTIONS}
+    constants = {key: value for key, value in options.items() if key not in OPTIONS}
     types = {}
     for arg in kernel.arg_names:
         if arg in constants:
@@ -126,7 +127,7 @@ def _make(
         else:
             types[arg] = _POINTER[pointers.get(arg, torch.float32)]
             aligned += (arg,)
-    return Configuration(name, kernel, types, constants, aligned, {k: v for k, v in options.items() if k in _OPTIONS})
+    return Configuration(name, kernel, types, constants, aligned, {k: v for k, v in options.items() if k in OPTIONS})
 
 
 def compile_for(configuration: Configuration, target: str) -> Report:

@@ -32,7 +32,7 @@ def test_compiles_whole_and_not_again_for_a_new_batch_size(small, device, dynami
     torch._dynamo.reset()
     counter = torch._dynamo.testing.CompileCounterWithBackend("inductor")
     compiled = torch.compile(small, fullgraph=True, dynamic=dynamic, backend=counter)
-    for batch in (2, 3, 5, 4):
+    for batch in (2, 3, 4):
         spec = torch.randn(batch, *SHAPE[1:], device=device, requires_grad=True)
         expected = torch.autograd.grad(small(spec).square().sum(), [spec, *small.parameters()])
         got = torch.autograd.grad(compiled(spec).square().sum(), [spec, *small.parameters()])
@@ -132,11 +132,11 @@ def test_second_derivative_is_a_clear_error(small, device):
 
 
 def test_ten_steps_of_training_as_the_torch_backend(device):
-    spec, label = torch.randn(8, 1, 40, 16, device=device), torch.arange(8, device=device) % 3
+    spec, label = torch.randn(4, 1, 20, 16, device=device), torch.arange(4, device=device) % 3
     losses = {}
     for backend in ("torch", "triton"):
         torch.manual_seed(1)
-        frontend = MaskFrontend((1, 4, 1), 5, backend)
+        frontend = MaskFrontend((1, 3, 1), 5, backend)
         model = nn.Sequential(frontend, nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).to(device)
         model(spec)
         optimiser = torch.optim.Adam(model.parameters(), 1e-2)
