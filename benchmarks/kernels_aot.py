@@ -41,7 +41,9 @@ def table(reports: Sequence[Report], every: bool) -> str:
         groups[report.target, report.name if every else report.name.split()[0]].append(report)
     lines = [f"{'target':8} {'kernel':72} {'of':>3} {'registers':>9} {'spilled':>7} {'shared':>7} {'limit':>7}"]
     for (target, name), group in groups.items():
-        most = [max(getattr(report, field) for report in group) for field in ("registers", "spilled", "shared", "limit")]
+        most = [
+            max(getattr(report, field) for report in group) for field in ("registers", "spilled", "shared", "limit")
+        ]
         lines.append(f"{target:8} {name:72} {len(group):3} {most[0]:9} {most[1]:7} {most[2]:7} {most[3]:7}")
     return "\n".join(lines)
 

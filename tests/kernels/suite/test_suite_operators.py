@@ -137,7 +137,9 @@ def test_ten_steps_of_training_as_the_torch_backend(device):
     for backend in ("torch", "triton"):
         torch.manual_seed(1)
         frontend = MaskFrontend((1, 3, 1), 5, backend)
-        model = nn.Sequential(frontend, nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).to(device)
+        model = nn.Sequential(frontend, nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).to(
+            device
+        )
         model(spec)
         optimiser = torch.optim.Adam(model.parameters(), 1e-2)
         losses[backend] = []
