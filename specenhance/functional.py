@@ -22,7 +22,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -164,7 +164,7 @@ def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto")
     if reason is None:
         import specenhance_kernels
 
-        return specenhance_kernels.enhance(spec, weights)
+        return specenhance_kernels.enhance(spec, cast(list[Tensor], weights))  # a None would have been refused
     if backend == "triton":
         raise ValueError(f"backend='triton' cannot run here: {reason}; or use backend='auto' or 'torch'")
     # Once a reason, and not while compiling: a log line would break the graph.

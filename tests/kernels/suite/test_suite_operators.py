@@ -127,7 +127,7 @@ def test_saved_is_the_spectrogram_itself_and_1d_data(device):
 def test_second_derivative_is_a_clear_error(small, device):
     spec = torch.randn(SHAPE, device=device, requires_grad=True)
     (first,) = torch.autograd.grad(small(spec).sum(), spec, create_graph=True)
-    with pytest.raises(RuntimeError, match="no second derivative.*backend='torch'"):
+    with pytest.raises(RuntimeError, match=r"no second derivative.*backend='torch'"):
         first.sum().backward()
 
 
