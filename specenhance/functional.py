@@ -157,10 +157,14 @@ def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto")
     Raises:
         ValueError: for ``"triton"`` where the kernels cannot run, with the reason and the cure.
     """
-    if backend == "torch" or (backend == "auto" and not spec.is_cuda):
+    if backend == "torch":
         return apply_factors(spec, *factors(spec, blocks))
     weights = [weight for block in blocks for path in block for weight in path]
-    reason = _fused_refusal(spec, weights)
+    if backend == "auto" and not spec.is_cuda:
+        # Not asked of the kernels: on a CPU, "auto" never imports Triton, interpreter or not.
+        reason: str | None = f"the spectrogram is on {spec.device.type!r}, and the fused kernels are for CUDA and ROCm"
+    else:
+        reason = _fused_refusal(spec, weights)
     if reason is None:
         import specenhance_kernels
 
