@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 NEWEST := .venv-newest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test lint format test-newest clean
+.PHONY: help demo test lint format test-newest test-gpu bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
@@ -13,6 +13,8 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
+	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
+	@echo "make bench-gpu    the kernels' speed beside PyTorch's, where there is a GPU"
 	@echo "make clean        remove the virtual environments and what the tools left"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -43,6 +45,13 @@ test-newest:
 	$(NEWEST)/bin/python -m pip install --quiet --editable '.[train]' pytest hypothesis
 	$(NEWEST)/bin/python -m pip list | grep -iE '^(torch|torchvision|torchaudio|triton|timm|nnAudio|lightning|torchmetrics) '
 	$(NEWEST)/bin/python -m pytest tests/newest
+
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest tests/kernels/test_suite.py -k on_the_gpu -rs
+	PYTHON=$(BIN)/python sh benchmarks/sanitize.sh
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/gpu.py --json gpu.json
 
 clean:
 	rm -rf .venv $(NEWEST) demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

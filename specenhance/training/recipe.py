@@ -106,7 +106,7 @@ DATA: dict[str, dict[str, Any]] = {
     | {"frames": 512, "epochs": 60, "batch_size": 32, "select": "last"}
     | {"time_mask": 96, "freq_mask": 24, "shift": 10, "noise": 0.05},
     "speech_commands": _normalisation("speech_commands")
-    | {"frames": 128, "time_mask": 16, "freq_mask": 16, "shift": 10},
+    | {"frames": 128, "epochs": 20, "time_mask": 16, "freq_mask": 16, "shift": 10},
     "folder": {"frames": 512, "time_mask": 48, "freq_mask": 16, "shift": 10},
     "synthetic": {"frames": 96, "epochs": 10, "time_mask": 8, "freq_mask": 8, "shift": 4},
 }

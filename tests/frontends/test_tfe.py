@@ -142,11 +142,6 @@ def test_backends_that_are_there(backend: str) -> None:
     np.testing.assert_allclose(frontend(spec).detach().numpy(), reference.enhance(spec, frontend.weights()), atol=1e-14)
 
 
-def test_triton_is_not_there_yet() -> None:
-    with pytest.raises(ValueError, match="backend='triton': this release has no Triton kernels; use backend='auto'"):
-        TFE(n=2, backend="triton")
-
-
 def test_printing_says_what_it_is() -> None:
     assert "channels=(1, 8, 1), kernel_size=5, backend='torch'" in repr(
         TFE(n=2, channels=[1, 8, 1], kernel_size=5, backend="torch")
