@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from specenhance.adapter import FrontendModel, with_frontend
+    from specenhance.distill import DistillationLoss
     from specenhance.features import KaldiFbank, LogMel, TrainableMel
     from specenhance.frontends import TFA, TFE, Identity
     from specenhance.registry import create_frontend, list_frontends, register_frontend
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TFA",
     "TFE",
+    "DistillationLoss",
     "FrontendModel",
     "Identity",
     "KaldiFbank",
@@ -32,6 +34,7 @@ __all__ = [
 _HOME = {
     "FrontendModel": "adapter",
     "with_frontend": "adapter",
+    "DistillationLoss": "distill",
     "KaldiFbank": "features",
     "LogMel": "features",
     "TrainableMel": "features",

@@ -159,6 +159,11 @@ class FrontendModel(nn.Module):
         )
 
     @property
+    def in_chans(self) -> int:
+        """Channels that the backbone reads."""
+        return self._backbone_chans
+
+    @property
     def num_classes(self) -> int:
         """Classes of the backbone's classifier."""
         return self.backbone.num_classes

@@ -1,0 +1,125 @@
+"""Knowledge distillation: the loss, a teacher that stays as it is, and both around any student.
+
+B is the batch, C the classes; logits are ``(B, C)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["DistillationLoss", "Losses"]
+
+
+class Losses(NamedTuple):
+    """A loss with its two parts, scalars; :class:`DistillationLoss` says how they combine."""
+
+    total: Tensor
+    label: Tensor
+    distill: Tensor
+
+
+class DistillationLoss(nn.Module):
+    """A loss for labels, and the divergence of the student from the teacher.
+
+    With w the weight, z_s and z_t the logits of student and teacher, y the target, ``tau`` and ``tau_s`` the temperatures::
+
+        total = w * criterion(z_s, y) + (1 - w) * KL(softmax(z_t / tau) || softmax(z_s / tau_s))
+
+    where KL is the mean over the batch. The defaults are equation (3) of Xing et al., "Enhancing Spectrogram for Audio
+    Classification Using Time-Frequency Enhancer", after Gong et al., CMKD, arXiv:2203.06760: only the teacher is softened.
+    ``student_temperature=temperature, scale_by_temperature=True`` is Hinton et al., arXiv:1503.02531.
+
+    Args:
+        criterion: maps ``(logits, target)`` to a scalar, such as ``nn.CrossEntropyLoss()`` (hard labels or shares) or
+            ``nn.BCEWithLogitsLoss()`` (multi-hot labels or shares).
+        weight: w, of the labels, in [0, 1]. At 1 there is no distillation and no teacher is needed.
+        temperature: tau, > 0, by which the teacher's logits are divided.
+        student_temperature: tau_s, > 0, by which the student's are.
+        scale_by_temperature: multiply KL by tau squared, which keeps the size of its gradients where both are softened.
+
+    Raises:
+        TypeError: for a criterion that cannot be called.
+        ValueError: for a weight or a temperature out of its range.
+    """
+
+    def __init__(
+        self,
+        criterion: Callable[[Tensor, Tensor], Tensor],
+        weight: float = 0.5,
+        temperature: float = 5.0,
+        student_temperature: float = 1.0,
+        scale_by_temperature: bool = False,
+    ) -> None:
+        super().__init__()
+        if not callable(criterion):
+            raise TypeError(f"criterion: expected a loss such as nn.CrossEntropyLoss(), got {type(criterion).__name__}")
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight={weight}: expected the labels' share of the loss, in [0, 1]")
+        for name, value in (("temperature", temperature), ("student_temperature", student_temperature)):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name}={value}: expected a finite number > 0")
+        self.criterion = criterion
+        self.weight = weight
+        self.temperature = temperature
+        self.student_temperature = student_temperature
+        self.scale_by_temperature = scale_by_temperature
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor | None, target: Tensor) -> Losses:
+        """Give the loss of a batch; no gradient reaches the teacher's logits.
+
+        It is computed in float32, or in float64 where the logits are.
+
+        Args:
+            student_logits: ``(B, C)``.
+            teacher_logits: ``(B, C)``; ignored, and may be None, where the weight is 1.
+            target: what the criterion takes: class numbers ``(B,)``, or shares or multi-hot labels ``(B, C)`` of any type.
+
+        Raises:
+            ValueError: for logits that are not (B, C) or differ in shape, a missing teacher, or a criterion that gives
+                more than one number.
+        """
+        if student_logits.ndim != 2:
+            raise ValueError(f"the student's logits are {tuple(student_logits.shape)}: expected (batch, classes)")
+        student = _at_least_float32(student_logits)
+        if target.shape == student.shape:
+            target = target.to(student.dtype)
+        label = self.criterion(student, target)
+        if label.ndim:
+            raise ValueError(
+                f"the criterion gave a tensor of shape {tuple(label.shape)}: expected one number; use reduction='mean'"
+            )
+        if self.weight == 1:
+            return Losses(label, label, torch.zeros_like(label))
+        if teacher_logits is None:
+            raise ValueError(f"weight={self.weight} needs the teacher's logits, got None; only weight=1 goes without")
+        if teacher_logits.shape != student.shape:
+            raise ValueError(
+                f"the teacher's logits are {tuple(teacher_logits.shape)}, the student's {tuple(student.shape)}: expected "
+                "the same (batch, classes); give both the same classes and the same batch"
+            )
+        distill = self._divergence(student, teacher_logits.detach())
+        if self.weight == 0:  # not 0 * label, which is no number where the label's loss overflows
+            return Losses(distill, label, distill)
+        return Losses(self.weight * label + (1 - self.weight) * distill, label, distill)
+
+    def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        log_teacher = F.log_softmax(_at_least_float32(teacher) / self.temperature, dim=1)
+        log_student = F.log_softmax(student / self.student_temperature, dim=1)
+        divergence = F.kl_div(log_student, log_teacher.to(log_student.dtype), reduction="batchmean", log_target=True)
+        return divergence * self.temperature**2 if self.scale_by_temperature else divergence
+
+    def extra_repr(self) -> str:
+        """Describe the loss in one line, as torch prints it."""
+        return (
+            f"weight={self.weight}, temperature={self.temperature}, student_temperature={self.student_temperature}, "
+            f"scale_by_temperature={self.scale_by_temperature}"
+        )
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

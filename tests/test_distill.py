@@ -1,0 +1,209 @@
+"""Distillation: the loss against a formula in numpy, float64, written apart from it; teachers that stay as they are."""
+
+import math
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.task import LogitDistillationTask
+from torch import nn
+
+import specenhance
+from specenhance.distill import DistillationLoss
+
+B, C = 6, 5
+
+
+@pytest.fixture
+def logits():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = 3 * torch.randn(2, B, C, generator=generator, dtype=torch.float64)
+    return student.requires_grad_(), teacher.requires_grad_()
+
+
+HARD = torch.tensor([0, 4, 2, 2, 1, 3])
+SHARES = 0.7 * nn.functional.one_hot(HARD, C).double() + 0.3 * nn.functional.one_hot(HARD.roll(1), C).double()
+MULTI_HOT = (SHARES > 0).long()
+
+
+# ---- The formula, in numpy and plain sums.
+
+
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    shifted = z - z.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def divergence(student: np.ndarray, teacher: np.ndarray, temperature: float, student_temperature: float) -> float:
+    log_p, log_q = log_softmax(teacher / temperature), log_softmax(student / student_temperature)
+    p = np.exp(log_p)
+    return math.fsum((p * log_p - p * log_q).ravel()) / len(p)
+
+
+def cross_entropy(student: np.ndarray, shares: np.ndarray, smoothing: float = 0.0) -> float:
+    shares = shares * (1 - smoothing) + smoothing / shares.shape[1]
+    return -math.fsum((shares * log_softmax(student)).ravel()) / len(shares)
+
+
+def binary_cross_entropy(student: np.ndarray, shares: np.ndarray) -> float:
+    log_yes, log_no = -np.logaddexp(0, -student), -np.logaddexp(0, student)
+    return -math.fsum((shares * log_yes + (1 - shares) * log_no).ravel()) / shares.size
+
+
+LABELS = {
+    "hard": (nn.CrossEntropyLoss(label_smoothing=0.1), HARD, lambda z: cross_entropy(z, np.eye(C)[HARD.numpy()], 0.1)),
+    "shares": (nn.CrossEntropyLoss(), SHARES, lambda z: cross_entropy(z, SHARES.numpy())),
+    "multi-hot": (nn.BCEWithLogitsLoss(), MULTI_HOT, lambda z: binary_cross_entropy(z, MULTI_HOT.numpy())),
+    "mixed": (nn.BCEWithLogitsLoss(), SHARES, lambda z: binary_cross_entropy(z, SHARES.numpy())),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("settings", "temperature", "student_temperature", "factor"),
+    [
+        ({}, 5.0, 1.0, 1.0),  # equation (3)
+        ({"temperature": 4.0, "student_temperature": 4.0, "scale_by_temperature": True}, 4.0, 4.0, 16.0),  # Hinton's
+        ({"temperature": 0.5, "student_temperature": 2.0}, 0.5, 2.0, 1.0),
+    ],
+)
+def test_the_loss_is_the_formula(logits, labels, weight, settings, temperature, student_temperature, factor):
+    student, teacher = logits
+    criterion, target, label_formula = LABELS[labels]
+    losses = DistillationLoss(criterion, weight=weight, **settings)(student, teacher, target)
+    z_s, z_t = student.detach().numpy(), teacher.detach().numpy()
+    label = label_formula(z_s)
+    distill = factor * divergence(z_s, z_t, temperature, student_temperature) if weight < 1 else 0.0
+    assert losses.label.item() == pytest.approx(label, abs=1e-12, rel=1e-12)
+    assert losses.distill.item() == pytest.approx(distill, abs=1e-12, rel=1e-12)
+    assert losses.total.item() == pytest.approx(weight * label + (1 - weight) * distill, abs=1e-12, rel=1e-12)
+
+
+def test_the_paper_is_the_default(logits):
+    loss = DistillationLoss(nn.CrossEntropyLoss())
+    assert (loss.weight, loss.temperature, loss.student_temperature, loss.scale_by_temperature) == (0.5, 5, 1, False)
+
+
+def test_the_gradient_is_that_of_the_formula_and_only_the_students(logits):
+    student, teacher = logits
+    DistillationLoss(nn.CrossEntropyLoss(), weight=0.25, temperature=5.0)(student, teacher, HARD).total.backward()
+    assert teacher.grad is None
+    q = np.exp(log_softmax(student.detach().numpy()))
+    p = np.exp(log_softmax(teacher.detach().numpy() / 5))
+    expected = (0.25 * (q - np.eye(C)[HARD.numpy()]) + 0.75 * (q - p)) / B
+    np.testing.assert_allclose(student.grad.numpy(), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("labels", LABELS)
+def test_extreme_logits_give_a_finite_loss_and_gradient(dtype, labels):
+    signs = torch.tensor([[1, -1, 1, -1, 1], [-1, -1, -1, -1, 1], [1, 1, 1, 1, 1], [-1, 1, -1, 1, 1]])
+    student = (1e4 * signs).to(dtype).requires_grad_()
+    teacher = (-1e4 * signs).to(dtype)
+    criterion, target, _ = LABELS[labels]
+    loss = DistillationLoss(criterion)
+    losses = loss(student, teacher, target[:4])
+    losses.total.backward()
+    exact = loss(student.detach().double(), teacher.double(), target[:4])
+    assert losses.total.dtype == torch.float32
+    assert student.grad.dtype == dtype
+    assert student.grad.isfinite().all()
+    for ours, theirs in zip(losses, exact, strict=True):
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_lose_nothing_but_their_own_rounding(logits, dtype):
+    student, teacher = (z.detach().to(dtype) for z in logits)
+    loss = DistillationLoss(nn.CrossEntropyLoss())
+    assert loss(student, teacher, HARD).total.item() == pytest.approx(
+        loss(student.double(), teacher.double(), HARD).total.item(), rel=1e-6
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert loss(student, teacher, HARD).total.dtype == torch.float32
+
+
+def test_a_teacher_and_a_student_may_differ_in_precision(logits):
+    student, teacher = logits
+    loss = DistillationLoss(nn.CrossEntropyLoss())
+    exact = loss(student, teacher, HARD).total.item()
+    assert loss(student.float(), teacher, HARD).total.item() == pytest.approx(exact, rel=1e-6)
+    assert loss(student, teacher.float(), HARD).total.item() == pytest.approx(exact, rel=1e-6)
+
+
+def test_weight_one_goes_without_a_teacher(logits):
+    student, teacher = logits
+    loss = DistillationLoss(nn.CrossEntropyLoss(), weight=1)
+    losses = loss(student, None, HARD)
+    assert losses.total.item() == nn.functional.cross_entropy(student, HARD).item()
+    assert losses.distill.item() == 0
+    assert loss(student, teacher, HARD) == losses
+
+
+def test_weight_zero_ignores_what_the_labels_say(logits):
+    student, teacher = logits
+    losses = DistillationLoss(lambda z, y: z.sum() * float("inf"), weight=0)(student, teacher, HARD)
+    assert losses.total == losses.distill
+    assert losses.total.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weight": -0.1}, r"weight=-0.1: expected the labels' share of the loss, in \[0, 1\]"),
+        ({"weight": 1.5}, "weight=1.5"),
+        ({"weight": float("nan")}, "weight=nan"),
+        ({"temperature": 0}, "temperature=0: expected a finite number > 0"),
+        ({"temperature": -5.0}, "temperature=-5.0"),
+        ({"temperature": float("inf")}, "temperature=inf"),
+        ({"student_temperature": 0.0}, "student_temperature=0.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DistillationLoss(nn.CrossEntropyLoss(), **settings)
+
+
+def test_what_cannot_be_compared_is_refused(logits):
+    student, teacher = logits
+    loss = DistillationLoss(nn.CrossEntropyLoss())
+    with pytest.raises(ValueError, match=r"teacher's logits are \(6, 4\), the student's \(6, 5\)"):
+        loss(student, teacher[:, :4], HARD)
+    with pytest.raises(ValueError, match=r"teacher's logits are \(1, 5\)"):  # would broadcast in silence
+        loss(student, teacher[:1], HARD)
+    with pytest.raises(ValueError, match=r"student's logits are \(5,\): expected \(batch, classes\)"):
+        loss(student[0], teacher[0], HARD[0])
+    with pytest.raises(ValueError, match=r"weight=0\.5 needs the teacher's logits, got None"):
+        loss(student, None, HARD)
+    with pytest.raises(ValueError, match=r"criterion gave a tensor of shape \(6,\).*reduction='mean'"):
+        DistillationLoss(nn.CrossEntropyLoss(reduction="none"))(student, teacher, HARD)
+    with pytest.raises(TypeError, match=r"criterion: expected a loss .*got str"):
+        DistillationLoss("cross entropy")
+
+
+# ---- timm's own task.
+
+
+@pytest.fixture
+def models():
+    torch.manual_seed(0)
+    made = [timm.create_model("test_resnet", in_chans=1, num_classes=C).eval() for _ in range(2)]
+    return specenhance.with_frontend(made[0], "tfe2").eval(), specenhance.with_frontend(made[1], "identity").eval()
+
+
+def test_timms_task_takes_our_models_and_gives_the_same_loss(models):
+    student, teacher = models
+    spec = torch.randn(B, 1, 32, 32)
+    task = LogitDistillationTask(
+        student, teacher, criterion=nn.CrossEntropyLoss(), task_loss_weight=0.3, temperature=4.0, verbose=False
+    ).eval()
+    theirs = task(spec, HARD)
+    loss = DistillationLoss(
+        nn.CrossEntropyLoss(), 0.3, temperature=4.0, student_temperature=4.0, scale_by_temperature=True
+    )
+    ours = loss(student(spec), teacher(spec), HARD)
+    assert ours.total.item() == pytest.approx(theirs["loss"].item(), rel=1e-6)
+    assert ours.label.item() == pytest.approx(theirs["task_loss"].item(), rel=1e-6)
+    assert ours.distill.item() == pytest.approx(theirs["kd_loss"].item(), rel=1e-5)
