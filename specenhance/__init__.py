@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from specenhance.adapter import FrontendModel, with_frontend
-    from specenhance.distill import DistillationLoss
+    from specenhance.distill import DistillationLoss, Distiller
     from specenhance.features import KaldiFbank, LogMel, TrainableMel
     from specenhance.frontends import TFA, TFE, Identity
     from specenhance.registry import create_frontend, list_frontends, register_frontend
+    from specenhance.teacher_cache import CachedTeacher
+    from specenhance.teachers import FrozenTeacher
     from specenhance.training import load_model
 
 __all__ = [
     "TFA",
     "TFE",
+    "CachedTeacher",
     "DistillationLoss",
+    "Distiller",
     "FrontendModel",
+    "FrozenTeacher",
     "Identity",
     "KaldiFbank",
     "LogMel",
@@ -35,6 +40,9 @@ _HOME = {
     "FrontendModel": "adapter",
     "with_frontend": "adapter",
     "DistillationLoss": "distill",
+    "Distiller": "distill",
+    "FrozenTeacher": "teachers",
+    "CachedTeacher": "teacher_cache",
     "KaldiFbank": "features",
     "LogMel": "features",
     "TrainableMel": "features",

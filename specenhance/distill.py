@@ -5,14 +5,16 @@ B is the batch, C the classes; logits are ``(B, C)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DistillationLoss", "Losses"]
+from specenhance.teachers import FrozenTeacher, logits_of
+
+__all__ = ["DistillationLoss", "Distilled", "Distiller", "Losses"]
 
 
 class Losses(NamedTuple):
@@ -123,3 +125,56 @@ class DistillationLoss(nn.Module):
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+class Distilled(NamedTuple):
+    """What a step of distillation gives: the losses, scalars, and the student's logits ``(B, C)``."""
+
+    total: Tensor
+    label: Tensor
+    distill: Tensor
+    logits: Tensor
+
+
+class Distiller(nn.Module):
+    """A student, a teacher, and the loss between them.
+
+    ``parameters()`` and ``state_dict()`` are the student's (and the criterion's, if it has any): the teacher is outside.
+
+    Args:
+        student: any model that gives logits ``(B, C)``; a function, such as a bound method, leaves its parameters to its
+            owner.
+        teacher: a :class:`specenhance.teachers.FrozenTeacher`, such as a
+            :class:`specenhance.teacher_cache.CachedTeacher`, or whatever one can be made of: a timm model, a Hugging Face
+            model, a function. None where the loss has weight 1.
+        loss: how the two are compared.
+
+    Raises:
+        ValueError: for no teacher where the loss needs one.
+        TypeError: for a teacher that cannot be called.
+    """
+
+    def __init__(self, student: Callable[..., Any], teacher: Callable[..., Any] | None, loss: DistillationLoss) -> None:
+        super().__init__()
+        if teacher is None and loss.weight < 1:
+            raise ValueError(f"teacher=None: a loss of weight={loss.weight} needs one; only weight=1 goes without")
+        self.student = student
+        self.teacher = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
+        self.loss = loss
+
+    def forward(self, x: Tensor, target: Tensor, keys: Sequence[str] | None = None) -> Distilled:
+        """Run student and teacher on the same input, and compare.
+
+        Args:
+            x: the student's input; the teacher's ``transform`` brings it to the teacher's. A teacher that the loss does not
+                need, at weight 1, is not run.
+            target: as :class:`DistillationLoss` takes it.
+            keys: a name for each sample, for a cached teacher.
+
+        Raises:
+            ValueError: as :class:`DistillationLoss` and the teacher do.
+        """
+        logits = logits_of(self.student(x))
+        taught = None if self.teacher is None or self.loss.weight == 1 else self.teacher(x, keys)
+        losses = self.loss(logits, taught, target)
+        return Distilled(losses.total, losses.label, losses.distill, logits)

@@ -10,7 +10,8 @@ from timm.task import LogitDistillationTask
 from torch import nn
 
 import specenhance
-from specenhance.distill import DistillationLoss
+from specenhance.distill import DistillationLoss, Distiller
+from specenhance.teachers import FrozenTeacher
 
 B, C = 6, 5
 
@@ -207,3 +208,76 @@ def test_timms_task_takes_our_models_and_gives_the_same_loss(models):
     assert ours.total.item() == pytest.approx(theirs["loss"].item(), rel=1e-6)
     assert ours.label.item() == pytest.approx(theirs["task_loss"].item(), rel=1e-6)
     assert ours.distill.item() == pytest.approx(theirs["kd_loss"].item(), rel=1e-5)
+
+
+# ---- Student and teacher together.
+
+
+def test_a_distiller_compares_both_on_the_same_input(models):
+    student, teacher = models
+    loss = DistillationLoss(nn.CrossEntropyLoss())
+    spec = torch.randn(B, 1, 32, 32)
+    distilled = Distiller(student, teacher, loss)(spec, HARD)
+    expected = loss(student(spec), teacher(spec), HARD)
+    assert torch.equal(distilled.total, expected.total)
+    assert torch.equal(distilled.label, expected.label)
+    assert torch.equal(distilled.distill, expected.distill)
+    assert torch.equal(distilled.logits, student(spec))
+
+
+def test_only_the_student_is_trained_and_stored(models):
+    student, teacher = models
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    distiller = Distiller(student, teacher, DistillationLoss(nn.CrossEntropyLoss())).train()
+    assert {name.removeprefix("student.") for name in distiller.state_dict()} == set(student.state_dict())
+    assert len(list(distiller.parameters())) == len(list(student.parameters()))
+    optimizer = torch.optim.SGD(distiller.parameters(), lr=0.1)
+    start = student.backbone.get_classifier().weight.clone()
+    for _ in range(2):
+        optimizer.zero_grad()
+        distiller(torch.randn(B, 1, 32, 32), HARD).total.backward()
+        optimizer.step()
+    assert not torch.equal(student.backbone.get_classifier().weight, start)
+    for name, tensor in teacher.state_dict().items():  # batch norm's running means among them
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_the_student_learns_the_teacher(models):
+    student, teacher = models
+    distiller = Distiller(student, teacher, DistillationLoss(nn.CrossEntropyLoss(), weight=0.0, temperature=1.0))
+    spec = torch.randn(16, 1, 32, 32)
+    taught = teacher(spec).softmax(1)
+    optimizer = torch.optim.Adam(distiller.parameters(), lr=1e-3)
+    distances = []
+    for _ in range(30):
+        step = distiller(spec, torch.zeros(16, dtype=torch.long))
+        optimizer.zero_grad()
+        step.total.backward()
+        optimizer.step()
+        distances.append((step.logits.softmax(1) - taught).abs().sum().item())
+    assert distances[-1] < 0.1 * distances[0]
+
+
+def test_weight_one_never_calls_a_teacher(models):
+    student, _ = models
+
+    def teacher(spec: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("called")
+
+    loss = DistillationLoss(nn.CrossEntropyLoss(), weight=1.0)
+    spec = torch.randn(B, 1, 32, 32)
+    for given in (teacher, None):
+        assert Distiller(student, given, loss)(spec, HARD).total == nn.functional.cross_entropy(student(spec), HARD)
+
+
+def test_a_missing_teacher_is_said_before_the_first_step(models):
+    with pytest.raises(ValueError, match=r"teacher=None: a loss of weight=0\.5 needs one"):
+        Distiller(models[0], None, DistillationLoss(nn.CrossEntropyLoss()))
+
+
+def test_a_function_may_be_the_student(models):
+    student, teacher = models
+    distiller = Distiller(student.classify, FrozenTeacher(teacher), DistillationLoss(nn.CrossEntropyLoss()))
+    assert not list(distiller.parameters())
+    distiller(torch.randn(B, 1, 32, 32), HARD).total.backward()
+    assert all(parameter.grad is not None for parameter in student.parameters())

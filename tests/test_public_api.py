@@ -89,7 +89,7 @@ def test_the_public_names() -> None:
     assert set(specenhance.__all__) == {
         *("with_frontend", "FrontendModel", "create_frontend", "list_frontends", "register_frontend"),
         *("TFE", "TFA", "Identity", "KaldiFbank", "LogMel", "TrainableMel", "load_model"),
-        "DistillationLoss",
+        *("DistillationLoss", "Distiller", "FrozenTeacher", "CachedTeacher"),
     }
     assert set(specenhance.__all__) <= set(dir(specenhance))
     assert "__version__" in dir(specenhance)

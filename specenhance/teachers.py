@@ -1,0 +1,104 @@
+"""Teachers: anything that gives logits, kept as it is while a student learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FrozenTeacher", "logits_of"]
+
+
+def logits_of(output: Any) -> Tensor:
+    """Give the logits ``(B, C)`` of a model's output: the tensor itself, or its ``logits`` as Hugging Face's models name them.
+
+    Raises:
+        TypeError: for an output that is neither.
+    """
+    found = (
+        output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
+    )
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"the model gave {type(output).__name__}: expected logits (B, C), or an output with 'logits'; wrap it in a "
+            "function that gives them"
+        )
+    return found
+
+
+class FrozenTeacher(nn.Module):
+    """A teacher in evaluation, without gradients, that no optimizer and no checkpoint of the student meets.
+
+    Its parameters are outside this module's ``parameters()`` and ``state_dict()``, but ``.to()``, ``.half()`` and the like
+    move it along, as far as ``device`` and ``dtype`` do not pin it.
+
+    Args:
+        teacher: a timm model, a Hugging Face model, or anything else that maps its input to logits ``(B, C)``. A module is
+            frozen where it stands: its parameters ask for no gradient from here on.
+        transform: maps the student's input to the teacher's: another normalisation, another length, another shape.
+        dtype: the teacher's own floating type; autocast then leaves it alone. None: as this module's.
+        device: the teacher's own device. None: as this module's.
+
+    Raises:
+        TypeError: for a teacher that cannot be called, or a dtype that is not floating.
+    """
+
+    teacher: Callable[..., Any]
+    transform: Callable[[Tensor], Tensor] | None
+
+    def __init__(
+        self,
+        teacher: Callable[..., Any],
+        *,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        if not callable(teacher):
+            raise TypeError(f"teacher: expected a model or a function that gives logits, got {type(teacher).__name__}")
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"dtype={dtype}: expected a floating type such as torch.float16")
+        self.dtype = dtype
+        self.device = None if device is None else torch.device(device)
+        # Past nn.Module's own setting of attributes, which would make them parts of this module.
+        object.__setattr__(self, "teacher", teacher)
+        object.__setattr__(self, "transform", transform)
+        if isinstance(teacher, nn.Module):
+            teacher.requires_grad_(False).eval().to(device=self.device, dtype=dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenTeacher:
+        super()._apply(fn, recurse)
+        for part in (self.teacher, self.transform):
+            if not isinstance(part, nn.Module):
+                continue
+            if self.dtype is None and self.device is None:
+                part._apply(fn)
+            else:  # what is pinned must not go through fn: half precision and back would round it
+                like = fn(torch.empty(0))
+                part.to(device=self.device or like.device, dtype=self.dtype or like.dtype)
+        return self
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, keys: Sequence[str] | None = None) -> Tensor:
+        """Give the teacher's logits ``(B, C)``, in its own precision, on the device of ``x``.
+
+        Args:
+            x: the student's input, which ``transform`` brings to the teacher's.
+            keys: a name for each sample; only :class:`specenhance.teacher_cache.CachedTeacher` asks for them.
+
+        Raises:
+            TypeError: as :func:`logits_of`.
+        """
+        if isinstance(self.teacher, nn.Module) and self.teacher.training:
+            self.teacher.eval()  # somebody else has set it to training
+        given = x
+        if self.transform is not None:
+            x = self.transform(x)
+        x = x.to(device=self.device, dtype=self.dtype)
+        alone = torch.autocast(x.device.type, enabled=False) if self.dtype is not None else nullcontext()
+        with alone:
+            return logits_of(self.teacher(x)).to(given.device)
