@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from specenhance.adapter import FrontendModel, with_frontend
+    from specenhance.audio_transformer import ast_teacher
     from specenhance.distill import DistillationLoss, Distiller
     from specenhance.features import KaldiFbank, LogMel, TrainableMel
     from specenhance.frontends import TFA, TFE, Identity
     from specenhance.registry import create_frontend, list_frontends, register_frontend
     from specenhance.teacher_cache import CachedTeacher
-    from specenhance.teachers import FrozenTeacher
+    from specenhance.teachers import FrozenTeacher, timm_teacher
     from specenhance.training import load_model
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "KaldiFbank",
     "LogMel",
     "TrainableMel",
+    "ast_teacher",
     "create_frontend",
     "list_frontends",
     "load_model",
     "register_frontend",
+    "timm_teacher",
     "with_frontend",
 ]
 
@@ -42,6 +45,8 @@ _HOME = {
     "DistillationLoss": "distill",
     "Distiller": "distill",
     "FrozenTeacher": "teachers",
+    "ast_teacher": "audio_transformer",
+    "timm_teacher": "teachers",
     "CachedTeacher": "teacher_cache",
     "KaldiFbank": "features",
     "LogMel": "features",

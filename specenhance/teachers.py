@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FrozenTeacher", "logits_of"]
+__all__ = ["LOCAL", "FrozenTeacher", "logits_of", "timm_teacher"]
+
+LOCAL = "local-dir:"  # how timm names a folder that its save_for_hf wrote
 
 
 def logits_of(output: Any) -> Tensor:
@@ -102,3 +107,45 @@ class FrozenTeacher(nn.Module):
         alone = torch.autocast(x.device.type, enabled=False) if self.dtype is not None else nullcontext()
         with alone:
             return logits_of(self.teacher(x)).to(given.device)
+
+
+def timm_teacher(
+    name: str, num_classes: int, *, frames: int = 128, bins: int = 128, in_chans: int = 1, pretrained: bool = True
+) -> nn.Module:
+    """Make any timm model for spectrograms ``(B, in_chans, frames, bins)`` and ``num_classes`` classes.
+
+    Args:
+        name: timm's name, or ``local-dir:FOLDER`` for a folder that ``timm.models.save_for_hf`` wrote. The head is a new one
+            unless the weights' own has ``num_classes`` classes.
+        num_classes: of the head.
+        frames: T; a model of fixed input size is made for it.
+        bins: F.
+        in_chans: channels of the spectrogram.
+        pretrained: start from timm's (or the folder's) weights, or from random ones.
+
+    Raises:
+        ValueError: for an unknown name, or weights that cannot be fetched or found; the message names the cure.
+    """
+    try:
+        architecture = _architecture(name)
+        config = timm.get_pretrained_cfg(architecture)
+        size = {"img_size": (frames, bins)} if config is not None and config.fixed_input_size else {}
+        return timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=num_classes, **size)
+    except OSError as error:
+        raise ValueError(
+            f"the weights of {name!r} could not be fetched ({error}); train from scratch with --no-pretrained, or give a "
+            f"local folder that timm.models.save_for_hf wrote: {LOCAL}FOLDER"
+        ) from error
+
+
+def _architecture(name: str) -> str:
+    if name.startswith(LOCAL):
+        text = (Path(name.removeprefix(LOCAL)) / "config.json").read_text(encoding="utf-8")
+        return json.loads(text)["architecture"]
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name}*")[:5] or timm.list_models(f"{name[:6]}*")[:5]
+        raise ValueError(
+            f"backbone = {name!r} is no timm model; "
+            f"{f'did you mean one of {near}? ' if near else ''}timm.list_models() has all"
+        )
+    return name

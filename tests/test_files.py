@@ -2,7 +2,7 @@
 
 import pytest
 
-from specenhance.files import atomic_path, write_text
+from specenhance.files import atomic_folder, atomic_path, write_text
 
 
 def test_a_file_appears_when_the_block_ends_well(tmp_path):
@@ -27,4 +27,29 @@ def test_a_block_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(RuntimeError, match="no space left"):
         fail()
     assert path.read_text(encoding="utf-8") == "old é"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_takes_its_place_whole(tmp_path):
+    path = tmp_path / "new" / "folder"
+    for text in ("first", "second"):
+        with atomic_folder(path) as temporary:
+            (temporary / text).write_text(text)
+        assert [child.name for child in path.iterdir()] == [text]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_block_that_fails_leaves_the_old_folder(tmp_path):
+    path = tmp_path / "folder"
+    with atomic_folder(path) as temporary:
+        (temporary / "a").touch()
+
+    def fail():
+        with atomic_folder(path) as temporary:
+            (temporary / "b").touch()
+            raise RuntimeError("no space left")
+
+    with pytest.raises(RuntimeError, match="no space left"):
+        fail()
+    assert [child.name for child in path.iterdir()] == ["a"]
     assert list(tmp_path.iterdir()) == [path]

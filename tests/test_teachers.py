@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from specenhance.teachers import FrozenTeacher, logits_of
+from specenhance.teachers import FrozenTeacher, logits_of, timm_teacher
 
 
 def net() -> nn.Module:
@@ -112,3 +112,24 @@ def test_what_is_no_teacher_is_refused():
         FrozenTeacher("ast")
     with pytest.raises(TypeError, match=r"dtype=torch\.int64: expected a floating type"):
         FrozenTeacher(net(), dtype=torch.int64)
+
+
+def test_any_timm_model_may_teach(tmp_path):
+    spec = torch.randn(2, 1, 24, 32)
+    torch.manual_seed(0)
+    model = timm_teacher("test_resnet", 5, pretrained=False).eval()
+    assert model(spec).shape == (2, 5)
+    assert timm_teacher("test_vit", 5, frames=32, bins=48, pretrained=False)(torch.randn(2, 1, 32, 48)).shape == (2, 5)
+    timm.models.save_for_hf(model, tmp_path, safe_serialization=True)
+    again = timm_teacher(f"local-dir:{tmp_path}", 5).eval()
+    assert torch.equal(model(spec), again(spec))
+    assert timm_teacher(f"local-dir:{tmp_path}", 3)(spec).shape == (2, 3)
+
+
+def test_a_teacher_that_cannot_be_found_is_said(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"weights of 'local-dir:.*' could not be fetched.*--no-pretrained.*local-dir:FOLDER"
+    ):
+        timm_teacher(f"local-dir:{tmp_path}", 5)
+    with pytest.raises(ValueError, match="'mobilenetv3_smal' is no timm model; did you mean one of"):
+        timm_teacher("mobilenetv3_smal", 5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import timm
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
@@ -13,9 +12,12 @@ from specenhance.adapter import FrontendModel, with_frontend
 from specenhance.data import ESC50, AudioDataset, AudioFolder, SpeechCommandsV2, SyntheticSounds, collate
 from specenhance.data.layout import check_split
 from specenhance.features import create_features
+from specenhance.teachers import timm_teacher
 from specenhance.training.recipe import Recipe
 
 __all__ = ["build_model", "build_split", "loader", "measure_normalisation"]
+
+AST_PREFIX = "ast:"  # before the name of an Audio Spectrogram Transformer
 
 
 def build_split(recipe: Recipe, split: str) -> AudioDataset:
@@ -108,19 +110,9 @@ def _features(recipe: Recipe, mean: float, std: float) -> nn.Module:
 
 
 def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:
-    if not timm.is_model(recipe.backbone):
-        near = timm.list_models(f"*{recipe.backbone}*")[:5] or timm.list_models(f"{recipe.backbone[:6]}*")[:5]
-        raise ValueError(
-            f"backbone = {recipe.backbone!r} is no timm model; "
-            f"{f'did you mean one of {near}? ' if near else ''}timm.list_models() has all"
-        )
-    config = timm.get_pretrained_cfg(recipe.backbone)
-    size = {"img_size": (recipe.frames, recipe.bins)} if config is not None and config.fixed_input_size else {}
-    try:
-        return timm.create_model(
-            recipe.backbone, pretrained=recipe.pretrained, in_chans=1, num_classes=num_classes, **size
-        )
-    except OSError as error:
-        raise ValueError(
-            f"the weights of {recipe.backbone!r} could not be fetched ({error}); train from scratch with --no-pretrained"
-        ) from error
+    size: dict[str, Any] = {"frames": recipe.frames, "bins": recipe.bins, "pretrained": recipe.pretrained}
+    if recipe.backbone.startswith(AST_PREFIX):
+        from specenhance.audio_transformer import ast_teacher  # transformers, which not every user has
+
+        return ast_teacher(recipe.backbone.removeprefix(AST_PREFIX), num_classes, **size)
+    return timm_teacher(recipe.backbone, num_classes, **size)

@@ -47,7 +47,9 @@ class Recipe:
     mean: float | None = None  # normalisation: (x - mean) / (2 * std); None: measured on the training clips
     std: float | None = None
     # Model
-    backbone: str = "tf_efficientnetv2_b2"  # any timm model
+    backbone: str = (
+        "tf_efficientnetv2_b2"  # any timm model; "ast:NAME_OR_PATH": as specenhance.audio_transformer.ast_teacher
+    )
     pretrained: bool = False
     frontend: str = "tfe4"  # any of specenhance.list_frontends()
     # Optimisation: AdamW under a one-cycle rate
