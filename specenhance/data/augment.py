@@ -1,14 +1,16 @@
-"""Augmentations of spectrograms ``(B, C, T, F)``: batched on the device, each sample with its own draw.
+"""Augmentations of spectrograms ``(B, C, T, F)``, waveforms and labels: batched on the device, each sample with its own draw.
 
 They draw from PyTorch's global generator, so whoever seeds it makes them repeatable.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-__all__ = ["add_noise", "mask_span", "shift_frames"]
+__all__ = ["Mixed", "add_noise", "mask_span", "mix_waveforms", "shift_frames", "smooth_labels"]
 
 
 def mask_span(spec: Tensor, width: int, dim: int, value: float = 0.0) -> Tensor:
@@ -78,3 +80,76 @@ def add_noise(spec: Tensor, most: float) -> Tensor:
         return spec
     amplitude = torch.rand(spec.shape[0], 1, 1, 1, device=spec.device, dtype=spec.dtype) * most
     return spec + amplitude * torch.rand_like(spec)
+
+
+class Mixed(NamedTuple):
+    """Waveforms ``(B, N)`` and their labels as shares ``(B, classes)`` after :func:`mix_waveforms`."""
+
+    waveform: Tensor
+    target: Tensor
+
+
+def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, share: float, alpha: float) -> Mixed:
+    """Mix-up: add to some samples another one of the batch, and to their labels its labels.
+
+    A sample x with labels y becomes ``l * x + (1 - l) * x2`` with labels ``l * y + (1 - l) * y2``, ``l ~ Beta(alpha, alpha)``,
+    its partner drawn evenly from the batch (itself among them). Both waveforms are taken less their mean; the partner is
+    cut to the sample's length, or padded with zeros.
+
+    Args:
+        waveform: ``(B, N)``, zeros after each sample's length.
+        length: ``(B,)`` int64, in samples; it stays as it is.
+        target: ``(B, classes)``, floating: shares, or multi-hot labels.
+        share: the probability that a sample is mixed at all, in [0, 1].
+        alpha: > 0.
+
+    Returns:
+        New tensors; those that were given where ``share`` is 0.
+
+    Raises:
+        ValueError: for a share or alpha out of its range, or labels that are no shares ``(B, classes)``.
+
+    Source: Tokozume et al., arXiv:1711.10282; Zhang et al., arXiv:1710.09412; the details are those of Gong et al.,
+    arXiv:2104.01778, which draws the partner from the whole data set.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share={share}: expected the part of the samples to mix, in [0, 1]")
+    if not alpha > 0:
+        raise ValueError(f"alpha={alpha}: expected a number > 0")
+    if target.ndim != 2 or len(target) != len(waveform) or not target.is_floating_point():
+        raise ValueError(
+            f"labels {tuple(target.shape)} of {target.dtype}: expected shares ({len(waveform)}, classes); "
+            "torch.nn.functional.one_hot(label, classes).float() makes them"
+        )
+    if share == 0:
+        return Mixed(waveform, target)
+    B, N = waveform.shape
+    device = waveform.device
+    chosen = torch.rand(B, 1, device=device) < share
+    partner = torch.randint(B, (B,), device=device)
+    drawn = torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
+    keep = torch.where(chosen, drawn, 1.0)  # l, 1 where nothing is mixed
+    sounding = torch.arange(N, device=device) < length[:, None]
+    centred = torch.where(sounding, waveform - waveform.sum(1, keepdim=True) / length.clamp(min=1)[:, None], 0)
+    mixed = torch.where(sounding, keep * centred + (1 - keep) * centred[partner], 0)
+    return Mixed(
+        torch.where(chosen, mixed.to(waveform.dtype), waveform),
+        (keep * target + (1 - keep) * target[partner]).to(target.dtype),
+    )
+
+
+def smooth_labels(target: Tensor, amount: float) -> Tensor:
+    """Take a part of the shares ``(B, classes)`` and spread it evenly over all classes.
+
+    Args:
+        target: shares, or multi-hot labels.
+        amount: the part, in [0, 1).
+
+    Raises:
+        ValueError: for an amount out of its range.
+
+    Source: Szegedy et al., arXiv:1512.00567.
+    """
+    if not 0 <= amount < 1:
+        raise ValueError(f"amount={amount}: expected a share in [0, 1)")
+    return target * (1 - amount) + amount / target.shape[1]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from specenhance.data.augment import add_noise, mask_span, shift_frames
+from specenhance.data.augment import add_noise, mask_span, mix_waveforms, shift_frames, smooth_labels
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +93,119 @@ def test_the_input_stays_as_it_was_and_a_seed_repeats_the_draw(augment):
 def test_a_negative_bound_is_refused(augment, message):
     with pytest.raises(ValueError, match=message):
         augment(torch.zeros(1, 1, 2, 2))
+
+
+# ---- Mix-up.
+
+N, CLASSES = 40, 3
+
+
+@pytest.fixture
+def sounds():
+    """Waveforms without a mean, so that a mixture is told by its projections; one class each, by turns."""
+    B = 600
+    length = torch.full((B,), N)
+    length[::5] = 25
+    waveform = torch.randn(B, N)
+    sounding = torch.arange(N) < length[:, None]
+    waveform = torch.where(
+        sounding, waveform - torch.where(sounding, waveform, 0).sum(1, keepdim=True) / length[:, None], 0
+    )
+    return waveform, length, torch.eye(CLASSES)[torch.arange(B) % CLASSES]
+
+
+def test_mixtures_are_what_their_labels_say(sounds):
+    waveform, length, target = sounds
+    mixed, shares = mix_waveforms(waveform, length, target, share=0.6, alpha=10.0)
+    assert torch.allclose(shares.sum(1), torch.ones(600))
+    same = (mixed == waveform).all(1)
+    assert torch.equal(shares[same], target[same])
+    assert abs(same.float().mean() - 0.4) < 0.06
+    lambdas = []
+    for i in (~same).nonzero().flatten().tolist():
+        own = shares[i, i % CLASSES].item()
+        if own > 1 - 1e-6:  # the partner is of the same class: l cannot be read from the labels
+            continue
+        partner_class = int(shares[i].clone().index_fill(0, torch.tensor([i % CLASSES]), 0).argmax())
+        rest = mixed[i] - own * waveform[i]
+        sounding = torch.arange(N) < length[i]
+        candidates = torch.where(sounding, (1 - own) * waveform[partner_class::CLASSES], 0)
+        assert (candidates - rest).abs().amax(1).min() < 1e-5  # one of that class, at that level
+        assert (mixed[i, int(length[i]) :] == 0).all()
+        lambdas.append(own)
+    drawn = torch.tensor(lambdas)
+    assert len(drawn) > 150
+    assert abs(drawn.mean() - 0.5) < 0.03
+    assert abs(drawn.std() - (1 / (4 * 21)) ** 0.5) < 0.02  # of Beta(10, 10)
+    assert drawn.min() > 0.1
+    assert drawn.max() < 0.9
+
+
+def test_every_sample_may_be_mixed_and_none_need_be(sounds):
+    waveform, length, target = sounds
+    every, _ = mix_waveforms(waveform, length, target, share=1.0, alpha=10.0)
+    assert (every == waveform).all(1).sum() <= 5  # only those that drew themselves, and hardly those
+    none = mix_waveforms(waveform, length, target, share=0.0, alpha=10.0)
+    assert none.waveform is waveform
+    assert none.target is target
+
+
+def test_a_mixture_leaves_the_means_out():
+    waveform = torch.tensor([[1.0, 1.0, 1.0, 1.0], [3.0, 1.0, 0.0, 0.0]])
+    mixed, shares = mix_waveforms(waveform, torch.tensor([4, 2]), torch.eye(2), share=1.0, alpha=10.0)
+    assert mixed.shape == (2, 4)
+    other = shares[0, 1]  # of the second sound in the first: [1, -1] less its mean, then zeros
+    assert torch.allclose(mixed[0], other * torch.tensor([1.0, -1.0, 0.0, 0.0]))
+    assert torch.allclose(mixed[1], shares[1, 1] * torch.tensor([1.0, -1.0, 0.0, 0.0]))
+
+
+def test_multi_hot_labels_are_mixed_like_shares(sounds):
+    waveform, length, target = sounds
+    both = target + target.roll(1, dims=1)
+    _, mixed = mix_waveforms(waveform, length, both, share=1.0, alpha=10.0)
+    assert torch.allclose(mixed.sum(1), torch.full((600,), 2.0))
+    assert mixed.max() <= 1
+    assert mixed.min() >= 0
+
+
+def test_a_seed_repeats_the_mixtures(sounds):
+    before = sounds[0].clone()
+    draws = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        draws.append(mix_waveforms(*sounds, share=0.5, alpha=10.0))
+    assert torch.equal(draws[0].waveform, draws[1].waveform)
+    assert torch.equal(draws[0].target, draws[1].target)
+    assert not torch.equal(draws[0].waveform, draws[2].waveform)
+    assert torch.equal(sounds[0], before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"share": 1.1}, r"share=1\.1: expected the part of the samples"),
+        ({"share": -0.1}, r"share=-0\.1"),
+        ({"alpha": 0.0}, r"alpha=0\.0: expected a number > 0"),
+        ({"target": torch.tensor([0, 1])}, r"labels \(2,\) of torch\.int64: expected shares \(2, classes\)"),
+    ],
+)
+def test_a_mixture_out_of_range_is_refused(changes, message):
+    settings = {"target": torch.eye(2), "share": 0.5, "alpha": 10.0} | changes
+    with pytest.raises(ValueError, match=message):
+        mix_waveforms(torch.zeros(2, 4), torch.tensor([4, 4]), **settings)
+
+
+# ---- Labels.
+
+
+def test_smoothing_is_that_of_cross_entropy():
+    logits, label = torch.randn(7, 5, dtype=torch.float64), torch.arange(7) % 5
+    smoothed = smooth_labels(torch.eye(5, dtype=torch.float64)[label], 0.1)
+    assert torch.allclose(smoothed.sum(1), torch.ones(7, dtype=torch.float64))
+    assert smoothed.min().item() == pytest.approx(0.02)
+    assert smoothed.max().item() == pytest.approx(0.92)
+    ours = -(smoothed * logits.log_softmax(1)).sum(1).mean()
+    theirs = torch.nn.functional.cross_entropy(logits, label, label_smoothing=0.1)
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-12)
+    with pytest.raises(ValueError, match=r"amount=1\.0: expected a share in \[0, 1\)"):
+        smooth_labels(smoothed, 1.0)
