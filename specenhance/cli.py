@@ -43,6 +43,13 @@ class Device(str, Enum):
     mps = "mps"
 
 
+class Role(str, Enum):
+    """What a run's model is for."""
+
+    student = "student"
+    teacher = "teacher"
+
+
 class Split(str, Enum):
     """A part of a data set."""
 
@@ -82,11 +89,19 @@ def train(
     root: Annotated[Path | None, typer.Option(help="The data set's folder.")] = None,
     csv: Annotated[Path | None, typer.Option(help="With --data folder: a CSV of path, label[, split].")] = None,
     fold: Annotated[int | None, typer.Option(help="With --data esc50: the fold to test; all five if left out.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm model.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm model, or ast:NAME_OR_PATH.")] = None,
     frontend: Annotated[str | None, typer.Option(help="A front end of 'specenhance list frontends'.")] = None,
     pretrained: Annotated[
         bool | None,
         typer.Option("--pretrained/--no-pretrained", help="Start from timm's weights, or from scratch."),
+    ] = None,
+    role: Annotated[
+        Role | None,
+        typer.Option(help="A teacher is fine-tuned by the paper's settings and stored for students to learn from."),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Learn from it too: the run folder of a teacher, or ast:NAME_OR_PATH."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training clips.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
@@ -121,6 +136,8 @@ def train(
         "backbone": backbone,
         "frontend": frontend,
         "pretrained": pretrained,
+        "role": role and role.value,
+        "teacher": str(Path(teacher).resolve()) if teacher and Path(teacher).is_dir() else teacher,
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
@@ -297,7 +314,7 @@ def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
     from specenhance.training.recipe import DATA, load_recipe, recipe_for
 
     if path is not None:
-        return load_recipe(path).replace(**fields)
+        return load_recipe(path, **fields)
     if "data" not in fields:
         raise ValueError(f"--data is missing: expected one of {', '.join(DATA)} (or --recipe FILE, or --resume RUN)")
     return recipe_for(**fields)

@@ -148,6 +148,33 @@ def test_list_names_what_there_is():
     assert "mobilenetv3_small_050" in run("list", "backbones", "--pattern", "mobilenetv3*").stdout.split()
 
 
+def test_a_teacher_is_trained_and_taught_from(tones, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = (
+        "train", "--data", "folder", "--root", tones, "--backbone", "test_resnet", "--epochs", 1, "--batch-size", 8,
+        "--set", "frames=24", "--set", "bins=32",
+    )  # fmt: skip
+    result = run(*common, "--role", "teacher", "--out", "teacher")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "teacher" / "pretrained" / "model.safetensors").is_file()
+    assert load_recipe(tmp_path / "teacher" / "recipe.toml").frontend == "identity"
+    result = run(*common, "--frontend", "tfe2", "--teacher", "teacher", "--set", "kd_weight=0.25", "--out", "student")
+    assert result.exit_code == 0, result.output
+    recipe = load_recipe(tmp_path / "student" / "recipe.toml")
+    assert (recipe.teacher, recipe.kd_weight) == (str(tmp_path / "teacher"), 0.25)  # found again from anywhere
+    assert "no training run" in refusal(*common, "--teacher", "nowhere", "--out", "other")
+
+
+def test_a_file_of_the_papers_needs_only_the_folder_of_the_data(tones, tmp_path):
+    from pathlib import Path
+
+    recipes = Path(__file__).parents[1] / "examples" / "recipes"
+    message = refusal("train", "--recipe", recipes / "speech_commands_v2.toml")
+    assert "root = '': expected a folder" in message
+    message = refusal("train", "--recipe", recipes / "speech_commands_v2.toml", "--root", tones)
+    assert "no such list" in message
+
+
 def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
     folder, _ = trained
     sound = tones / "test" / "low" / "0.wav"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -11,10 +12,12 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from specenhance.adapter import FrontendModel
 from specenhance.data import Batch
-from specenhance.data.augment import add_noise, mask_span, shift_frames
+from specenhance.data.augment import add_noise, mask_span, mix_waveforms, shift_frames, smooth_labels
+from specenhance.distill import DistillationLoss, Distiller
+from specenhance.teachers import FrozenTeacher
 from specenhance.training.recipe import Recipe
 
-__all__ = ["Classifier"]
+__all__ = ["BinaryCrossEntropy", "Classifier"]
 
 
 class Classifier(L.LightningModule):
@@ -23,13 +26,17 @@ class Classifier(L.LightningModule):
     Args:
         model: maps waveforms ``(B, samples)`` to logits ``(B, num_classes)``.
         recipe: loss, rate, augmentation and seed.
+        teacher: gives logits for the same augmented spectrograms; None trains on the labels alone.
     """
 
-    def __init__(self, model: FrontendModel, recipe: Recipe) -> None:
+    def __init__(self, model: FrontendModel, recipe: Recipe, teacher: FrozenTeacher | None = None) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        weight = 1.0 if teacher is None else recipe.kd_weight
+        loss = DistillationLoss(LOSSES[recipe.loss](recipe.label_smoothing), weight, recipe.kd_temperature)
+        self.distiller = Distiller(model.classify, teacher, loss)
+        self.val_criterion = LOSSES[recipe.loss](0.0)
         num_classes = model.num_classes
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -41,14 +48,21 @@ class Classifier(L.LightningModule):
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Give the loss of a batch of augmented spectrograms."""
-        logits = self.model.classify(self.augment(self.model.spectrogram(batch.waveform, batch.length)))
-        loss = self.criterion(logits, batch.label)
-        self.train_accuracy(logits, batch.label)
+        """Give the loss of a batch of mixed and augmented spectrograms."""
+        waveform, target = self.mix(batch)
+        losses = self.distiller(self.augment(self.model.spectrogram(waveform, batch.length)), target)
+        self.train_accuracy(losses.logits, batch.label)
         B = len(batch.label)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=B)
+        self.log("train_loss", losses.total, on_step=False, on_epoch=True, batch_size=B)
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=B)
-        return loss
+        return losses.total
+
+    def mix(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give waveforms ``(B, N)`` and their labels: class numbers ``(B,)``, or shares where the recipe mixes clips."""
+        if self.recipe.mixup == 0:
+            return batch.waveform, batch.label
+        shares = nn.functional.one_hot(batch.label, self.model.num_classes).float()
+        return mix_waveforms(batch.waveform, batch.length, shares, self.recipe.mixup, self.recipe.mixup_alpha)
 
     def augment(self, spec: Tensor) -> Tensor:
         """Shift, mask and add noise to spectrograms ``(B, C, T, F)`` as the recipe says."""
@@ -63,7 +77,7 @@ class Classifier(L.LightningModule):
         logits = self._logits(batch)
         self.val_accuracy(logits, batch.label)
         B = len(batch.label)
-        self.log("val_loss", nn.functional.cross_entropy(logits, batch.label), batch_size=B)
+        self.log("val_loss", self.val_criterion(logits, batch.label), batch_size=B)
         self.log("val_accuracy", self.val_accuracy, prog_bar=True, batch_size=B)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -77,9 +91,43 @@ class Classifier(L.LightningModule):
         return self.model.classify(self.model.spectrogram(batch.waveform, batch.length))
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW under a one-cycle rate over all steps of the run."""
+        """Make the recipe's optimizer under its schedule."""
         recipe = self.recipe
-        optimizer = torch.optim.AdamW(self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=steps, pct_start=0.2)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = OPTIMIZERS[recipe.optimizer](self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        if recipe.schedule == "onecycle":
+            steps = int(self.trainer.estimated_stepping_batches)
+            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=steps, pct_start=0.2)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        if recipe.schedule == "step":
+            falls = range(recipe.decay_from, recipe.epochs, recipe.decay_every)
+            steps_down = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(falls), gamma=recipe.decay)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps_down, "interval": "epoch"}}
+        return {"optimizer": optimizer}
+
+
+class BinaryCrossEntropy(nn.Module):
+    """Binary cross entropy of logits ``(B, classes)`` with class numbers ``(B,)`` or shares ``(B, classes)``, the mean of all.
+
+    Args:
+        label_smoothing: the part of the shares that is spread over all classes.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Give the loss, a scalar."""
+        if target.ndim == 1:
+            target = nn.functional.one_hot(target, logits.shape[1]).to(logits.dtype)
+        return nn.functional.binary_cross_entropy_with_logits(logits, smooth_labels(target, self.label_smoothing))
+
+
+LOSSES: dict[str, Callable[[float], nn.Module]] = {
+    "cross_entropy": lambda smoothing: nn.CrossEntropyLoss(label_smoothing=smoothing),
+    "binary_cross_entropy": BinaryCrossEntropy,
+}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+}

@@ -23,7 +23,18 @@ else:
 from specenhance.features import NORMALISATION
 from specenhance.files import write_text
 
-__all__ = ["DATA", "Recipe", "load_recipe", "recipe_for", "save_recipe"]
+__all__ = ["CHOICES", "DATA", "PAPER", "Recipe", "load_recipe", "paper_recipe", "recipe_for", "save_recipe"]
+
+CHOICES = {
+    "role": ("student", "teacher"),
+    "optimizer": ("adamw", "adam"),
+    "schedule": ("onecycle", "step", "constant"),
+    "loss": ("cross_entropy", "binary_cross_entropy"),
+    "select": ("best", "last"),
+}
+
+PAPER = {"esc50": "esc50", "speech_commands": "speech_commands_v2"}
+"""Data sets of the paper's recipes, and what their files are called."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Recipe:
         ValueError: for a value out of its range; the message names the field, the value and what was expected.
     """
 
+    role: str = "student"  # "teacher": its backbone is also stored as its own library stores it
     # Data
     data: str = "synthetic"  # one of DATA
     root: str = ""  # the data set's folder; the built-in set has none
@@ -47,16 +59,20 @@ class Recipe:
     mean: float | None = None  # normalisation: (x - mean) / (2 * std); None: measured on the training clips
     std: float | None = None
     # Model
-    backbone: str = (
-        "tf_efficientnetv2_b2"  # any timm model; "ast:NAME_OR_PATH": as specenhance.audio_transformer.ast_teacher
-    )
+    backbone: str = "tf_efficientnetv2_b2"  # any timm model, or "ast:" and what ast_teacher takes
     pretrained: bool = False
     frontend: str = "tfe4"  # any of specenhance.list_frontends()
-    # Optimisation: AdamW under a one-cycle rate
+    # Optimisation
     epochs: int = 30
     batch_size: int = 64
-    lr: float = 3e-3  # the cycle's peak
+    optimizer: str = "adamw"  # or "adam"
+    lr: float = 3e-3  # the highest
     weight_decay: float = 1e-2
+    schedule: str = "onecycle"  # up, then down, over all steps; "step": times decay, now and then; "constant"
+    decay: float = 0.85  # schedule = "step": the factor
+    decay_from: int = 5  # epochs until the rate falls first
+    decay_every: int = 5  # epochs from one fall to the next
+    loss: str = "cross_entropy"  # or "binary_cross_entropy", on shares
     label_smoothing: float = 0.1
     select: str = "best"  # the weights that are kept: "best" on the validation clips, or "last"
     seed: int = 0
@@ -65,6 +81,12 @@ class Recipe:
     freq_mask: int = 0  # bins at most
     shift: int = 0  # frames at most, rolled either way
     noise: float = 0.0  # amplitude at most, in normalised units
+    mixup: float = 0.0  # the share of the clips that are mixed with another
+    mixup_alpha: float = 10.0  # of the Beta distribution of the part that a clip keeps
+    # Distillation, where there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
+    teacher: str = ""  # a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes
+    kd_weight: float = 0.5  # 1 trains on the labels alone
+    kd_temperature: float = 5.0  # the teacher's
 
     def __post_init__(self) -> None:
         _expect(self, "data", self.data in DATA, f"one of {', '.join(DATA)}")
@@ -78,7 +100,15 @@ class Recipe:
             self.fold in (range(6) if self.data == "esc50" else (0,)),
             "1 to 5 with data = 'esc50', else 0",
         )
-        for name in ("sample_rate", "frames", "bins", "epochs", "batch_size"):
+        for name, known in CHOICES.items():
+            _expect(self, name, getattr(self, name) in known, " or ".join(map(repr, known)))
+        _expect(
+            self,
+            "frontend",
+            self.role == "student" or self.frontend == "identity",
+            "'identity' with role = 'teacher': a teacher is stored as its own library's model, which has no front end",
+        )
+        for name in ("sample_rate", "frames", "bins", "epochs", "batch_size", "decay_from", "decay_every"):
             _expect(self, name, getattr(self, name) >= 1, "a whole number >= 1")
         for name in ("weight_decay", "time_mask", "freq_mask", "shift", "noise", "seed"):
             _expect(self, name, getattr(self, name) >= 0, "a number >= 0")
@@ -86,7 +116,11 @@ class Recipe:
         _expect(self, "std", self.std is None or self.std > 0, "a number > 0")
         _expect(self, "mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
         _expect(self, "label_smoothing", 0 <= self.label_smoothing < 1, "a share in [0, 1)")
-        _expect(self, "select", self.select in ("best", "last"), "'best' or 'last'")
+        _expect(self, "decay", 0 < self.decay <= 1, "a factor in (0, 1]")
+        for name in ("mixup", "kd_weight"):
+            _expect(self, name, 0 <= getattr(self, name) <= 1, "a share in [0, 1]")
+        for name in ("mixup_alpha", "kd_temperature"):
+            _expect(self, name, getattr(self, name) > 0, "a number > 0")
 
     def replace(self, **changes: Any) -> Recipe:
         """Give a copy with some fields changed.
@@ -117,6 +151,8 @@ DATA: dict[str, dict[str, Any]] = {
 def recipe_for(data: str, **changes: Any) -> Recipe:
     """Give the default recipe of a data set, with some fields changed.
 
+    For ``role="teacher"`` it is the paper's, where it has one for the data set.
+
     Args:
         data: one of :data:`DATA`.
         **changes: fields of :class:`Recipe`; numbers may come as text.
@@ -124,26 +160,55 @@ def recipe_for(data: str, **changes: Any) -> Recipe:
     Raises:
         ValueError: for an unknown data set or field, or a value of the wrong type or out of range.
     """
-    if data not in DATA:
-        raise ValueError(f"data = {data!r}: expected one of {', '.join(DATA)}")
-    typed = {name: _typed(name, value) for name, value in changes.items()}
-    return Recipe(**{"data": data, **DATA[data], **typed})
+    if changes.get("role") == "teacher":
+        if data in PAPER:
+            return paper_recipe(data, **changes)
+        changes = {"frontend": "identity", **changes}
+    return _recipe(data, changes)
 
 
-def load_recipe(path: str | os.PathLike[str]) -> Recipe:
+def paper_recipe(data: str, **changes: Any) -> Recipe:
+    """Give the paper's recipe of a data set of :data:`PAPER`, with some fields changed.
+
+    Args:
+        data: one of :data:`PAPER`.
+        **changes: fields of :class:`Recipe`; ``role="teacher"`` gives the teacher's.
+
+    Raises:
+        ValueError: as :func:`recipe_for`.
+
+    Source: Xing et al., Table I; the files in ``specenhance/training/recipes``.
+    """
+    end = "_teacher" if changes.get("role") == "teacher" else ""
+    return load_recipe(Path(__file__).with_name("recipes") / f"{PAPER[data]}{end}.toml", **changes)
+
+
+def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     """Read a recipe from a TOML file; what the file leaves out is its data set's default.
+
+    Args:
+        path: the file.
+        **changes: fields that differ from the file's.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for malformed TOML, or what :func:`recipe_for` refuses, with the path.
     """
     try:
-        fields = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(fields.get("data"), str):
+        fields = tomllib.loads(Path(path).read_text(encoding="utf-8")) | changes
+        data = fields.pop("data", None)
+        if not isinstance(data, str):
             raise ValueError(f'expected a line such as data = "esc50", one of {", ".join(DATA)}')
-        return recipe_for(**fields)
+        return _recipe(data, fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
+    if data not in DATA:
+        raise ValueError(f"data = {data!r}: expected one of {', '.join(DATA)}")
+    typed = {name: _typed(name, value) for name, value in (DATA[data] | fields).items()}
+    return Recipe(data=data, **typed)
 
 
 def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
@@ -161,7 +226,7 @@ def _typed(name: str, value: Any) -> Any:
     """Bring a field's value, perhaps text from a command line, to the field's type."""
     fields = {field.name: field.type for field in dataclasses.fields(Recipe)}
     if name not in fields:
-        near = difflib.get_close_matches(name, fields, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, fields, n=3, cutoff=0.6)
         raise ValueError(
             f"unknown field {name!r}: {f'did you mean {near}? ' if near else ''}known: {', '.join(fields)}"
         )

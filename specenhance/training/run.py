@@ -29,7 +29,8 @@ from specenhance.training.build import build_model, build_split, loader, measure
 from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History, Progress
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
-from specenhance.training.store import RECIPE, RESULT, save_model
+from specenhance.training.store import RECIPE, RESULT, save_model, save_pretrained
+from specenhance.training.teach import load_teacher
 
 __all__ = ["ACCELERATORS", "Score", "evaluate", "picture", "predict", "resume", "train"]
 
@@ -45,7 +46,8 @@ def train(
     """Train a recipe into a new run folder, test it, and write its result; ESC-50 with ``fold = 0`` runs all five folds.
 
     The folder gets ``recipe.toml``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``, ``model.safetensors``,
-    ``result.json``, ``confusion_matrix.csv`` and ``.png``, ``curves.png`` and ``enhanced.png``.
+    ``result.json``, ``confusion_matrix.csv`` and ``.png``, ``curves.png`` and ``enhanced.png``, and for ``role = "teacher"``
+    ``pretrained/``, the model as its own library stores it.
 
     Args:
         recipe: what to train.
@@ -60,15 +62,16 @@ def train(
 
     Raises:
         FileExistsError: if ``out`` has something in it.
-        FileNotFoundError, ValueError: as the data set and the model do.
+        FileNotFoundError, ValueError: as the data set, the model and the teacher do.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: already there; continue it with --resume {out}, or choose another --out")
     if device not in ACCELERATORS:
         raise ValueError(f"device = {device!r}: expected one of {', '.join(ACCELERATORS)}")
     first_fold = recipe.replace(fold=1) if _has_folds(recipe) else recipe
-    build_split(first_fold, "train")  # refuse what cannot be read before a folder is made for it
+    classes = build_split(first_fold, "train").classes  # refuse what cannot be read before a folder is made for it
     build_model(first_fold.replace(pretrained=False), 2)
+    load_teacher(first_fold, classes)
     save_recipe(recipe, out / RECIPE)
     return resume(out, device=device, workers=workers, progress=progress, say=say)
 
@@ -135,7 +138,7 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
         f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "
         f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test"
     )
-    module = Classifier(model, recipe)
+    module = Classifier(model, recipe, load_teacher(recipe, classes))
     history = History(
         out / "metrics.csv",
         lambda row: say(
@@ -171,6 +174,8 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
     save_model(model, classes, out)
+    if recipe.role == "teacher":
+        save_pretrained(model, classes, out)
 
     accuracy, confusion = _test(trainer, module, data["test"], recipe, workers)
     result = {

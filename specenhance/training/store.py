@@ -8,16 +8,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 import safetensors.torch
+import timm
 import torch
 
 from specenhance.adapter import FrontendModel
-from specenhance.files import atomic_path
-from specenhance.training.build import build_model
+from specenhance.files import atomic_folder, atomic_path
+from specenhance.training.build import AST_PREFIX, build_model
 from specenhance.training.recipe import Recipe, load_recipe
 
-__all__ = ["RECIPE", "RESULT", "WEIGHTS", "Stored", "load_model", "load_stored", "save_model", "stored_runs"]
+__all__ = [
+    "RECIPE",
+    "RESULT",
+    "WEIGHTS",
+    "Stored",
+    "load_model",
+    "load_stored",
+    "save_model",
+    "save_pretrained",
+    "stored_runs",
+]
 
-RECIPE, WEIGHTS, RESULT = "recipe.toml", "model.safetensors", "result.json"
+RECIPE, WEIGHTS, RESULT, PRETRAINED = "recipe.toml", "model.safetensors", "result.json", "pretrained"
 
 
 class Stored(NamedTuple):
@@ -36,6 +47,21 @@ def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[
     }
     with atomic_path(Path(run) / WEIGHTS) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"classes": json.dumps(classes)})
+
+
+def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
+    """Write a model's backbone into a run's folder ``pretrained``, as its own library stores it.
+
+    ``ast_teacher`` reads it, or ``timm_teacher("local-dir:FOLDER")``.
+    """
+    folder = Path(run) / PRETRAINED
+    if hasattr(model.backbone, "save_pretrained"):
+        model.backbone.save_pretrained(folder, classes)
+        return
+    with atomic_folder(folder) as temporary:
+        timm.models.save_for_hf(
+            model.backbone, str(temporary), model_config={"label_names": classes}, safe_serialization=True
+        )
 
 
 def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu") -> Stored:
@@ -68,7 +94,10 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
     if "classes" not in metadata:
         raise ValueError(f"{run / WEIGHTS} names no classes: it was not written by 'specenhance train'")
     classes = json.loads(metadata["classes"])
-    model = build_model(recipe.replace(pretrained=False), len(classes))
+    architecture = recipe.replace(pretrained=False)
+    if recipe.backbone.startswith(AST_PREFIX) and (run / PRETRAINED).is_dir():  # no need to ask a hub what it is
+        architecture = architecture.replace(backbone=f"{AST_PREFIX}{run / PRETRAINED}")
+    model = build_model(architecture, len(classes))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

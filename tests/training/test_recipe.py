@@ -1,11 +1,13 @@
 """Recipes: each data set's defaults, values from a command line or a TOML file, and what is refused."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from specenhance.features import NORMALISATION
 from specenhance.training import DATA, Recipe, load_recipe, recipe_for, save_recipe
+from specenhance.training.recipe import PAPER, paper_recipe, tomllib
 
 
 @pytest.mark.parametrize("data", list(DATA))
@@ -58,6 +60,17 @@ def test_text_from_a_command_line_becomes_the_fields_type():
         ({"mean": 1.0}, "mean = 1.0: expected mean and std together"),
         ({"mean": 1.0, "std": 0.0}, "std = 0.0: expected a number > 0"),
         ({"select": "first"}, "select = 'first': expected 'best' or 'last'"),
+        ({"role": "pupil"}, "role = 'pupil': expected 'student' or 'teacher'"),
+        ({"role": "teacher", "frontend": "tfe4"}, "frontend = 'tfe4': expected 'identity' with role = 'teacher'"),
+        ({"optimizer": "sgd"}, "optimizer = 'sgd': expected 'adamw' or 'adam'"),
+        ({"schedule": "cosine"}, "schedule = 'cosine': expected 'onecycle' or 'step' or 'constant'"),
+        ({"decay": 0}, r"decay = 0.0: expected a factor in \(0, 1\]"),
+        ({"decay_every": 0}, "decay_every = 0: expected a whole number >= 1"),
+        ({"loss": "bce"}, "loss = 'bce': expected 'cross_entropy' or 'binary_cross_entropy'"),
+        ({"mixup": 1.5}, r"mixup = 1.5: expected a share in \[0, 1\]"),
+        ({"mixup_alpha": 0}, "mixup_alpha = 0.0: expected a number > 0"),
+        ({"kd_weight": -0.5}, r"kd_weight = -0.5: expected a share in \[0, 1\]"),
+        ({"kd_temperature": 0}, "kd_temperature = 0.0: expected a number > 0"),
         ({"epoch": 3}, r"unknown field 'epoch': did you mean \['epochs'\]"),
     ],
 )
@@ -90,3 +103,85 @@ def test_a_missing_file_is_said(tmp_path):
 def test_a_recipe_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().epochs = 3
+
+
+# ---- The paper's.
+
+BOTH = {
+    "features": "kaldi",
+    "sample_rate": 16000,
+    "bins": 128,
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "pretrained": True,
+}
+STUDENT = BOTH | {
+    **{"role": "student", "backbone": "tf_efficientnetv2_b2", "kd_weight": 0.5, "kd_temperature": 5.0, "shift": 10},
+    **{"schedule": "step", "decay": 0.85, "decay_from": 5},
+}
+TEACHER = BOTH | {
+    **{"role": "teacher", "frontend": "identity", "epochs": 5, "schedule": "constant", "shift": 0, "noise": 0.0},
+    **{"label_smoothing": 0.0, "teacher": ""},
+}
+ESC50 = {"data": "esc50", "fold": 0, "frames": 512, "mean": -6.6268077, "std": 5.358466, "batch_size": 48}
+ESC50 |= {"loss": "cross_entropy", "time_mask": 96, "freq_mask": 24, "mixup": 0.0, "select": "last"}
+SPEECH = {"data": "speech_commands", "frames": 128, "mean": -6.845978, "std": 5.5654526, "batch_size": 128}
+SPEECH |= {"loss": "binary_cross_entropy", "time_mask": 48, "freq_mask": 48, "mixup": 0.6, "mixup_alpha": 10.0}
+AUDIOSET = "ast:MIT/ast-finetuned-audioset-10-10-0.4593"
+PUBLISHED = {
+    ("esc50", "student"): STUDENT
+    | ESC50
+    | {"epochs": 100, "lr": 1e-4, "decay_every": 5, "label_smoothing": 0.1, "noise": 0.05},
+    ("esc50", "teacher"): TEACHER | ESC50 | {"lr": 1e-5, "backbone": AUDIOSET},
+    ("speech_commands", "student"): STUDENT
+    | SPEECH
+    | {"epochs": 30, "lr": 5e-4, "decay_every": 1, "label_smoothing": 0.0, "noise": 0.1},
+    ("speech_commands", "teacher"): TEACHER
+    | SPEECH
+    | {"lr": 2.5e-4, "backbone": "ast:deit_base_distilled_patch16_384"},
+}
+
+
+@pytest.mark.parametrize(("data", "role"), list(PUBLISHED))
+def test_the_papers_recipes_hold_the_papers_values(data, role):
+    recipe = dataclasses.asdict(paper_recipe(data, role=role, root="x"))
+    expected = PUBLISHED[data, role]
+    assert {name: recipe[name] for name in expected} == expected
+
+
+def test_the_examples_are_the_recipes_that_are_installed():
+    installed = Path(__file__).parents[2] / "specenhance" / "training" / "recipes"
+    examples = Path(__file__).parents[2] / "examples" / "recipes"
+    names = {f"{name}{end}.toml" for name in PAPER.values() for end in ("", "_teacher")}
+    assert {path.name for path in installed.iterdir()} == {path.name for path in examples.iterdir()} == names
+    for name in names:
+        assert (examples / name).read_bytes() == (installed / name).read_bytes()
+
+
+def test_a_file_of_the_papers_leaves_nothing_that_matters_to_a_default():
+    idle = {"root", "csv", "seed", "teacher", "mixup_alpha", "role"}  # given by the user, or of no effect in the file
+    for (data, role), expected in PUBLISHED.items():
+        end = "_teacher" if role == "teacher" else ""
+        folder = Path(__file__).parents[2] / "examples" / "recipes"
+        named = set(tomllib.loads((folder / f"{PAPER[data]}{end}.toml").read_text()))
+        missing = {field.name for field in dataclasses.fields(Recipe)} - named - idle
+        if data != "esc50":
+            missing -= {"fold"}
+        if role == "teacher":
+            missing -= {"kd_weight", "kd_temperature", "decay", "decay_from", "decay_every"}
+        assert not missing, (data, role)
+        assert named <= set(expected) | {"frontend", "select"}
+
+
+def test_a_teacher_has_the_papers_settings_where_there_are_any():
+    assert recipe_for("esc50", role="teacher", root="x") == paper_recipe("esc50", role="teacher", root="x")
+    own = recipe_for("folder", role="teacher", root="x", epochs=2)
+    assert (own.frontend, own.epochs, own.backbone) == ("identity", 2, "tf_efficientnetv2_b2")
+
+
+def test_a_change_goes_before_the_files_own_value(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text('data = "esc50"\nepochs = 3\n')
+    assert load_recipe(path, root="x", epochs="7").epochs == 7
+    with pytest.raises(ValueError, match=r"r\.toml: root = '': expected a folder"):
+        load_recipe(path)

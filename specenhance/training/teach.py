@@ -1,0 +1,104 @@
+"""The teacher that a recipe names: found, checked to know what the student is to learn, and brought to its spectrograms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from specenhance.adapter import with_frontend
+from specenhance.teachers import FrozenTeacher
+from specenhance.training.build import AST_PREFIX
+from specenhance.training.recipe import Recipe
+from specenhance.training.store import RECIPE, load_stored
+
+__all__ = ["load_teacher"]
+
+SAME = ("features", "sample_rate", "bins")  # what a teacher's spectrograms must share with the student's
+
+
+def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
+    """Load the teacher of a recipe; it takes the student's spectrograms ``(B, 1, T, F)``. None where the loss needs none.
+
+    Where the teacher is a run of five folds, it is the one of the recipe's fold.
+
+    Args:
+        recipe: the student's.
+        classes: the names of the student's classes, in order.
+
+    Raises:
+        FileNotFoundError: for a run that is not there, or not finished.
+        ValueError: for a teacher of other classes, other features, or one that was trained on the clips of the fold that
+            is to be tested.
+    """
+    if not recipe.teacher or recipe.kd_weight == 1:
+        return None
+    if recipe.teacher.startswith(AST_PREFIX):
+        return _ast(recipe, classes)
+    run = Path(recipe.teacher)
+    fold = run / f"fold{recipe.fold}"
+    model, known, taught_by = load_stored(fold if recipe.fold and (fold / RECIPE).is_file() else run)
+    if known != classes:
+        raise ValueError(
+            f"teacher = {recipe.teacher!r} knows {len(known)} classes ({', '.join(known[:3])}, ...), the data has "
+            f"{len(classes)} ({', '.join(classes[:3])}, ...): expected the same; train a teacher on this data set"
+        )
+    if recipe.data == "esc50" and taught_by.data == "esc50" and taught_by.fold != recipe.fold:
+        raise ValueError(
+            f"teacher = {recipe.teacher!r} was trained on the clips of fold {recipe.fold}, which are to test the student; "
+            f"train one with fold = {recipe.fold}, or with fold = 0, which makes one for each"
+        )
+    for name in SAME:
+        ours, theirs = getattr(recipe, name), getattr(taught_by, name)
+        if ours != theirs:
+            raise ValueError(
+                f"teacher = {recipe.teacher!r} was trained with {name} = {theirs!r}, the student has {ours!r}"
+            )
+    return FrozenTeacher(with_frontend(model.backbone, model.frontend), transform=_transform(recipe, taught_by))
+
+
+class _Adapted(nn.Module):
+    """Brings a student's spectrogram to a teacher's normalisation and length."""
+
+    def __init__(self, student: Recipe, teacher: Recipe) -> None:
+        super().__init__()
+        self.mean, self.std = student.mean or 0.0, student.std or 0.5
+        self.new_mean, self.new_std = teacher.mean or 0.0, teacher.std or 0.5
+        self.frames = teacher.frames
+
+    def forward(self, spec: Tensor) -> Tensor:
+        values = (spec * (2 * self.std) + self.mean - self.new_mean) / (2 * self.new_std)
+        missing = self.frames - spec.shape[2]  # negative: cut at the end
+        return F.pad(values, (0, 0, 0, missing), value=-self.new_mean / (2 * self.new_std))  # 0 before normalisation
+
+
+def _transform(student: Recipe, teacher: Recipe) -> nn.Module | None:
+    if (student.mean, student.std, student.frames) == (teacher.mean, teacher.std, teacher.frames):
+        return None  # the very same spectrogram
+    return _Adapted(student, teacher)
+
+
+def _ast(recipe: Recipe, classes: list[str]) -> FrozenTeacher:
+    from specenhance.audio_transformer import ast_teacher  # transformers, which not every user has
+
+    name = recipe.teacher.removeprefix(AST_PREFIX)
+    teacher = ast_teacher(name, len(classes), frames=recipe.frames, bins=recipe.bins)
+    known = [teacher.model.config.id2label[i] for i in range(len(classes))]
+    if sorted(known) != sorted(classes):
+        raise ValueError(
+            f"teacher = {recipe.teacher!r} has not learned these classes ({', '.join(classes[:3])}, ...): fine-tune it "
+            f"with specenhance train --role teacher --backbone {recipe.teacher}, and give that run"
+        )
+    return FrozenTeacher(_Reordered(teacher, [known.index(name) for name in classes]))
+
+
+class _Reordered(nn.Module):
+    """A model whose classes stand in another order."""
+
+    def __init__(self, model: nn.Module, order: list[int]) -> None:
+        super().__init__()
+        self.model, self.order = model, order
+
+    def forward(self, spec: Tensor) -> Tensor:
+        return self.model(spec)[:, self.order]
