@@ -1,4 +1,4 @@
-"""The command line: ``specenhance train``, ``evaluate``, ``predict``, ``enhance``, ``list`` and ``demo``.
+"""The command line: ``specenhance train``, ``reproduce``, ``evaluate``, ``predict``, ``enhance``, ``list`` and ``demo``.
 
 Each command imports what it needs when it runs, so that ``--help`` answers at once.
 """
@@ -56,6 +56,20 @@ class Split(str, Enum):
     train = "train"
     validation = "validation"
     test = "test"
+
+
+class PaperData(str, Enum):
+    """A data set of the paper."""
+
+    esc50 = "esc50"
+    speech_commands_v2 = "speech_commands_v2"
+
+
+class Scale(str, Enum):
+    """How large the models and how long the runs are."""
+
+    paper = "paper"
+    small = "small"
 
 
 class Kind(str, Enum):
@@ -171,6 +185,64 @@ def train(
         from specenhance.training.run import train as train_run
 
         train_run(chosen, out or _new_folder(chosen), **settings)
+
+
+@app.command()
+def reproduce(
+    data: Annotated[PaperData, typer.Argument(help="The data set.")],
+    table: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            max=4,
+            help="2: the front ends, with a teacher. 3: the teacher, and every front end with it and without. "
+            "4: the bare backbone and tfe4, with it and without.",
+        ),
+    ],
+    root: Annotated[Path, typer.Option(help="The data set's folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of all runs; what is done in it is not done again. reproduce/DATA-SCALE if left out."
+        ),
+    ] = None,
+    scale: Annotated[Scale, typer.Option(help="small: the same path with small models and few epochs.")] = Scale.paper,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each student.")] = 5,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option("--pretrained/--no-pretrained", help="Start backbone and teacher from published weights, or not."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Another one for the students; local-dir:FOLDER is local.")
+    ] = None,
+    teacher_backbone: Annotated[
+        str | None, typer.Option(help="Another one for the teacher; ast:FOLDER and local-dir:FOLDER are local.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    workers: WorkersOption = 0,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = sys.stderr.isatty(),
+) -> None:
+    """Run one of the paper's tables whole; stopped at any point, the same command goes on."""
+    with _told():
+        from specenhance.training.reproduce import reproduce as reproduce_table
+        from specenhance.training.reproduce import to_markdown
+
+        report = reproduce_table(
+            data.value,
+            table,
+            root,
+            out or Path("reproduce") / f"{data.value}-{scale.value}",
+            scale=scale.value,
+            repeats=repeats,
+            pretrained=pretrained,
+            backbone=backbone,
+            teacher_backbone=teacher_backbone,
+            device=device.value,
+            workers=workers,
+            progress=progress,
+            say=_say,
+        )
+        _say(to_markdown(report))
 
 
 @app.command()
