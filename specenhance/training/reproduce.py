@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -53,38 +52,17 @@ PUBLISHED_MILLIONS = {"identity": 8.74, "tfe1": 8.75, "tfe2": 8.77, "tfe4": 8.82
 
 # What the small scale changes in the paper's recipes, so that the same path runs on two cores: models that train from
 # scratch in minutes, and the few epochs and higher rate that they need.
+_SCRATCH = {"pretrained": False, "lr": 3e-3}
+_STUDENT = _SCRATCH | {"backbone": "mobilenetv3_small_050"}
+_TEACHER = _SCRATCH | {"backbone": "mobilenetv3_small_100"}
 SMALL: dict[str, dict[str, dict[str, Any]]] = {
     "esc50": {
-        "student": {
-            "backbone": "mobilenetv3_small_050",
-            "pretrained": False,
-            "epochs": 6,
-            "lr": 3e-3,
-            "batch_size": 16,
-        },
-        "teacher": {
-            "backbone": "mobilenetv3_small_100",
-            "pretrained": False,
-            "epochs": 8,
-            "lr": 3e-3,
-            "batch_size": 16,
-        },
+        "student": _STUDENT | {"epochs": 6, "batch_size": 16},
+        "teacher": _TEACHER | {"epochs": 8, "batch_size": 16},
     },
     "speech_commands_v2": {
-        "student": {
-            "backbone": "mobilenetv3_small_050",
-            "pretrained": False,
-            "epochs": 3,
-            "lr": 3e-3,
-            "batch_size": 64,
-        },
-        "teacher": {
-            "backbone": "mobilenetv3_small_100",
-            "pretrained": False,
-            "epochs": 5,
-            "lr": 3e-3,
-            "batch_size": 64,
-        },
+        "student": _STUDENT | {"epochs": 3, "batch_size": 64},
+        "teacher": _TEACHER | {"epochs": 5, "batch_size": 64},
     },
 }
 SCALES = ("paper", "small")
@@ -212,7 +190,8 @@ def _run(recipe: Recipe, folder: Path, **settings: Any) -> dict[str, Any]:
             differ = ", ".join(f"{name} = {getattr(there, name)!r}, not {getattr(recipe, name)!r}" for name in names)
             raise ValueError(f"{folder}: was made with {differ}; choose another --out, or remove it")
         return resume(folder, **settings)
-    shutil.rmtree(folder, ignore_errors=True)  # killed before there was anything in it but a half-written recipe
+    for half_written in folder.glob(f".{Path(RECIPE).stem}.*"):  # what a kill during the first write left
+        half_written.unlink()
     return train(recipe, folder, **settings)
 
 

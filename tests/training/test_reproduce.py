@@ -147,18 +147,11 @@ def test_runs_of_other_settings_are_not_taken_for_these(speech, tmp_path, tiny, 
         reproduce("speech_commands_v2", 2, speech, tmp_path, **settings([]), backbone="test_efficientnet")
 
 
-def test_every_fold_of_esc50_is_run(tmp_path, write, tiny, monkeypatch):
-    rows = ["filename,fold,target,category"]
-    for fold in range(1, 6):
-        for target in range(2):
-            write(tmp_path / "esc" / "audio" / f"{fold}-{target}.wav", seconds=0.2, frequency=400 * (target + 1))
-            rows.append(f"{fold}-{target}.wav,{fold},{target},{'ab'[target]}")
-    (tmp_path / "esc" / "meta").mkdir()
-    (tmp_path / "esc" / "meta" / "esc50.csv").write_text("\n".join(rows))
+def test_every_fold_of_esc50_is_run(tmp_path, five_folds, tiny, monkeypatch):
     short = TINY | {"epochs": 1}
     monkeypatch.setattr(module, "SMALL", {data: {"student": short, "teacher": short} for data in PUBLISHED})
     monkeypatch.setattr(module, "TABLES", {4: [Row("tfe1", True)]})
-    report = reproduce("esc50", 4, tmp_path / "esc", tmp_path / "out", **settings([]) | {"repeats": 1})
+    report = reproduce("esc50", 4, five_folds, tmp_path / "out", **settings([]) | {"repeats": 1})
     for name in ("teacher", "tfe1-kd-0"):
         assert len(list((tmp_path / "out" / name).glob("fold*/result.json"))) == 5
     (row,) = report["rows"]
@@ -183,3 +176,20 @@ def test_the_tables_and_figures_fit_together():
 def test_what_there_is_not_is_refused(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         reproduce(**{"data": "esc50", "table": 2, "root": tmp_path, "out": tmp_path} | changes)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(speech, tmp_path, tiny):
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="teacher: already there"):
+        reproduce("speech_commands_v2", 2, speech, tmp_path, **settings([]))
+    assert (tmp_path / "teacher" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_recipe_that_a_kill_left_half_written_does_not_stop_the_next_call(speech, tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(module, "TABLES", {4: [Row("tfe1")]})
+    (tmp_path / "tfe1-0").mkdir()
+    (tmp_path / "tfe1-0" / ".recipe.123.toml").write_text("data = ")
+    reproduce("speech_commands_v2", 4, speech, tmp_path, **settings([]) | {"repeats": 1})
+    assert (tmp_path / "tfe1-0" / "result.json").is_file()
+    assert not (tmp_path / "tfe1-0" / ".recipe.123.toml").exists()
