@@ -43,3 +43,17 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 tone = np.sin(2 * np.pi * frequency * rng.uniform(0.8, 1.25) * time)
                 soundfile.write(root / split / label / f"{i}.wav", 0.3 * tone + 0.03 * rng.standard_normal(4000), 16000)
     return root
+
+
+@pytest.fixture(scope="session")
+def five_folds(tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path]) -> Path:
+    """Two classes, a clip of each in every fold, in the layout of ESC-50."""
+    root = tmp_path_factory.mktemp("five_folds")
+    rows = ["filename,fold,target,category"]
+    for fold in range(1, 6):
+        for target in range(2):
+            write(root / "audio" / f"{fold}-{target}.wav", seconds=0.2, frequency=400 * (target + 1))
+            rows.append(f"{fold}-{target}.wav,{fold},{target},{'ab'[target]}")
+    (root / "meta").mkdir()
+    (root / "meta" / "esc50.csv").write_text("\n".join(rows))
+    return root

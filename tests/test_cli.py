@@ -196,16 +196,9 @@ def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_five_folds_are_evaluated_together(tmp_path, write):
-    rows = ["filename,fold,target,category"]
-    for fold in range(1, 6):
-        for target in range(2):
-            write(tmp_path / "esc" / "audio" / f"{fold}-{target}.wav", seconds=0.2, frequency=400 * (target + 1))
-            rows.append(f"{fold}-{target}.wav,{fold},{target},{'ab'[target]}")
-    (tmp_path / "esc" / "meta").mkdir()
-    (tmp_path / "esc" / "meta" / "esc50.csv").write_text("\n".join(rows))
+def test_five_folds_are_evaluated_together(tmp_path, five_folds):
     result = run(
-        "train", "--data", "esc50", "--root", tmp_path / "esc", "--backbone", "test_resnet", "--frontend", "tfe1",
+        "train", "--data", "esc50", "--root", five_folds, "--backbone", "test_resnet", "--frontend", "tfe1",
         "--epochs", 1, "--set", "frames=16", "--set", "bins=32", "--out", tmp_path / "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -213,7 +206,7 @@ def test_five_folds_are_evaluated_together(tmp_path, write):
     mean = json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"]
     assert lines[-1] == f"mean of 5 folds: {mean:.2%}"
     assert "give one of its folds, fold1, fold2" in refusal(
-        "predict", tmp_path / "run", tmp_path / "esc" / "audio" / "1-0.wav"
+        "predict", tmp_path / "run", five_folds / "audio" / "1-0.wav"
     )
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 import specenhance
 from specenhance.adapter import FrontendModel
 from specenhance.data import AudioDataset
+from specenhance.data.esc50 import FOLDS
 from specenhance.files import write_text
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.build import build_model, build_split, loader, measure_normalisation
@@ -35,7 +36,6 @@ from specenhance.training.teach import load_teacher
 __all__ = ["ACCELERATORS", "Score", "evaluate", "picture", "predict", "resume", "train"]
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
-FOLDS = range(1, 6)
 
 Say = Callable[[str], None]
 

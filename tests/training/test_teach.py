@@ -169,19 +169,12 @@ def test_a_killed_student_ends_as_if_nothing_had_happened(learner, taught, tmp_p
     assert (tmp_path / "run" / "metrics.csv").read_text() == (taught / "metrics.csv").read_text()
 
 
-def test_each_fold_has_the_teacher_that_has_not_heard_it(tmp_path, write):
-    rows = ["filename,fold,target,category"]
-    for fold in range(1, 6):
-        for target in range(2):
-            write(tmp_path / "esc" / "audio" / f"{fold}-{target}.wav", seconds=0.2, frequency=400 * (target + 1))
-            rows.append(f"{fold}-{target}.wav,{fold},{target},{'ab'[target]}")
-    (tmp_path / "esc" / "meta").mkdir()
-    (tmp_path / "esc" / "meta" / "esc50.csv").write_text("\n".join(rows))
-    assert ESC50(tmp_path / "esc", fold=1, train=True).classes == ["a", "b"]
+def test_each_fold_has_the_teacher_that_has_not_heard_it(tmp_path, five_folds):
+    assert ESC50(five_folds, fold=1, train=True).classes == ["a", "b"]
     small = {"backbone": "test_resnet", "pretrained": False, "frames": 16, "bins": 32, "epochs": 1, "batch_size": 8}
-    recipe = recipe_for("esc50", root=tmp_path / "esc", role="teacher", **small)
+    recipe = recipe_for("esc50", root=five_folds, role="teacher", **small)
     train(recipe, tmp_path / "teacher", **QUIET)
-    student = recipe_for("esc50", root=tmp_path / "esc", teacher=tmp_path / "teacher", frontend="tfe1", **small)
+    student = recipe_for("esc50", root=five_folds, teacher=tmp_path / "teacher", frontend="tfe1", **small)
     spec = torch.randn(2, 1, 16, 32)
     for fold in (1, 4):
         found = load_teacher(student.replace(fold=fold), ["a", "b"])
