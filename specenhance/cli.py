@@ -50,6 +50,13 @@ class Role(str, Enum):
     teacher = "teacher"
 
 
+class Strategy(str, Enum):
+    """How several devices train one model."""
+
+    auto = "auto"
+    ddp = "ddp"
+
+
 class Split(str, Enum):
     """A part of a data set."""
 
@@ -83,6 +90,8 @@ class Kind(str, Enum):
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that 'specenhance train' wrote.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+DevicesOption = Annotated[int, typer.Option(min=1, help="How many of them share each batch, a process each.")]
+StrategyOption = Annotated[Strategy, typer.Option(help="How they share it; auto is ddp where there are several.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that read clips; 0 reads in this one.")]
 
 
@@ -138,6 +147,8 @@ def train(
         typer.Option(metavar="RUN", help="Continue a stopped run, by its own recipe."),
     ] = None,
     device: DeviceOption = Device.auto,
+    devices: DevicesOption = 1,
+    strategy: StrategyOption = Strategy.auto,
     workers: WorkersOption = 0,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = sys.stderr.isatty(),
 ) -> None:
@@ -161,6 +172,8 @@ def train(
     with _told():
         settings: dict[str, Any] = {
             "device": device.value,
+            "devices": devices,
+            "strategy": strategy.value,
             "workers": workers,
             "progress": progress,
             "say": _say,
@@ -168,7 +181,8 @@ def train(
         if resume is not None:
             if fields or set_ or recipe or out:
                 raise ValueError(
-                    "--resume continues a run by its own recipe; only --device, --workers and --progress go with it"
+                    "--resume continues a run by its own recipe; only the options of the machine go with it: "
+                    "--device, --devices, --strategy, --workers and --progress"
                 )
             from specenhance.training.run import resume as resume_run
 
@@ -219,6 +233,8 @@ def reproduce(
         str | None, typer.Option(help="Another one for the teacher; ast:FOLDER and local-dir:FOLDER are local.")
     ] = None,
     device: DeviceOption = Device.auto,
+    devices: DevicesOption = 1,
+    strategy: StrategyOption = Strategy.auto,
     workers: WorkersOption = 0,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = sys.stderr.isatty(),
 ) -> None:
@@ -238,6 +254,8 @@ def reproduce(
             backbone=backbone,
             teacher_backbone=teacher_backbone,
             device=device.value,
+            devices=devices,
+            strategy=strategy.value,
             workers=workers,
             progress=progress,
             say=_say,

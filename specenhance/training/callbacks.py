@@ -48,9 +48,10 @@ class History(L.Callback):
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name in COLUMNS}
         self.rows.append({"epoch": trainer.current_epoch, **figures, "lr": trainer.optimizers[0].param_groups[0]["lr"]})
         self.seconds += time.monotonic() - self._began
-        self._write()
-        if self.report is not None:
-            self.report(self.rows[-1])
+        if trainer.is_global_zero:
+            self._write()
+            if self.report is not None:
+                self.report(self.rows[-1])
 
     def _write(self) -> None:
         text = io.StringIO()

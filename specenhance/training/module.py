@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from specenhance.adapter import FrontendModel
@@ -15,6 +16,7 @@ from specenhance.data import Batch
 from specenhance.data.augment import add_noise, mask_span, mix_waveforms, shift_frames, smooth_labels
 from specenhance.distill import DistillationLoss, Distiller
 from specenhance.teachers import FrozenTeacher
+from specenhance.training.build import NO_LABEL
 from specenhance.training.recipe import Recipe
 
 __all__ = ["BinaryCrossEntropy", "Classifier"]
@@ -38,6 +40,8 @@ class Classifier(L.LightningModule):
         self.distiller = Distiller(model.classify, teacher, loss)
         self.val_criterion = LOSSES[recipe.loss](0.0)
         num_classes = model.num_classes
+        self.train_loss = Mean()
+        self.val_loss = Mean()
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -45,7 +49,8 @@ class Classifier(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout and augmentation by the step, so that a resumed run draws what an uninterrupted one draws."""
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)
+        # Ranks draw apart, or the clips of a batch would share their draws.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step + (self.global_rank << 40))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the loss of a batch of mixed and augmented spectrograms."""
@@ -53,7 +58,8 @@ class Classifier(L.LightningModule):
         losses = self.distiller(self.augment(self.model.spectrogram(waveform, batch.length)), target)
         self.train_accuracy(losses.logits, batch.label)
         B = len(batch.label)
-        self.log("train_loss", losses.total, on_step=False, on_epoch=True, batch_size=B)
+        self.train_loss(losses.total, B)
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=B)
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=B)
         return losses.total
 
@@ -74,21 +80,26 @@ class Classifier(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count loss and accuracy of a validation batch."""
-        logits = self._logits(batch)
-        self.val_accuracy(logits, batch.label)
-        B = len(batch.label)
-        self.log("val_loss", self.val_criterion(logits, batch.label), batch_size=B)
-        self.log("val_accuracy", self.val_accuracy, prog_bar=True, batch_size=B)
+        logits, labels = self._counted(batch)
+        if len(labels):
+            self.val_accuracy(logits, labels)
+            self.val_loss(self.val_criterion(logits, labels), len(labels))
+        self.log("val_loss", self.val_loss, batch_size=len(labels))
+        self.log("val_accuracy", self.val_accuracy, prog_bar=True, batch_size=len(labels))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count accuracy and confusions of a test batch."""
-        logits = self._logits(batch)
-        self.test_accuracy(logits, batch.label)
-        self.confusion.update(logits, batch.label)
-        self.log("test_accuracy", self.test_accuracy, batch_size=len(batch.label))
+        logits, labels = self._counted(batch)
+        if len(labels):
+            self.test_accuracy(logits, labels)
+            self.confusion.update(logits, labels)
+        self.log("test_accuracy", self.test_accuracy, batch_size=len(labels))
 
-    def _logits(self, batch: Batch) -> Tensor:
-        return self.model.classify(self.model.spectrogram(batch.waveform, batch.length))
+    def _counted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give logits and labels of the clips of a batch that count."""
+        logits = self.model.classify(self.model.spectrogram(batch.waveform, batch.length))
+        counts = batch.label != NO_LABEL
+        return logits[counts], batch.label[counts]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Make the recipe's optimizer under its schedule."""
@@ -103,6 +114,31 @@ class Classifier(L.LightningModule):
             steps_down = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(falls), gamma=recipe.decay)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps_down, "interval": "epoch"}}
         return {"optimizer": optimizer}
+
+
+class Mean(Metric):
+    """The mean of batches' means, each with the weight of its clips, over all processes.
+
+    Lightning's own is wrong where processes have unequal numbers of clips, torchmetrics' either drops what is no number or
+    forgets the weights.
+    """
+
+    total: Tensor
+    clips: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("clips", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, mean: Tensor, clips: int) -> None:
+        """Add the mean, a scalar, of a batch of so many clips."""
+        self.total += mean.detach() * clips
+        self.clips += clips
+
+    def compute(self) -> Tensor:
+        """Give the mean so far."""
+        return self.total / self.clips
 
 
 class BinaryCrossEntropy(nn.Module):

@@ -7,10 +7,12 @@ import dataclasses
 import io
 import json
 import logging
+import os
 import platform
 import statistics
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ import timm
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 import specenhance
 from specenhance.adapter import FrontendModel
@@ -29,20 +32,46 @@ from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, sav
 from specenhance.training.build import build_model, build_split, loader, measure_normalisation
 from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History, Progress
 from specenhance.training.module import Classifier
+from specenhance.training.ranks import ranks
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
 from specenhance.training.store import RECIPE, RESULT, save_model, save_pretrained
 from specenhance.training.teach import load_teacher
 
-__all__ = ["ACCELERATORS", "Score", "evaluate", "picture", "predict", "resume", "train"]
+__all__ = ["ACCELERATORS", "Machine", "Score", "evaluate", "picture", "predict", "resume", "train"]
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
 Say = Callable[[str], None]
 
 
-def train(
-    recipe: Recipe, out: Path, *, device: str = "auto", workers: int = 0, progress: bool = False, say: Say = print
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Machine:
+    """What a run computes on; apart from rounding, none of it changes what comes out.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    device: str = "auto"  # a key of ACCELERATORS
+    devices: int = 1  # that share each batch, on this machine; a process each
+    strategy: str = "auto"  # Lightning's name of how they share it; "auto" is "ddp" where there are several
+    workers: int = 0  # processes that read clips, beside each of those
+    progress: bool = False  # show a bar
+
+    def __post_init__(self) -> None:
+        for name, known in (("device", tuple(ACCELERATORS)), ("strategy", ("auto", "ddp"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
+        if self.devices < 1:
+            raise ValueError(f"devices = {self.devices}: expected 1 or more")
+
+    @property
+    def rank(self) -> int:
+        """Which of the processes this one is."""
+        return int(os.environ["LOCAL_RANK"]) if self.devices > 1 else 0
+
+
+def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dict[str, Any]:
     """Train a recipe into a new run folder, test it, and write its result; ESC-50 with ``fold = 0`` runs all five folds.
 
     The folder gets ``recipe.toml``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``, ``model.safetensors``,
@@ -52,10 +81,8 @@ def train(
     Args:
         recipe: what to train.
         out: the run folder; it must not exist, or be empty.
-        device: a key of :data:`ACCELERATORS`.
-        workers: processes that read clips beside the training process.
-        progress: show a progress bar.
         say: called with a line of news now and then.
+        **machine: fields of :class:`Machine`.
 
     Returns:
         What ``result.json`` holds.
@@ -66,19 +93,16 @@ def train(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: already there; continue it with --resume {out}, or choose another --out")
-    if device not in ACCELERATORS:
-        raise ValueError(f"device = {device!r}: expected one of {', '.join(ACCELERATORS)}")
+    _check_shares(recipe, Machine(**machine))
     first_fold = recipe.replace(fold=1) if _has_folds(recipe) else recipe
     classes = build_split(first_fold, "train").classes  # refuse what cannot be read before a folder is made for it
     build_model(first_fold.replace(pretrained=False), 2)
     load_teacher(first_fold, classes)
     save_recipe(recipe, out / RECIPE)
-    return resume(out, device=device, workers=workers, progress=progress, say=say)
+    return resume(out, say=say, **machine)
 
 
-def resume(
-    out: Path, *, device: str = "auto", workers: int = 0, progress: bool = False, say: Say = print
-) -> dict[str, Any]:
+def resume(out: Path, *, say: Say = print, **machine: Any) -> dict[str, Any]:
     """Continue a run where its last finished epoch left it; a run that has its result is only reported.
 
     On the CPU the result is the one that an uninterrupted run would have had. Arguments as :func:`train`.
@@ -95,14 +119,14 @@ def resume(
         return json.loads((out / RESULT).read_text(encoding="utf-8"))
     recipe = load_recipe(out / RECIPE)
     if not _has_folds(recipe):
-        return _train_one(recipe, out, device=device, workers=workers, progress=progress, say=say)
+        return _train_one(recipe, out, Machine(**machine), say)
     results = []
     for fold in FOLDS:
         folder = out / f"fold{fold}"
         say(f"fold {fold} of {len(FOLDS)}")
         if not (folder / RECIPE).is_file():
             save_recipe(recipe.replace(fold=fold), folder / RECIPE)
-        results.append(resume(folder, device=device, workers=workers, progress=progress, say=say))
+        results.append(resume(folder, say=say, **machine))
     accuracies = [result["test_accuracy"] for result in results]
     result = {
         "test_accuracy": statistics.mean(accuracies),
@@ -121,15 +145,30 @@ def _has_folds(recipe: Recipe) -> bool:
     return recipe.data == "esc50" and recipe.fold == 0
 
 
-def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress: bool, say: Say) -> dict[str, Any]:
-    data = {split: build_split(recipe, split) for split in ("train", "validation", "test")}
-    classes = data["train"].classes
+def _check_shares(recipe: Recipe, machine: Machine) -> None:
+    if recipe.batch_size % machine.devices:
+        raise ValueError(
+            f"batch_size = {recipe.batch_size} is the batch of all {machine.devices} devices together, who share it evenly: "
+            f"expected a multiple of {machine.devices}"
+        )
+
+
+def _train_one(recipe: Recipe, out: Path, machine: Machine, say: Say) -> dict[str, Any]:
+    _check_shares(recipe, machine)
     if recipe.mean is None:
-        measured = measure_normalisation(recipe, loader(data["train"], recipe, train=False))
+        data = build_split(recipe, "train")
+        measured = measure_normalisation(recipe, loader(data, recipe, train=False))
         recipe = recipe.replace(mean=measured.mean, std=measured.std)
         save_recipe(recipe, out / RECIPE)
         say(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
+    with ranks(machine.devices, _train_rank, recipe, out, machine):
+        return _train_rank(recipe, out, machine, say)
 
+
+def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda line: None) -> dict[str, Any]:
+    """Do the part of one process; that of rank 0 alone writes and speaks."""
+    data = {split: build_split(recipe, split) for split in ("train", "validation", "test")}
+    classes = data["train"].classes
     last = out / "checkpoints" / "last.ckpt"
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and not last.exists()), len(classes))
@@ -150,11 +189,12 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
         last.parent, "best", monitor="val_accuracy", mode="max", save_top_k=1, enable_version_counter=False
     )
     latest = Checkpoints(last.parent, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    bar = [Progress()] if machine.progress and machine.rank == 0 else []
     trainer = _trainer(
-        device,
+        machine,
         max_epochs=recipe.epochs,
-        callbacks=[history, best, latest, *([Progress()] if progress else [])],
-        enable_progress_bar=progress,
+        callbacks=[history, best, latest, *bar],
+        enable_progress_bar=bool(bar),
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         plugins=[AtomicCheckpoints()],
         num_sanity_val_steps=0,
@@ -163,8 +203,8 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
         say(f"continuing from {last}")
     trainer.fit(
         module,
-        loader(data["train"], recipe, train=True, workers=workers),
-        loader(data["validation"], recipe, train=False, workers=workers),
+        _loader(data["train"], recipe, machine, train=True),
+        _loader(data["validation"], recipe, machine, train=False),
         ckpt_path=last if last.exists() else None,
         weights_only=True,
     )
@@ -173,11 +213,12 @@ def _train_one(recipe: Recipe, out: Path, *, device: str, workers: int, progress
     if recipe.select == "best":
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
+    accuracy, confusion = _test(trainer, module, data["test"], recipe, machine)
+    if machine.rank:
+        return {}
     save_model(model, classes, out)
     if recipe.role == "teacher":
         save_pretrained(model, classes, out)
-
-    accuracy, confusion = _test(trainer, module, data["test"], recipe, workers)
     result = {
         "test_accuracy": accuracy,
         "validation_accuracy": max(row["val_accuracy"] for row in history.rows)
@@ -220,8 +261,9 @@ def evaluate(model: FrontendModel, recipe: Recipe, split: str, *, device: str = 
         raise ValueError(
             f"{recipe.root}: {len(data.classes)} classes, but the model was trained on {model.num_classes}"
         )
-    trainer = _trainer(device, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    return _test(trainer, Classifier(model, recipe), data, recipe, workers)
+    machine = Machine(device=device, workers=workers)
+    trainer = _trainer(machine, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    return _test(trainer, Classifier(model, recipe), data, recipe, machine)
 
 
 @torch.no_grad()
@@ -250,18 +292,34 @@ def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
     )
 
 
-def _test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, workers: int) -> Score:
+def _test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
     module.confusion.reset()
-    figures = trainer.test(module, loader(data, recipe, train=False, workers=workers), verbose=False)
+    figures = trainer.test(module, _loader(data, recipe, machine, train=False), verbose=False)
     return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu())
 
 
-def _trainer(device: str, **settings: Any) -> L.Trainer:
+def _loader(data: AudioDataset, recipe: Recipe, machine: Machine, *, train: bool) -> DataLoader:
+    return loader(data, recipe, train=train, workers=machine.workers, devices=machine.devices, rank=machine.rank)
+
+
+def _trainer(machine: Machine, **settings: Any) -> L.Trainer:
     # Lightning's hints speak to people who write loops, not to those who run ours.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for part in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(part).setLevel(logging.WARNING)
     for category in (UserWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category, module=r"lightning\.")
-    return L.Trainer(accelerator=ACCELERATORS[device], devices=1, enable_model_summary=False, **settings)
+    several = machine.devices > 1
+    return L.Trainer(
+        accelerator=ACCELERATORS[machine.device],
+        devices=machine.devices,
+        strategy="ddp" if several else machine.strategy,
+        sync_batchnorm=several
+        and torch.cuda.is_available()
+        and machine.device != "cpu",  # PyTorch has none for the CPU
+        use_distributed_sampler=False,  # ours knows which clips a rank has
+        enable_model_summary=False,
+        **settings,
+    )
 
 
 def _count(model: FrontendModel) -> dict[str, int]:

@@ -1,0 +1,143 @@
+"""Two processes on one batch: the loss, the weights and the counts of one."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from specenhance.training import save_recipe
+from specenhance.training.build import NO_LABEL, build_split, loader
+from specenhance.training.ranks import ranks
+from specenhance.training.run import resume, train
+
+
+@pytest.fixture(scope="module")
+def plain(quick, tones, tmp_path_factory):
+    """Nothing random, no batch norm (which would see half a batch), and odd numbers of clips to validate and test."""
+    root = tmp_path_factory.mktemp("odd") / "tones"
+    shutil.copytree(tones, root)
+    for split in ("validation", "test"):
+        shutil.copy(root / "train" / "low" / "0.wav", root / split / "low" / "odd.wav")
+    still = {"time_mask": 0, "freq_mask": 0, "shift": 0, "noise": 0.0}
+    return quick.replace(root=root, backbone="test_vit", frames=48, batch_size=8, epochs=2, **still)
+
+
+@pytest.fixture(scope="module")
+def alone(plain, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "run"
+    return out, train(plain, out, device="cpu", say=lambda line: None)
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_two_processes_learn_what_one_learns(plain, alone, tmp_path):
+    says: list[str] = []
+    out = tmp_path / "run"
+    result = train(plain, out, device="cpu", devices=2, strategy="ddp", say=says.append)
+    one, expected = alone
+    for ours, theirs in zip(rows(out), rows(one), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert result["test_accuracy"] == pytest.approx(expected["test_accuracy"])
+    assert (out / "confusion_matrix.csv").read_text() == (
+        one / "confusion_matrix.csv"
+    ).read_text()  # seven clips, once each
+    ours, theirs = (safetensors.torch.load_file(run / "model.safetensors") for run in (out, one))
+    for name, tensor in theirs.items():
+        assert torch.allclose(ours[name], tensor, atol=1e-4), name
+    assert len([line for line in says if line.startswith("epoch")]) == 2  # one process speaks
+    assert {path.name for path in out.iterdir()} == {path.name for path in one.iterdir()}  # and one writes
+    assert len(list((out / "tensorboard").iterdir())) == len(list((one / "tensorboard").iterdir()))
+    assert not torch.distributed.is_initialized()
+    assert "LOCAL_RANK" not in os.environ
+
+
+def test_a_run_of_two_processes_is_killed_and_resumed_by_one(plain, alone, tmp_path):
+    save_recipe(plain, tmp_path / "r.toml")
+    out = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "specenhance.cli",
+        "train",
+        "--recipe",
+        str(tmp_path / "r.toml"),
+        "--out",
+        str(out),
+    ]
+    command += ["--device", "cpu", "--devices", "2", "--strategy", "ddp", "--no-progress"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch   1/2"):
+            break
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(100):  # the others notice
+        if not any(Path(f"/proc/{child}").exists() for child in children):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a process outlived its run")
+    resume(out, device="cpu", say=lambda line: None)
+    for ours, theirs in zip(rows(out), rows(alone[0]), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_together_the_devices_meet_the_batches_of_one(quick, devices):
+    data = build_split(quick, "train")  # 24 clips
+    recipe = quick.replace(batch_size=20)
+
+    def batches(devices: int, rank: int) -> list[torch.Tensor]:
+        made = loader(data, recipe, train=True, devices=devices, rank=rank)
+        made.sampler.set_epoch(3)
+        return [batch.waveform.sum(1) for batch in made]
+
+    shares = [batches(devices, rank) for rank in range(devices)]
+    together = [torch.cat(parts) for parts in zip(*shares, strict=True)]
+    (expected,) = batches(1, 0)
+    assert len(together) == 1  # the four clips left over are left out
+    assert torch.equal(together[0].sort().values, expected.sort().values)
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_in_evaluation_every_clip_counts_once(quick, devices):
+    data = build_split(quick, "test")  # 6 clips
+    labels = [
+        torch.cat([batch.label for batch in loader(data, quick, train=False, devices=devices, rank=rank)])
+        for rank in range(devices)
+    ]
+    assert len({len(share) for share in labels}) == 1
+    counted = torch.cat(labels)
+    assert sorted(counted[counted != NO_LABEL].tolist()) == sorted(data.labels)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(plain, tmp_path):
+    with pytest.raises(ValueError, match=r"batch_size = 8 is the batch of all 3 devices together.*a multiple of 3"):
+        train(plain, tmp_path / "run", device="cpu", devices=3)
+    with pytest.raises(ValueError, match="devices = 0: expected 1 or more"):
+        train(plain, tmp_path / "run", device="cpu", devices=0)
+    with pytest.raises(ValueError, match="strategy = 'fsdp': expected one of auto, ddp"):
+        train(plain, tmp_path / "run", device="cpu", devices=2, strategy="fsdp")
+    assert not (tmp_path / "run").exists()
+
+
+def fail() -> None:
+    raise ValueError("of rank 1")
+
+
+def test_the_failure_of_another_process_is_told(capfd):
+    with pytest.raises(RuntimeError, match="the processes of rank 1 failed"), ranks(2, fail):
+        pass
+    assert "ValueError: of rank 1" in capfd.readouterr().err
