@@ -154,10 +154,12 @@ def reproduce(
 
 def to_markdown(report: dict[str, Any]) -> str:
     """Write a report of :func:`reproduce` as a table in Markdown."""
+    repeats = report["repeats"]
     lines = [
         f"# {report['data']}, table {report['table']}, scale {report['scale']}, on {report['folder']}",
         "",
-        f"Accuracy on the test clips in percent; students: mean and standard deviation of {report['repeats']} repeats.",
+        "Accuracy on the test clips in percent; "
+        + (f"mean and standard deviation of {repeats} repeats." if repeats > 1 else "one run of each model."),
     ]
     if report["scale"] != "paper":
         lines += ["", "The scale is not the paper's: compare the rows with each other, not with the paper's figures."]

@@ -154,6 +154,7 @@ def test_every_fold_of_esc50_is_run(tmp_path, five_folds, tiny, monkeypatch):
     (row,) = report["rows"]
     assert row["standard_deviation"] is None
     assert " ± " not in to_markdown(report)
+    assert "one run of each model" in to_markdown(report)
 
 
 def test_the_tables_and_figures_fit_together():
