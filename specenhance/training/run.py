@@ -172,6 +172,7 @@ def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda l
     last = out / "checkpoints" / "last.ckpt"
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and not last.exists()), len(classes))
+    model = model.to(memory_format=torch.channels_last)  # a third of a small CNN's step on a CPU, and what tensor cores want
     parameters = _count(model)
     say(
         f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "
