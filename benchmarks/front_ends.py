@@ -1,4 +1,4 @@
-"""Do the front ends help? The same backbone with each of them on real speech, several seeds, tested clean, noisy, soft and loud.
+"""Do the front ends help? One backbone with each of them on real speech, several seeds, tested clean, noisy, soft and loud.
 
     python benchmarks/front_ends.py train ROOT --out DIR
     python benchmarks/front_ends.py report ROOT --out DIR
