@@ -57,8 +57,8 @@ _STUDENT = _SCRATCH | {"backbone": "mobilenetv3_small_050"}
 _TEACHER = _SCRATCH | {"backbone": "mobilenetv3_small_100"}
 SMALL: dict[str, dict[str, dict[str, Any]]] = {
     "esc50": {
-        "student": _STUDENT | {"epochs": 6, "batch_size": 16},
-        "teacher": _TEACHER | {"epochs": 8, "batch_size": 16},
+        "student": _STUDENT | {"epochs": 10, "batch_size": 16},
+        "teacher": _TEACHER | {"epochs": 20, "batch_size": 16, "lr": 5e-3, "schedule": "onecycle"},
     },
     "speech_commands_v2": {
         "student": _STUDENT | {"epochs": 3, "batch_size": 64},
