@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -55,12 +56,14 @@ def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.Path
     ``ast_teacher`` reads it, or ``timm_teacher("local-dir:FOLDER")``.
     """
     folder = Path(run) / PRETRAINED
-    if hasattr(model.backbone, "save_pretrained"):
-        model.backbone.save_pretrained(folder, classes)
+    backbone = copy.deepcopy(model.backbone)
+    backbone.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    if hasattr(backbone, "save_pretrained"):
+        backbone.save_pretrained(folder, classes)
         return
     with atomic_folder(folder) as temporary:
         timm.models.save_for_hf(
-            model.backbone, str(temporary), model_config={"label_names": classes}, safe_serialization=True
+            backbone, str(temporary), model_config={"label_names": classes}, safe_serialization=True
         )
 
 
