@@ -57,6 +57,13 @@ class Strategy(str, Enum):
     ddp = "ddp"
 
 
+class FeaturesOn(str, Enum):
+    """Where spectrograms are made."""
+
+    device = "device"
+    worker = "worker"
+
+
 class Split(str, Enum):
     """A part of a data set."""
 
@@ -93,6 +100,15 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes
 DevicesOption = Annotated[int, typer.Option(min=1, help="How many of them share each batch, a process each.")]
 StrategyOption = Annotated[Strategy, typer.Option(help="How they share it; auto is ddp where there are several.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that read clips; 0 reads in this one.")]
+FeaturesOnOption = Annotated[
+    FeaturesOn, typer.Option(help="Make spectrograms in the model, or in the processes that read clips.")
+]
+CacheOption = Annotated[
+    str,
+    typer.Option(
+        metavar="memory|FOLDER", help="Decode each clip once; a folder keeps them for later runs. None if left out."
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -150,6 +166,8 @@ def train(
     devices: DevicesOption = 1,
     strategy: StrategyOption = Strategy.auto,
     workers: WorkersOption = 0,
+    features_on: FeaturesOnOption = FeaturesOn.device,
+    cache: CacheOption = "",
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = sys.stderr.isatty(),
 ) -> None:
     """Train a model on labelled sounds, test it, and keep all of it in a run folder."""
@@ -175,6 +193,8 @@ def train(
             "devices": devices,
             "strategy": strategy.value,
             "workers": workers,
+            "features_on": features_on.value,
+            "cache": cache,
             "progress": progress,
             "say": _say,
         }
@@ -182,7 +202,7 @@ def train(
             if fields or set_ or recipe or out:
                 raise ValueError(
                     "--resume continues a run by its own recipe; only the options of the machine go with it: "
-                    "--device, --devices, --strategy, --workers and --progress"
+                    "--device, --devices, --strategy, --workers, --features-on, --cache and --progress"
                 )
             from specenhance.training.run import resume as resume_run
 
@@ -236,6 +256,8 @@ def reproduce(
     devices: DevicesOption = 1,
     strategy: StrategyOption = Strategy.auto,
     workers: WorkersOption = 0,
+    features_on: FeaturesOnOption = FeaturesOn.device,
+    cache: CacheOption = "",
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = sys.stderr.isatty(),
 ) -> None:
     """Run one of the paper's tables whole; stopped at any point, the same command goes on."""
@@ -257,6 +279,8 @@ def reproduce(
             devices=devices,
             strategy=strategy.value,
             workers=workers,
+            features_on=features_on.value,
+            cache=cache,
             progress=progress,
             say=_say,
         )

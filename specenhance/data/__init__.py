@@ -2,6 +2,7 @@
 
 from specenhance.data.audio import AudioError, read_audio
 from specenhance.data.base import AudioDataset, Batch, collate
+from specenhance.data.cache import CachedWaveforms
 from specenhance.data.esc50 import ESC50
 from specenhance.data.folder import AudioFolder
 from specenhance.data.speech_commands import SpeechCommandsV2
@@ -13,6 +14,7 @@ __all__ = [
     "AudioError",
     "AudioFolder",
     "Batch",
+    "CachedWaveforms",
     "SpeechCommandsV2",
     "SyntheticSounds",
     "collate",

@@ -20,7 +20,7 @@ __all__ = ["AudioDataset", "Batch", "collate"]
 class AudioDataset(Dataset[tuple[Tensor, int]]):
     """Labelled sounds: item i is ``(waveform float32 (samples,), label)``, indexed as a list is.
 
-    Files are decoded each time they are asked for: a one-second FLAC takes 0.2 ms, too little to be worth the memory.
+    Files are decoded each time they are asked for; :class:`~specenhance.data.cache.CachedWaveforms` decodes them once.
 
     Args:
         classes: the names of the labels, in their order.

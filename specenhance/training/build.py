@@ -1,23 +1,22 @@
-"""From a recipe to the things that it names: data sets, loaders, the model."""
+"""From a recipe to the things that it names: data sets and the model."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch import nn
+from torch.utils.data import DataLoader
 
 from specenhance.adapter import FrontendModel, with_frontend
-from specenhance.data import ESC50, AudioDataset, AudioFolder, SpeechCommandsV2, SyntheticSounds, collate
+from specenhance.data import ESC50, AudioDataset, AudioFolder, SpeechCommandsV2, SyntheticSounds
 from specenhance.data.layout import check_split
 from specenhance.features import create_features
 from specenhance.teachers import timm_teacher
 from specenhance.training.recipe import Recipe
 
-__all__ = ["AST_PREFIX", "NO_LABEL", "build_model", "build_split", "loader", "measure_normalisation"]
+__all__ = ["AST_PREFIX", "build_model", "build_split", "measure_normalisation"]
 
-NO_LABEL = -1  # of a clip that only fills a batch
 AST_PREFIX = "ast:"  # before the name of an Audio Spectrogram Transformer
 
 
@@ -40,54 +39,6 @@ def build_split(recipe: Recipe, split: str) -> AudioDataset:
         case "synthetic":
             return SyntheticSounds(split, seed=recipe.seed, sample_rate=recipe.sample_rate)
     raise ValueError(f"data = {recipe.data!r} has no reader")
-
-
-def loader(
-    data: AudioDataset, recipe: Recipe, *, train: bool, workers: int = 0, devices: int = 1, rank: int = 0
-) -> DataLoader:
-    """Make batches of a split; in training in an order that depends on the seed and the epoch alone.
-
-    Several devices share the recipe's batch: together they have the clips, in training even the batches, that one alone
-    would have. In evaluation a share that comes out short is filled with clips of the label :data:`NO_LABEL`.
-
-    Args:
-        data: the split.
-        recipe: its batch and seed.
-        train: whether to shuffle, and to leave out a short last batch.
-        workers: processes that read clips.
-        devices: that share the batch.
-        rank: which of them this is for.
-    """
-    # PyTorch's sampler for many processes is also the one that draws each epoch's order from (seed, epoch): a resumed
-    # run meets the order that an uninterrupted one would have met.
-    full = len(data) >= recipe.batch_size
-    sampler: Sampler[Any] | None = None
-    if train:
-        sampler = DistributedSampler(data, devices, rank, shuffle=True, seed=recipe.seed, drop_last=full)
-    elif devices > 1:
-        data = _Filled(data, -len(data) % devices)
-        sampler = DistributedSampler(data, devices, rank, shuffle=False)
-    return DataLoader(
-        data,
-        batch_size=recipe.batch_size // devices,
-        sampler=sampler,
-        drop_last=train and full,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-class _Filled(AudioDataset):
-    """A data set with some clips more, that count for nothing: the processes of a run must take equally many steps."""
-
-    def __init__(self, data: AudioDataset, more: int) -> None:
-        super().__init__(data.classes, [*data.labels, *[NO_LABEL] * more], sample_rate=data.sample_rate)
-        self.data = data
-
-    def waveform(self, i: int) -> Tensor:
-        return self.data.waveform(i % len(self.data))
 
 
 def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:

@@ -13,10 +13,10 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from specenhance.adapter import FrontendModel
 from specenhance.data import Batch
-from specenhance.data.augment import add_noise, mask_span, mix_waveforms, shift_frames, smooth_labels
+from specenhance.data.augment import add_noise, mask_span, shift_frames, smooth_labels
 from specenhance.distill import DistillationLoss, Distiller
 from specenhance.teachers import FrozenTeacher
-from specenhance.training.build import NO_LABEL
+from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix
 from specenhance.training.recipe import Recipe
 
 __all__ = ["BinaryCrossEntropy", "Classifier"]
@@ -47,15 +47,15 @@ class Classifier(L.LightningModule):
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
         """Seed dropout and augmentation by the step, so that a resumed run draws what an uninterrupted one draws."""
         # Ranks draw apart, or the clips of a batch would share their draws.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step + (self.global_rank << 40))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> Tensor:
         """Give the loss of a batch of mixed and augmented spectrograms."""
-        waveform, target = self.mix(batch)
-        losses = self.distiller(self.augment(self.model.spectrogram(waveform, batch.length)), target)
+        spec, target = self._inputs(batch)
+        losses = self.distiller(self.augment(spec), target)
         self.train_accuracy(losses.logits, batch.label)
         B = len(batch.label)
         self.train_loss(losses.total, B)
@@ -63,12 +63,12 @@ class Classifier(L.LightningModule):
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=B)
         return losses.total
 
-    def mix(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give waveforms ``(B, N)`` and their labels: class numbers ``(B,)``, or shares where the recipe mixes clips."""
-        if self.recipe.mixup == 0:
-            return batch.waveform, batch.label
-        shares = nn.functional.one_hot(batch.label, self.model.num_classes).float()
-        return mix_waveforms(batch.waveform, batch.length, shares, self.recipe.mixup, self.recipe.mixup_alpha)
+    def _inputs(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:
+        """Give spectrograms ``(B, C, T, F)`` and targets, class numbers ``(B,)`` or shares ``(B, classes)``, to learn from."""
+        if isinstance(batch, SpectrogramBatch):
+            return batch.spec, batch.target
+        waveform, target = mix(batch, self.recipe, self.model.num_classes)
+        return self.model.spectrogram(waveform, batch.length), target
 
     def augment(self, spec: Tensor) -> Tensor:
         """Shift, mask and add noise to spectrograms ``(B, C, T, F)`` as the recipe says."""
@@ -78,7 +78,7 @@ class Classifier(L.LightningModule):
         spec = mask_span(spec, recipe.freq_mask, dim=3)
         return add_noise(spec, recipe.noise)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
         """Count loss and accuracy of a validation batch."""
         logits, labels = self._counted(batch)
         if len(labels):
@@ -87,7 +87,7 @@ class Classifier(L.LightningModule):
         self.log("val_loss", self.val_loss, batch_size=len(labels))
         self.log("val_accuracy", self.val_accuracy, prog_bar=True, batch_size=len(labels))
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
         """Count accuracy and confusions of a test batch."""
         logits, labels = self._counted(batch)
         if len(labels):
@@ -95,9 +95,11 @@ class Classifier(L.LightningModule):
             self.confusion.update(logits, labels)
         self.log("test_accuracy", self.test_accuracy, batch_size=len(labels))
 
-    def _counted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _counted(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:
         """Give logits and labels of the clips of a batch that count."""
-        logits = self.model.classify(self.model.spectrogram(batch.waveform, batch.length))
+        model = self.model
+        spec = batch.spec if isinstance(batch, SpectrogramBatch) else model.spectrogram(batch.waveform, batch.length)
+        logits = model.classify(spec)
         counts = batch.label != NO_LABEL
         return logits[counts], batch.label[counts]
 

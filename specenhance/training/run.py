@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import io
@@ -26,10 +27,12 @@ from torch.utils.data import DataLoader
 import specenhance
 from specenhance.adapter import FrontendModel
 from specenhance.data import AudioDataset
+from specenhance.data.cache import CachedWaveforms
 from specenhance.data.esc50 import FOLDS
 from specenhance.files import write_text
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
-from specenhance.training.build import build_model, build_split, loader, measure_normalisation
+from specenhance.training.batches import loader
+from specenhance.training.build import build_model, build_split, measure_normalisation
 from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History, Progress
 from specenhance.training.module import Classifier
 from specenhance.training.ranks import ranks
@@ -41,12 +44,15 @@ __all__ = ["ACCELERATORS", "Machine", "Score", "evaluate", "picture", "predict",
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
+MEMORY = "memory"  # Machine.cache: not a folder
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run computes on; apart from rounding, none of it changes what comes out.
+    """What a run computes on, and how; apart from rounding, and the draws of mix-up where the clips are read, none of it
+    changes what comes out.
 
     Raises:
         ValueError: for a value out of its range.
@@ -56,10 +62,16 @@ class Machine:
     devices: int = 1  # that share each batch, on this machine; a process each
     strategy: str = "auto"  # Lightning's name of how they share it; "auto" is "ddp" where there are several
     workers: int = 0  # processes that read clips, beside each of those
+    features_on: str = "device"  # spectrograms are made by the model, or "worker": where the clips are read
+    cache: str = ""  # decoded waveforms are kept in "memory" or in a folder of this name
     progress: bool = False  # show a bar
 
     def __post_init__(self) -> None:
-        for name, known in (("device", tuple(ACCELERATORS)), ("strategy", ("auto", "ddp"))):
+        for name, known in (
+            ("device", tuple(ACCELERATORS)),
+            ("strategy", ("auto", "ddp")),
+            ("features_on", ("device", "worker")),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
         if self.devices < 1:
@@ -96,7 +108,8 @@ def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dic
     _check_shares(recipe, Machine(**machine))
     first_fold = recipe.replace(fold=1) if _has_folds(recipe) else recipe
     classes = build_split(first_fold, "train").classes  # refuse what cannot be read before a folder is made for it
-    build_model(first_fold.replace(pretrained=False), 2)
+    model = build_model(first_fold.replace(pretrained=False), 2)
+    _check_features(model, recipe, Machine(**machine))
     load_teacher(first_fold, classes)
     save_recipe(recipe, out / RECIPE)
     return resume(out, say=say, **machine)
@@ -153,26 +166,38 @@ def _check_shares(recipe: Recipe, machine: Machine) -> None:
         )
 
 
+def _check_features(model: FrontendModel, recipe: Recipe, machine: Machine) -> None:
+    if machine.features_on == "worker" and any(True for _ in model.features.parameters()):
+        raise ValueError(
+            f"features_on = 'worker': the features {recipe.features!r} learn, which they can only in the model; "
+            "expected 'device'"
+        )
+
+
 def _train_one(recipe: Recipe, out: Path, machine: Machine, say: Say) -> dict[str, Any]:
     _check_shares(recipe, machine)
     if recipe.mean is None:
-        data = build_split(recipe, "train")
+        data = _open(recipe, "train", machine)
         measured = measure_normalisation(recipe, loader(data, recipe, train=False))
         recipe = recipe.replace(mean=measured.mean, std=measured.std)
         save_recipe(recipe, out / RECIPE)
         say(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
+    if machine.devices > 1 and machine.cache not in ("", MEMORY):
+        for split in ("train", "validation", "test"):  # here, so that the processes do not do it all at once
+            _open(recipe, split, machine)
     with ranks(machine.devices, _train_rank, recipe, out, machine):
         return _train_rank(recipe, out, machine, say)
 
 
 def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda line: None) -> dict[str, Any]:
     """Do the part of one process; that of rank 0 alone writes and speaks."""
-    data = {split: build_split(recipe, split) for split in ("train", "validation", "test")}
+    data = {split: _open(recipe, split, machine) for split in ("train", "validation", "test")}
     classes = data["train"].classes
     last = out / "checkpoints" / "last.ckpt"
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and not last.exists()), len(classes))
-    model = model.to(memory_format=torch.channels_last)  # a third of a small CNN's step on a CPU, and what tensor cores want
+    # A third off a small CNN's step on a CPU, and what tensor cores want. PyTorch's stubs do not know it.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = _count(model)
     say(
         f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "
@@ -204,8 +229,8 @@ def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda l
         say(f"continuing from {last}")
     trainer.fit(
         module,
-        _loader(data["train"], recipe, machine, train=True),
-        _loader(data["validation"], recipe, machine, train=False),
+        _loader(data["train"], recipe, machine, model, train=True),
+        _loader(data["validation"], recipe, machine, model, train=False),
         ckpt_path=last if last.exists() else None,
         weights_only=True,
     )
@@ -295,12 +320,28 @@ def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
 
 def _test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
     module.confusion.reset()
-    figures = trainer.test(module, _loader(data, recipe, machine, train=False), verbose=False)
+    figures = trainer.test(module, _loader(data, recipe, machine, module.model, train=False), verbose=False)
     return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu())
 
 
-def _loader(data: AudioDataset, recipe: Recipe, machine: Machine, *, train: bool) -> DataLoader:
-    return loader(data, recipe, train=train, workers=machine.workers, devices=machine.devices, rank=machine.rank)
+def _open(recipe: Recipe, split: str, machine: Machine) -> AudioDataset:
+    data = build_split(recipe, split)
+    if not machine.cache:
+        return data
+    return CachedWaveforms(data, None if machine.cache == MEMORY else machine.cache)
+
+
+def _loader(data: AudioDataset, recipe: Recipe, machine: Machine, model: FrontendModel, *, train: bool) -> DataLoader:
+    return loader(
+        data,
+        recipe,
+        train=train,
+        workers=machine.workers,
+        devices=machine.devices,
+        rank=machine.rank,
+        # A copy: the model's own goes to the device with it.
+        features=copy.deepcopy(model.features).cpu() if machine.features_on == "worker" else None,
+    )
 
 
 def _trainer(machine: Machine, **settings: Any) -> L.Trainer:

@@ -6,7 +6,8 @@ from torch import nn
 
 from specenhance.data import collate
 from specenhance.features import KaldiFbank
-from specenhance.training.build import build_model, build_split, loader, measure_normalisation
+from specenhance.training.batches import loader
+from specenhance.training.build import build_model, build_split, measure_normalisation
 from specenhance.training.recipe import recipe_for
 
 

@@ -14,7 +14,8 @@ import safetensors.torch
 import torch
 
 from specenhance.training import save_recipe
-from specenhance.training.build import NO_LABEL, build_split, loader
+from specenhance.training.batches import NO_LABEL, loader
+from specenhance.training.build import build_split
 from specenhance.training.ranks import ranks
 from specenhance.training.run import resume, train
 

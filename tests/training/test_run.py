@@ -184,6 +184,16 @@ def test_a_kill_at_any_time_and_a_move_of_the_folder_change_nothing(whole, quick
     assert_same_end(whole, moved)
 
 
+@pytest.mark.parametrize(
+    "machine", [{"cache": "memory"}, {"cache": "folder", "workers": 1}, {"features_on": "worker"}], ids=str
+)
+def test_where_clips_and_spectrograms_come_from_changes_nothing(whole, quick, tmp_path, machine):
+    machine = {name: str(tmp_path / "cache") if value == "folder" else value for name, value in machine.items()}
+    train(quick, tmp_path / "run", **machine, **QUIET)
+    assert_same_end(whole, tmp_path / "run")
+    assert (tmp_path / "cache").exists() == ("workers" in machine)
+
+
 def test_a_finished_run_is_only_reported(whole):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     assert resume(whole, **QUIET) == json.loads((whole / "result.json").read_text())
@@ -202,6 +212,8 @@ def test_what_cannot_start_leaves_no_folder(quick, tmp_path):
             train(quick.replace(**changes), out, **QUIET)
     with pytest.raises(ValueError, match="device = 'tpu': expected one of auto, cpu, cuda, mps"):
         train(quick, out, device="tpu")
+    with pytest.raises(ValueError, match="features_on = 'worker': the features 'trainable_mel' learn"):
+        train(quick.replace(features="trainable_mel"), out, features_on="worker", **QUIET)
     assert not out.exists()
 
 
