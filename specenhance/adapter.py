@@ -7,13 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from timm.models import get_model_input_config
 from torch import Tensor, nn
 
+from specenhance.hub import HubMixin
 from specenhance.registry import create_frontend
 
-__all__ = ["LAYOUTS", "FrontendModel", "with_frontend"]
+__all__ = ["FITS", "LAYOUTS", "FrontendModel", "input_channels", "with_frontend"]
 
 LAYOUTS = ("time_freq", "freq_time")
+FITS = ("error", "resize")
 
 # What timm's configuration of a model says in names of its modules.
 _MODULE_NAMES_IN_CFG = ("first_conv", "classifier")
@@ -27,6 +31,7 @@ def with_frontend(
     *,
     features: nn.Module | None = None,
     layout: str = "time_freq",
+    fit: str = "error",
     **frontend_kwargs: Any,
 ) -> FrontendModel:
     """Put a front end in front of a backbone.
@@ -39,13 +44,16 @@ def with_frontend(
             waveforms, without it spectrograms.
         layout: the order of the two axes that the backbone reads: ``"time_freq"`` (T rows, F columns) or ``"freq_time"``
             for a backbone that was trained the other way round. The model's own input stays ``(B, C, T, F)``.
+        fit: ``"error"`` gives the backbone the enhanced spectrogram as it is, and a size that it cannot take is an error;
+            ``"resize"`` interpolates the enhanced spectrogram to the size that the backbone was made for.
         **frontend_kwargs: for a front end given by name, e.g. ``in_chans=1, kernel_size=17``.
 
     Returns:
         A model that trains as the backbone does and answers timm's tools as the backbone does.
 
     Raises:
-        ValueError: for an unknown name or layout.
+        ValueError: for an unknown name, layout or fit; for a backbone that cannot read its number of channels; for
+            ``fit="resize"`` and a backbone that does not say what size it was made for.
         TypeError: for a front end or backbone of the wrong type, or arguments that the front end does not take.
     """
     if not isinstance(backbone, nn.Module):
@@ -58,18 +66,18 @@ def with_frontend(
         raise TypeError(f"frontend: expected a name or a module, got {type(frontend).__name__}")
     elif frontend_kwargs:
         raise TypeError(f"{sorted(frontend_kwargs)} go to a front end given by name; this one is already made")
-    return FrontendModel(backbone, frontend, features=features, layout=layout)
+    return FrontendModel(backbone, frontend, features=features, layout=layout, fit=fit)
 
 
-class FrontendModel(nn.Module):
+class FrontendModel(nn.Module, HubMixin):
     """Features (if any), then a front end, then a backbone; made by :func:`with_frontend`.
 
     Takes spectrograms ``(B, C, T, F)``, or ``(B, T, F)`` as one channel; with ``features``, waveforms ``(B, samples)``.
     A one-channel spectrogram in front of a backbone of more channels is widened as a view. Gives what the backbone gives:
-    logits ``(B, num_classes)``.
+    logits ``(B, num_classes)``, or the list of feature maps of a backbone that was made with ``features_only=True``.
 
     timm's model interface is here with the backbone's meaning; parameter and module names in it are prefixed with
-    ``backbone.``, as they stand in this model's ``state_dict``.
+    ``backbone.``, as they stand in this model's ``state_dict``. :class:`specenhance.hub.HubMixin` saves the model and loads it.
     """
 
     backbone: Any  # a timm model: its interface is wider than nn.Module's
@@ -77,19 +85,40 @@ class FrontendModel(nn.Module):
     features: Any
 
     def __init__(
-        self, backbone: nn.Module, frontend: nn.Module, *, features: nn.Module | None = None, layout: str = "time_freq"
+        self,
+        backbone: nn.Module,
+        frontend: nn.Module,
+        *,
+        features: nn.Module | None = None,
+        layout: str = "time_freq",
+        fit: str = "error",
     ) -> None:
         super().__init__()
         if layout not in LAYOUTS:
             raise ValueError(f"layout={layout!r}: expected one of {', '.join(LAYOUTS)}")
+        if fit not in FITS:
+            raise ValueError(f"fit={fit!r}: expected one of {', '.join(FITS)}")
+        if fit == "resize" and not _is_timms(backbone):
+            raise ValueError(
+                f"fit='resize': {type(backbone).__name__} does not say what size it was made for, it has no pretrained_cfg "
+                "as timm's models have; use fit='error' and give it spectrograms of its size"
+            )
+        _check_channels(backbone)
         self.features = features
         self.frontend = frontend
         self.backbone = backbone
         self.layout = layout
-        self._backbone_chans = _input_channels(backbone)
+        self.fit = fit
+        self._backbone_chans = input_channels(backbone)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to logits.
+    def __getattr__(self, name: str) -> Any:
+        # Where one of the properties below fails, for what the backbone lacks, Python comes here and drops their message.
+        if isinstance(getattr(type(self), name, None), property):
+            raise AttributeError(self._lacks(name))
+        return super().__getattr__(name)
+
+    def forward(self, x: Tensor) -> Any:
+        """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to what the backbone gives.
 
         Raises:
             ValueError: for a shape that the front end or the backbone cannot take; the message names the cure.
@@ -117,46 +146,68 @@ class FrontendModel(nn.Module):
 
     def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Give the backbone's last feature map, before pooling and classifier, of the model's input ``x``."""
-        return self._run(self.backbone.forward_features, self.enhance(x), *args, **kwargs)
+        return self._run(self._of_backbone("forward_features"), self.enhance(x), *args, **kwargs)
 
     def forward_head(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Pool and classify a feature map that :meth:`forward_features` gave."""
-        return self.backbone.forward_head(x, *args, **kwargs)
+        return self._of_backbone("forward_head")(x, *args, **kwargs)
 
     def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Give the backbone's intermediate feature maps of the model's input ``x``; arguments as in timm."""
-        return self._run(self.backbone.forward_intermediates, self.enhance(x), *args, **kwargs)
+        return self._run(self._of_backbone("forward_intermediates"), self.enhance(x), *args, **kwargs)
 
     def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Call the backbone on a spectrogram ``(B, C, T, F)``, in the layout and channels that it reads."""
-        if spec.shape[1] != self._backbone_chans:
-            if spec.shape[1] != 1:
-                raise ValueError(
-                    f"the backbone takes {self._backbone_chans} channel(s), got a spectrogram (B, C, T, F) = "
-                    f"{tuple(spec.shape)}; make the backbone with in_chans={spec.shape[1]}"
-                )
-            spec = spec.expand(-1, self._backbone_chans, -1, -1)
+        if spec.shape[1] not in (1, self._backbone_chans):
+            raise ValueError(
+                f"the backbone takes {self._backbone_chans} channel(s), got a spectrogram (B, C, T, F) = "
+                f"{tuple(spec.shape)}; make the backbone with in_chans={spec.shape[1]}"
+            )
         if self.layout == "freq_time":
             spec = spec.transpose(-1, -2)
+        if self.fit == "resize":
+            spec = _resize(spec, _size_made_for(self.backbone))
+        if spec.shape[1] != self._backbone_chans:
+            spec = spec.expand(-1, self._backbone_chans, -1, -1)
         if torch.compiler.is_compiling():
             return call(spec, *args, **kwargs)
         try:
             return call(spec, *args, **kwargs)
         except (AssertionError, RuntimeError) as error:
-            size = _fixed_size(self.backbone)
-            if size is None or size == tuple(spec.shape[-2:]) or isinstance(error, torch.OutOfMemoryError):
+            if not _is_timms(self.backbone) or isinstance(error, torch.OutOfMemoryError):
                 raise
-            raise ValueError(self._size_message(tuple(spec.shape[-2:]), size, error)) from error
+            got, size = tuple(spec.shape[-2:]), _size_made_for(self.backbone)
+            if got == size:
+                raise
+            raise ValueError(self._size_message(got, size, error)) from error
 
-    def _size_message(self, got: tuple[int, ...], size: tuple[int, ...], error: Exception) -> str:
+    def _size_message(self, got: tuple[int, ...], size: tuple[int, int], error: Exception) -> str:
+        name = type(self.backbone).__name__
+        spec = f"a spectrogram of {'(T, F)' if self.layout == 'time_freq' else '(F, T)'} = {got} ({error})"
+        resize = "with_frontend(..., fit='resize')"
+        if not get_model_input_config(self.backbone)["fixed_input_size"]:
+            return (
+                f"{name} refused {spec}; if the size is at fault, give it another (its own is {size}) or have the "
+                f"spectrogram interpolated to {size}: {resize}"
+            )
         cure = f"make it with timm.create_model(..., img_size={got})"
         if hasattr(self.backbone, "set_input_size"):
             cure += f" or call model.set_input_size(img_size={got})"
-        axes = "(T, F)" if self.layout == "time_freq" else "(F, T)"
         return (
-            f"{type(self.backbone).__name__} has a fixed input size, {size}, and refused a spectrogram of {axes} = {got} "
-            f"({error}); {cure}, or give spectrograms of its size"
+            f"{name} has a fixed input size, {size}, and refused {spec}; {cure}, or have the spectrogram interpolated to its "
+            f"size: {resize}; docs/backbones.md says which families timm makes for another size"
         )
+
+    def _lacks(self, name: str) -> str:
+        return (
+            f"the backbone, a {type(self.backbone).__name__}, has no {name}: timm's models have it, unless they "
+            "were made with features_only=True"
+        )
+
+    def _of_backbone(self, name: str) -> Any:
+        if not hasattr(self.backbone, name):
+            raise AttributeError(self._lacks(name))
+        return getattr(self.backbone, name)
 
     @property
     def in_chans(self) -> int:
@@ -199,15 +250,15 @@ class FrontendModel(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """Give the backbone's classifier."""
-        return self.backbone.get_classifier()
+        return self._of_backbone("get_classifier")()
 
     def reset_classifier(self, num_classes: int, *args: Any, **kwargs: Any) -> None:
         """Replace the backbone's classifier by a new one of ``num_classes``; further arguments as in timm."""
-        self.backbone.reset_classifier(num_classes, *args, **kwargs)
+        self._of_backbone("reset_classifier")(num_classes, *args, **kwargs)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the backbone's activations in backward instead of keeping them."""
-        self.backbone.set_grad_checkpointing(enable)
+        self._of_backbone("set_grad_checkpointing")(enable)
 
     def set_input_size(self, *args: Any, **kwargs: Any) -> None:
         """Change a fixed-size backbone's input size, ``img_size=(T, F)`` (in the backbone's own layout), as in timm.
@@ -255,7 +306,7 @@ class FrontendModel(nn.Module):
         return groups
 
 
-def _input_channels(backbone: nn.Module) -> int:
+def input_channels(backbone: nn.Module) -> int:
     """How many channels a backbone reads: timm's ``in_chans``, else what its first convolution takes, else 3."""
     declared = getattr(backbone, "in_chans", None)
     if isinstance(declared, int):
@@ -266,16 +317,31 @@ def _input_channels(backbone: nn.Module) -> int:
     return 3
 
 
-def _fixed_size(backbone: Any) -> tuple[int, int] | None:
-    """The input size that a backbone insists on, (rows, columns); None if it takes several."""
-    if not getattr(backbone, "pretrained_cfg", {}).get("fixed_input_size", False):
-        return None
-    if getattr(backbone, "dynamic_img_size", False):
-        return None
-    size = getattr(getattr(backbone, "patch_embed", None), "img_size", None) or getattr(backbone, "img_size", None)
-    if isinstance(size, int):
-        size = (size, size)
-    return tuple(size) if size is not None else tuple(backbone.pretrained_cfg["input_size"][-2:])
+def _is_timms(backbone: nn.Module) -> bool:
+    return bool(getattr(backbone, "pretrained_cfg", None))
+
+
+def _size_made_for(backbone: nn.Module) -> tuple[int, int]:
+    """The input size, (rows, columns), that a timm model was made for."""
+    return tuple(get_model_input_config(backbone)["input_size"][-2:])
+
+
+def _resize(spec: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate spectrograms (B, C, rows, columns) to a size; antialiased, or a long one would lose whole frames."""
+    if spec.shape[-2:] == size:
+        return spec
+    exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU knows this in no half precision
+    return F.interpolate(exact, size, mode="bilinear", antialias=True).to(spec.dtype)
+
+
+def _check_channels(backbone: nn.Module) -> None:
+    """Refuse the one family that timm makes for any number of channels and that reads three alone."""
+    chans = input_channels(backbone)
+    if chans != 3 and any(type(module).__name__ == "LearnableDct2d" for module in backbone.modules()):
+        raise ValueError(
+            f"{type(backbone).__name__} turns red, green and blue into luma and chroma, so it cannot read "
+            f"in_chans={chans}; make it with in_chans=3: a one-channel spectrogram is widened to three"
+        )
 
 
 def _prefixed(names: Any) -> Any:

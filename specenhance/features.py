@@ -37,6 +37,7 @@ __all__ = [
     "LogMel",
     "TrainableMel",
     "create_features",
+    "describe_features",
     "kaldi_mel_banks",
     "list_features",
 ]
@@ -61,6 +62,14 @@ class _MelFeatures(nn.Module):
 
     # Whether the mean of the clip, over its real samples, is taken off first.
     zero_mean = False
+
+    def __new__(cls, *frames: Any, **arguments: Any) -> _MelFeatures:
+        features = super().__new__(cls)
+        # How to make it again: the subclasses take frames alone without its name.
+        features.arguments = dict(zip(("frames",), frames, strict=False)) | arguments
+        return features
+
+    arguments: dict[str, Any]
 
     def __init__(
         self,
@@ -396,6 +405,18 @@ def create_features(name: str, **kwargs: Any) -> nn.Module:
     if name not in _FEATURES:
         raise ValueError(f"unknown features {name!r}: known are {', '.join(list_features())}")
     return _FEATURES[name](**kwargs)
+
+
+def describe_features(features: nn.Module) -> dict[str, Any] | None:
+    """Give the arguments, the name among them, with which :func:`create_features` makes such a module again.
+
+    Returns:
+        They, or None for a module that is none of those in :func:`list_features`.
+    """
+    for name, kind in _FEATURES.items():
+        if type(features) is kind:
+            return {"name": name, **features.arguments}
+    return None
 
 
 def kaldi_mel_banks(num_mel_bins: int, n_fft: int, sample_rate: int) -> tuple[Tensor, list[float]]:

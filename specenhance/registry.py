@@ -83,6 +83,9 @@ def create_frontend(name: str, in_chans: int = 1, **kwargs: Any) -> nn.Module:
         in_chans: channels C of the spectrogram.
         **kwargs: what the front end takes besides, e.g. ``kernel_size=17, channels=None, backend="auto"`` for a TFE.
 
+    Returns:
+        The module; its attribute ``created_as`` holds these arguments, the name among them.
+
     Raises:
         ValueError: for an unknown name; the message has the nearest known ones.
         TypeError: for an argument that this front end does not take; the message has those that it does.
@@ -90,13 +93,16 @@ def create_frontend(name: str, in_chans: int = 1, **kwargs: Any) -> nn.Module:
     factory, numbers = _resolve(name)
     if twice := numbers.keys() & kwargs.keys():
         raise TypeError(f"front end {name!r}: the name says {', '.join(twice)} already; leave it out")
-    kwargs = {"in_chans": in_chans, **numbers, **kwargs}
+    arguments = {"in_chans": in_chans, **kwargs}
+    kwargs = {**numbers, **arguments}
     signature = inspect.signature(factory)
     try:
         signature.bind(**kwargs)
     except TypeError as error:
         raise TypeError(f"front end {name!r}: {error}; it takes {', '.join(signature.parameters)}") from None
-    return factory(**kwargs)
+    frontend = factory(**kwargs)
+    frontend.created_as = {"name": name, **arguments}  # type: ignore[assignment]  # for what makes it again
+    return frontend
 
 
 def _resolve(name: str) -> tuple[Callable[..., nn.Module], dict[str, int]]:

@@ -45,8 +45,10 @@ def make_backbone(name: str = "test_efficientnet", in_chans: int = 1, num_classe
     return timm.create_model(name, in_chans=in_chans, num_classes=num_classes, **arguments).eval()
 
 
-def make_model(name: str = "test_efficientnet", frontend: str = "tfe2", *, layout: str = "time_freq", **kw: Any) -> Any:
-    return with_frontend(make_backbone(name, **kw), frontend, layout=layout).eval()
+def make_model(
+    name: str = "test_efficientnet", frontend: str = "tfe2", *, layout: str = "time_freq", fit: str = "error", **kw: Any
+) -> Any:
+    return with_frontend(make_backbone(name, **kw), frontend, layout=layout, fit=fit).eval()
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -205,6 +207,7 @@ def test_gradients_reach_the_filters_of_the_features() -> None:
             ValueError,
             "layout='tf': expected one of time_freq, freq_",
         ),
+        (lambda: with_frontend(Spy(), "tfe2", fit="pad"), ValueError, "fit='pad': expected one of error, resize"),
         (lambda: with_frontend("resnet18", "tfe2"), TypeError, r"backbone: .*timm.create_model\(...\) .* got str"),
         (lambda: with_frontend(Spy(), 4), TypeError, "frontend: expected a name or a module, got int"),
         (lambda: with_frontend(Spy(), "tfe2", kernel=3), TypeError, "'kernel'; it takes in_chans, n, kernel_size"),
@@ -429,7 +432,7 @@ def test_adaptive_gradient_clipping_leaves_the_head_out() -> None:
     assert "backbone.conv1.0.weight" not in untouched
 
 
-# Memory, size, and timm's other tools
+# Memory and size
 
 
 def test_gradient_checkpointing_computes_twice_and_gives_the_same_gradients() -> None:
@@ -501,13 +504,112 @@ def test_a_fixed_size_that_cannot_be_changed_says_how_to_make_the_model() -> Non
             make_model(name, **(kwargs if name != "test_resnet" else {})).set_input_size((96, 32))
 
 
-def test_other_errors_of_the_backbone_are_not_taken_for_a_wrong_size() -> None:
-    with pytest.raises(AssertionError, match="divisible by patch size"):
+def test_a_size_between_the_steps_of_a_backbone_is_refused_with_the_cure() -> None:
+    message = r"refused .* of \(T, F\) = \(100, 100\) \(.*divisible by patch size.*own is \(160, 160\).*fit='resize'"
+    with pytest.raises(ValueError, match=message):
         make_model("test_vit")(noise(2, 1, 100, 100))
+
+
+def test_other_errors_of_the_backbone_are_not_taken_for_a_wrong_size() -> None:
     model = make_model("test_vit_relpos", img_size=64)
     model.backbone.norm = nn.LayerNorm(3)
     with pytest.raises(RuntimeError, match="normalized_shape"):
         model(noise(2, 1, 64, 64))
+
+
+@pytest.mark.parametrize("layout", ["time_freq", "freq_time"])
+@pytest.mark.parametrize("name", ["test_resnet", "swin_tiny_patch4_window7_224"])
+def test_resizing_brings_the_enhanced_spectrogram_to_the_backbones_size(name: str, layout: str) -> None:
+    backbone = make_backbone(name)
+    model = with_frontend(backbone, "tfe2", layout=layout, fit="resize").eval()
+    spec, size = noise(2, 1, 200, 40), (160, 160) if name == "test_resnet" else (64, 32)
+    assert model.enhance(spec).shape == spec.shape
+    enhanced = model.enhance(spec) if layout == "time_freq" else model.enhance(spec).mT
+    resized = nn.functional.interpolate(enhanced, size, mode="bilinear", antialias=True)
+    assert torch.equal(model(spec), backbone(resized))
+    assert torch.equal(model.forward_features(spec), backbone.forward_features(resized))
+    its_own = noise(2, 1, *(size if layout == "time_freq" else size[::-1]))
+    assert torch.equal(model(its_own), with_frontend(backbone, model.frontend, layout=layout)(its_own))
+
+
+def test_resizing_follows_the_backbones_size_and_drops_no_frame() -> None:
+    model = with_frontend(make_backbone("test_vit"), "identity", fit="resize").eval()
+    model.set_input_size(img_size=(64, 32))
+    spec = noise(1, 1, 640, 32).requires_grad_()
+    assert model.forward_features(spec).shape == model.forward_features(noise(1, 1, 64, 32)).shape
+    model(spec).sum().backward()
+    assert spec.grad.ne(0).any(-1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_resizing_in_half_precision(dtype: torch.dtype) -> None:
+    model = with_frontend(make_backbone("test_resnet"), "tfe1", fit="resize").to(dtype).eval()
+    assert model(noise(2, 1, 96, 64).to(dtype)).dtype == dtype
+
+
+def test_resizing_needs_a_backbone_that_says_its_size() -> None:
+    with pytest.raises(ValueError, match=r"fit='resize': Spy does not say what size .*use fit='error'"):
+        with_frontend(Spy(), "tfe2", fit="resize")
+
+
+@pytest.mark.parametrize("features_only", [False, True])
+def test_a_backbone_that_cannot_read_one_channel_is_refused_when_wrapped(features_only: bool) -> None:
+    with pytest.warns(UserWarning, match="3-channel"):
+        backbone = make_backbone("csatv2", features_only=features_only)
+    with pytest.raises(
+        ValueError, match=r"^(CSATv2|Feature\w+) turns .* cannot read in_chans=1; make it with in_chans=3"
+    ):
+        with_frontend(backbone, "tfe1")
+
+
+# Feature maps
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("feature_cls", [None, "hook"])
+def test_the_feature_maps_of_a_backbone_made_for_them(name: str, feature_cls: str | None) -> None:
+    if (name, feature_cls) == ("test_vit", "hook"):
+        pytest.skip("timm takes a ViT's feature maps in one way alone")
+    kwargs = {"feature_cls": feature_cls} if feature_cls else {}
+    backbone = make_backbone(name, features_only=True, **kwargs)
+    model, spec = with_frontend(backbone, "tfe2").eval(), noise(2, 1, T, F)
+    maps = model(spec)
+    assert isinstance(maps, list)
+    torch.testing.assert_close(maps, backbone(model.enhance(spec)), rtol=0, atol=0)
+    assert [level.shape[1] for level in maps] == model.feature_info.channels()
+    sum(level.sum() for level in maps).backward()
+    assert model.frontend.blocks[0].time.conv1.weight.grad is not None
+    assert model.pretrained_cfg["architecture"] == name
+    assert with_frontend(backbone, "tfe2", fit="resize")(noise(1, 1, 33, 22))[0].shape[2:] != maps[0].shape[2:]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: model.num_classes,
+        lambda model: model.num_features,
+        lambda model: model.head_hidden_size,
+        lambda model: model.get_classifier(),
+        lambda model: model.reset_classifier(3),
+        lambda model: model.forward_features(noise(1, 1, T, F)),
+        lambda model: model.forward_head(noise(1, 1, T, F)),
+        lambda model: model.forward_intermediates(noise(1, 1, T, F)),
+    ],
+)
+def test_what_a_backbone_made_for_feature_maps_lacks(call: Any) -> None:
+    model = with_frontend(make_backbone("test_resnet", features_only=True), "tfe2")
+    with pytest.raises(
+        AttributeError, match=r"a FeatureListNet, has no \w+: timm's models have it, unless .*features_only"
+    ):
+        call(model)
+
+
+def test_an_unknown_attribute_is_not_blamed_on_the_backbone() -> None:
+    with pytest.raises(AttributeError, match="'FrontendModel' object has no attribute 'frontends'"):
+        make_model().frontends  # noqa: B018
+
+
+# timm's other tools
 
 
 def test_exponential_moving_average() -> None:
@@ -584,6 +686,7 @@ def test_pickle_deepcopy_and_state_dict(name: str, tmp_path: Path) -> None:
         ("test_vit", "eager", {"frontend": "tfe2", "in_chans": 3}),
         ("swin_tiny_patch4_window7_224", "eager", {"frontend": "identity", "in_chans": 3}),
         ("test_resnet", "aot_eager", {"frontend": "tfe2", "in_chans": 3, "layout": "freq_time"}),
+        ("test_resnet", "aot_eager", {"frontend": "tfe2", "fit": "resize"}),
     ],
 )
 def test_compiles_into_one_graph(name: str, backend: str, kwargs: dict[str, Any]) -> None:

@@ -1,0 +1,99 @@
+"""timm models behind a front end, by name: ``timm.create_model("tfe4.tf_efficientnetv2_b2", in_chans=1, num_classes=35)``.
+
+Importing this module adds every front end of the registry to timm's own. To timm the front end is the architecture and the
+backbone, with or without a tag of its own, is the pretrained tag: ``tfe4.tf_efficientnetv2_b2``,
+``tfe4.tf_efficientnetv2_b2.in1k``. So one entry point a front end serves all of timm's models, and timm's own scripts
+find them too. ``timm.list_models("tfe4.*", include_tags=True)`` lists them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import timm
+from timm.models import DefaultCfg, PretrainedCfg, register_model
+from torch import nn
+
+from specenhance.adapter import FrontendModel, input_channels, with_frontend
+from specenhance.registry import create_frontend, list_frontends
+
+__all__ = ["register_timm_models"]
+
+default_cfgs: dict[str, DefaultCfg] = {}  # where timm's register_model looks
+
+
+def register_timm_models(*frontends: str) -> None:
+    """Make ``FRONTEND.BACKBONE`` names of timm models, for every backbone that timm knows now.
+
+    Importing this module does so for all of :func:`specenhance.list_frontends`; call it for one that is registered later,
+    or whose number is not listed there (``"tfe7"``).
+
+    Args:
+        frontends: names of front ends.
+
+    Raises:
+        ValueError: for a name that the registry does not know, that holds a dot (timm's tags begin there), or that is a
+            timm model of another library.
+    """
+    for name in frontends:
+        if "." in name:
+            raise ValueError(f"front end {name!r}: timm reads what follows a dot as a tag; give it a name without one")
+        if timm.is_model(name) and name not in default_cfgs:
+            raise ValueError(f"front end {name!r} is the name of a timm model already; give it another name")
+        create_frontend(name)  # is there one?
+    _register(*frontends)
+
+
+def _register(*frontends: str) -> None:
+    backbones = _backbone_cfgs()
+    for name in frontends:
+        if name not in default_cfgs:
+            default_cfgs[name] = DefaultCfg(tags=deque(backbones), cfgs=backbones)
+            register_model(_entrypoint(name))
+            __all__.remove(name)  # timm puts it there, but it is no attribute of this module
+
+
+def _backbone_cfgs() -> dict[str, PretrainedCfg]:
+    """Every backbone of timm, plain and with each tag, and its pretrained configuration."""
+    modules = [module for module in timm.list_modules() if module != __name__.rpartition(".")[2]]
+    names = {*timm.list_models(module=modules), *timm.list_models(module=modules, include_tags=True)}
+    return {name: timm.get_pretrained_cfg(name) or PretrainedCfg(architecture=name) for name in sorted(names)}
+
+
+def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
+    def create(
+        pretrained: bool = False,
+        pretrained_cfg: str | dict[str, Any] | PretrainedCfg | None = None,
+        layout: str = "time_freq",
+        fit: str = "error",
+        **kwargs: Any,
+    ) -> FrontendModel:
+        backbone = _create_backbone(frontend, pretrained_cfg, pretrained=pretrained, **kwargs)
+        # To timm in_chans are the channels of a model's input, so the front end has as many as the backbone.
+        return with_frontend(backbone, frontend, layout=layout, fit=fit, in_chans=input_channels(backbone))
+
+    create.__name__ = create.__qualname__ = frontend
+    create.__doc__ = f"""Put {frontend!r} before the backbone that ``pretrained_cfg`` names; see the module."""
+    return create
+
+
+def _create_backbone(frontend: str, cfg: str | dict[str, Any] | PretrainedCfg | None, **kwargs: Any) -> nn.Module:
+    """Make the backbone that timm hands over: its name, from ``create_model``, or its configuration, from timm's scripts."""
+    if isinstance(cfg, PretrainedCfg):
+        cfg = cfg.to_dict()
+    name = cfg.get("tag") if isinstance(cfg, dict) else cfg
+    if not name or not timm.is_model(name):
+        raise ValueError(
+            f"{frontend!r} alone is no model, and {name!r} no timm model to put behind it; name one, e.g. "
+            f"timm.create_model('{frontend}.tf_efficientnetv2_b2'); timm.list_models() has all"
+        )
+    if isinstance(cfg, dict):  # made the backbone's again
+        architecture, _, tag = name.partition(".")
+        kwargs["pretrained_cfg"] = {**cfg, "architecture": architecture, "tag": tag or None}
+    return timm.create_model(name, **kwargs)
+
+
+# Those that timm has no name for are left out, and an entry point is not loaded before its front end is asked for.
+_register(*(name for name in list_frontends() if "." not in name and not timm.is_model(name)))
