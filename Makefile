@@ -5,13 +5,14 @@ INSTALLED := .venv/.installed
 NEWEST := .venv-newest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test lint format test-newest test-gpu bench-gpu clean
+.PHONY: help demo test lint format test-backbones test-newest test-gpu bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
 	@echo "make test         the whole test suite"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       let ruff rewrite the sources"
+	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
 	@echo "make bench-gpu    the kernels' speed beside PyTorch's, where there is a GPU"
@@ -37,6 +38,10 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# On one core, as it is timed.
+test-backbones: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_backbones.py -m ""
 
 # A new environment each time: what was newest at the last call may not be now.
 test-newest:

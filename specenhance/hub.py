@@ -158,7 +158,11 @@ def _describe_backbone(backbone: Any) -> dict[str, Any]:
 
 
 def _make_backbone(description: dict[str, Any]) -> nn.Module:
-    return timm.create_model(**description)
+    name = description["model_name"]
+    if not timm.is_model(name):
+        raise ValueError(f"backbone {name!r} is none of timm {timm.__version__}'s models; a newer timm may have it")
+    # Whatever a stranger's file says, weights come from the safetensors beside it alone.
+    return timm.create_model(**{**description, "pretrained": False, "checkpoint_path": None})
 
 
 def _describe_frontend(frontend: Any) -> dict[str, Any]:

@@ -75,7 +75,6 @@ def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
         return with_frontend(backbone, frontend, layout=layout, fit=fit, in_chans=input_channels(backbone))
 
     create.__name__ = create.__qualname__ = frontend
-    create.__doc__ = f"""Put {frontend!r} before the backbone that ``pretrained_cfg`` names; see the module."""
     return create
 
 

@@ -185,6 +185,19 @@ def test_a_part_that_was_changed_is_not_saved_as_what_it_was(part: str, tmp_path
     assert not (tmp_path / "model").exists()
 
 
+def test_a_configuration_brings_in_no_other_weights(tmp_path: Path) -> None:
+    with_frontend(make_backbone(), "tfe1").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["backbone"] |= {"pretrained": True, "checkpoint_path": str(tmp_path / "pickled.pth")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "pickled.pth").write_bytes(b"no checkpoint")
+    assert FrontendModel.from_pretrained(tmp_path).num_classes == 3
+    config["backbone"]["model_name"] = "hf-hub:someone/something"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"'hf-hub:someone/something' is none of timm .*'s models"):
+        FrontendModel.from_pretrained(tmp_path)
+
+
 def test_a_folder_that_holds_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"it has no config.json that save_pretrained of specenhance wrote"):
         FrontendModel.from_pretrained(tmp_path)
