@@ -200,7 +200,7 @@ Written by `make test-backbones`, which tried {sizes}, rounded up to the multipl
 - **Made for**: the size to which `with_frontend(..., fit="resize")` interpolates the enhanced spectrogram. With it every model
   here takes every spectrogram.
 - **Takes**: T and F of the spectrograms that the model takes as they are. Another is refused with an error that names the cure.
-- **Another `img_size=`**: a model that takes only its own size can be made for another in these multiples,
+- **Another `img_size=`**: a model that takes only its own size can be made for another in these multiples, square or not,
   `timm.create_model(..., img_size=(T, F))`. Most of those for any size cut it into patches and do not read what lies behind the
   last whole one: make them for multiples of their patch.
 - `csatv2` reads three channels: make it with `in_chans=3`, and a one-channel spectrogram is widened. With another number of
