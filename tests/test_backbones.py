@@ -128,8 +128,8 @@ CHANNELS = {"csatv2": 3}  # and 1 elsewhere
 
 # Of each kind of size, and of stem, pooling and classifier.
 FAST = (
-    "byobnet", "convnext", "csatv2", "dla", "efficientformer", "efficientnet", "maxxvit", "mlp_mixer", "mobilenetv3", "pit",
-    "resnet", "vision_transformer", "vision_transformer_relpos", "xcit",
+    "byobnet", "convnext", "csatv2", "dla", "efficientformer", "efficientnet", "maxxvit", "mobilenetv3", "pit", "resnet",
+    "vision_transformer", "vision_transformer_relpos",
 )  # fmt: skip
 
 STEPS = (1, 2, 4, 8, 14, 16, 32, 64, 128, 256)

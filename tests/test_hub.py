@@ -74,6 +74,13 @@ def test_a_new_classifier_and_a_new_size_are_kept(tmp_path: Path) -> None:
     assert torch.equal(loaded(noise(1, 1, 99, 40)), model.eval()(noise(1, 1, 99, 40)))
 
 
+def test_weights_in_another_memory_format_are_saved(tmp_path: Path) -> None:
+    model: Any = with_frontend(make_backbone(), "tfe1").to(memory_format=torch.channels_last)
+    assert not model.backbone.conv1[3].weight.is_contiguous()
+    model.save_pretrained(tmp_path)
+    assert torch.equal(FrontendModel.from_pretrained(tmp_path).backbone.conv1[3].weight, model.backbone.conv1[3].weight)
+
+
 def test_the_card_says_what_the_model_is_and_its_code_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = with_frontend(make_backbone(), "tfe4", features=KaldiFbank(frames=64, num_mel_bins=32))
     model.save_pretrained(tmp_path / "keywords", config={"label_names": LABELS})
