@@ -22,7 +22,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,11 @@ __all__ = [
     "reference_mask",
     "triton_missing",
 ]
+
+_ONEDNN = torch.backends.mkldnn.is_available()  # asked here: a compiled graph cannot
+
+# New in PyTorch 2.7. Before it, compiling does without what exporting must do without.
+_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -107,11 +112,26 @@ def pool(spec: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor
     return spec.mean(dim=-1, dtype=dtype), spec.mean(dim=-2, dtype=dtype)
 
 
-def _enhance_path(z: Tensor, weights: PathWeights) -> Tensor:
+def _path(z: Tensor, weights: PathWeights) -> Tensor:
     """Turn a path's means ``(B, c_in, L)`` into its half of the mask ``(B, c_out, L)``, each value in (0, 1)."""
     padding = weights.conv1_weight.shape[-1] // 2
     hidden = nn.functional.relu(nn.functional.conv1d(z, weights.conv1_weight, weights.conv1_bias, padding=padding))
     return torch.sigmoid(nn.functional.conv1d(hidden, weights.conv2_weight, weights.conv2_bias, padding=padding))
+
+
+def _fast_path(z: Tensor, weights: PathWeights) -> Tensor:
+    """Do the same as :func:`_path`, on a CPU a quarter faster.
+
+    oneDNN likes the channels of a frame side by side, which a 1-D convolution has no way to say. A 2-D one goes by the
+    strides, those of a single channel too; ``to(memory_format=...)`` would set them, but not under ``torch.func.vmap``.
+    """
+    if z.device.type != "cpu" or not _ONEDNN or _exporting():
+        return _path(z, weights)
+    padding = (0, weights.conv1_weight.shape[-1] // 2)
+    z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2).unsqueeze(2)
+    hidden = nn.functional.conv2d(z, weights.conv1_weight.unsqueeze(2), weights.conv1_bias, padding=padding).relu_()
+    e = nn.functional.conv2d(hidden, weights.conv2_weight.unsqueeze(2), weights.conv2_bias, padding=padding).sigmoid_()
+    return e.squeeze(2)
 
 
 def factors(spec: Tensor, blocks: Sequence[BlockWeights]) -> tuple[Tensor, Tensor]:
@@ -126,10 +146,10 @@ def factors(spec: Tensor, blocks: Sequence[BlockWeights]) -> tuple[Tensor, Tenso
         (under autocast in autocast's).
     """
     z_t, z_f = pool(spec, dtype=blocks[0].time.conv1_weight.dtype)
-    e_t, e_f = _enhance_path(z_t, blocks[0].time), _enhance_path(z_f, blocks[0].freq)
+    e_t, e_f = _fast_path(z_t, blocks[0].time), _fast_path(z_f, blocks[0].freq)
     for block in blocks[1:]:
         z_t, z_f = e_t * e_f.mean(-1, keepdim=True), e_f * e_t.mean(-1, keepdim=True)
-        e_t, e_f = _enhance_path(z_t, block.time), _enhance_path(z_f, block.freq)
+        e_t, e_f = _fast_path(z_t, block.time), _fast_path(z_f, block.freq)
     return e_t, e_f
 
 
@@ -139,7 +159,41 @@ def apply_factors(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
     The result has the spectrogram's dtype.
     """
     e_t, e_f = e_t.to(spec.dtype), e_f.to(spec.dtype)
-    return spec * e_t.unsqueeze(-1) * e_f.unsqueeze(-2)
+    if torch.is_grad_enabled() and not _exporting():
+        return _ApplyFactors.apply(spec, e_t, e_f)
+    return _apply_factors(spec, e_t, e_f)
+
+
+def _apply_factors(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
+    return (spec * e_t.unsqueeze(-1)).mul_(e_f.unsqueeze(-2))
+
+
+class _ApplyFactors(torch.autograd.Function):
+    """The product with its gradient as two matrix products of ``dS' * S``, where autograd would write four such tensors."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
+        return _apply_factors(spec, e_t, e_f)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        spec, e_t, e_f = ctx.saved_tensors
+        # On a CPU sample by sample: their product stays in the cache, and a whole one is never in memory.
+        eager = spec.device.type == "cpu" and not torch.compiler.is_compiling()
+        de_t, de_f = [], []
+        for saved in zip(*(x.split(1) if eager else (x,) for x in (dy, spec, e_t, e_f)), strict=True):
+            dy_b, spec_b, e_t_b, e_f_b = saved
+            product = dy_b * spec_b
+            de_t.append((product @ e_f_b.unsqueeze(-1)).squeeze(-1))
+            de_f.append((e_t_b.unsqueeze(-2) @ product).squeeze(-2))
+        dspec = _apply_factors(dy, e_t, e_f) if ctx.needs_input_grad[0] else None
+        return dspec, torch.cat(de_t), torch.cat(de_f)
 
 
 def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto") -> Tensor:
@@ -203,7 +257,7 @@ def reference_mask(spec: Tensor, blocks: Sequence[BlockWeights]) -> Tensor:
     """
     mask = spec
     for block in blocks:
-        mask = outer(_enhance_path(mask.mean(dim=-1), block.time), _enhance_path(mask.mean(dim=-2), block.freq))
+        mask = outer(_path(mask.mean(dim=-1), block.time), _path(mask.mean(dim=-2), block.freq))
     return mask
 
 

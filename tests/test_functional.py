@@ -103,6 +103,32 @@ def test_second_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradgradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
 
 
+def test_gradients_of_the_product() -> None:
+    inputs = tuple(t.requires_grad_() for t in (random(2, 2, 3, 4), random(2, 2, 3, seed=1), random(2, 2, 4, seed=2)))
+    assert torch.autograd.gradcheck(functional.apply_factors, inputs)
+    assert torch.autograd.gradgradcheck(functional.apply_factors, inputs)
+
+
+def test_gradients_of_an_empty_batch_are_0() -> None:
+    inputs = [torch.ones(size, requires_grad=True) for size in ((0, 2, 3, 4), (0, 2, 3), (0, 2, 4))]
+    grads = torch.autograd.grad(functional.apply_factors(*inputs).sum(), inputs)
+    assert [grad.shape for grad in grads] == [x.shape for x in inputs]
+
+
+def test_gradients_sample_by_sample_under_vmap() -> None:
+    blocks = make_blocks((1, 2, 1), kernel=3)
+    spec = random(3, 1, 6, 5)
+
+    def loss(weights: tuple[torch.Tensor, ...], clip: torch.Tensor) -> torch.Tensor:
+        return factorised(clip[None], unflat(weights)).square().sum()
+
+    weights = tuple(flat(blocks))
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, spec)
+    for i, clip in enumerate(spec):
+        for a, b in zip(each, torch.func.grad(loss)(weights, clip), strict=True):
+            torch.testing.assert_close(a[i], b)
+
+
 def test_the_time_path_sees_frames_and_the_frequency_path_bins() -> None:
     blocks = make_blocks((1, 4, 1))
     swapped = [BlockWeights(block.freq, block.time) for block in blocks]
