@@ -15,21 +15,59 @@ The protocol, fixed before the first run:
   clip's own power (noise seeded by the clip, the same for all models), and with the level changed by +12 and -12 dB.
 
 Runs are kept in DIR and resumed; two processes may share the work by --seeds.
+
+The first 30 runs left most masks of a chain constant. So one more front end was then tried by the same protocol, its own test
+beside the five: tfe4_live, a TFE(4) that starts with filters that sum to 0 and with a gain that lets a clip's variation through.
+
+    python benchmarks/front_ends.py train ROOT --out DIR --frontends tfe4_live
+
+report writes tables (Markdown), figures (JSON) and pictures into DIR/report; it needs the runs of FRONTENDS, and takes what else is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import statistics
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
+from matplotlib.figure import Figure
+from scipy import stats
+from torch import Tensor
+
+from specenhance import FrontendModel, register_frontend
+from specenhance.frontends import TFE
+from specenhance.plots import save_figure
+from specenhance.training.batches import loader
+from specenhance.training.build import build_split
 from specenhance.training.recipe import Recipe, recipe_for
 from specenhance.training.run import resume, train
-from specenhance.training.store import RECIPE
+from specenhance.training.store import RECIPE, load_stored
 
 FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4", "tfe8")
 SEEDS = range(5)
 EPOCHS = 6
 BACKBONE = "mobilenetv3_small_050"
+LEVEL = 0.05
+CONSTANT = 1e-3  # a factor that varies less, between frames or bins or between clips, is called constant
+
+
+@register_frontend("tfe4_live")
+def tfe4_live(in_chans: int = 1, gain: float = 3.0) -> TFE:
+    """Make a TFE(4) whose masks depend on the clip from the start: filters that sum to 0, no biases, a gain each."""
+    frontend = TFE(n=4, in_chans=in_chans)
+    with torch.no_grad():
+        for convolution in frontend.modules():
+            if isinstance(convolution, torch.nn.Conv1d):
+                weight = convolution.weight
+                weight.normal_(std=gain / math.sqrt(weight[0].numel()))
+                weight -= weight.mean(dim=(1, 2), keepdim=True)
+                convolution.bias.zero_()
+    return frontend
 
 
 def recipe(root: Path, frontend: str, seed: int) -> Recipe:
@@ -55,6 +93,203 @@ def train_all(root: Path, out: Path, frontends: list[str], seeds: list[int]) -> 
                 train(recipe(root, frontend, seed), run, device="cpu")
 
 
+def noisy(snr: float) -> Callable[[Tensor, int], Tensor]:
+    """Give a change that adds white noise, ``snr`` dB below a clip's own power, drawn by the clip's number."""
+
+    def change(waveform: Tensor, clip: int) -> Tensor:
+        noise = torch.randn(waveform.shape, generator=torch.Generator().manual_seed(clip))
+        power = waveform.square().mean() / noise.square().mean()
+        return waveform + noise * (power * 10 ** (-snr / 10)).sqrt()
+
+    return change
+
+
+def louder(decibels: float) -> Callable[[Tensor, int], Tensor]:
+    """Give a change of level; nothing clips, samples are floating point."""
+    return lambda waveform, clip: waveform * 10 ** (decibels / 20)
+
+
+CONDITIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "clean": lambda waveform, clip: waveform,
+    **{f"noise {snr} dB": noisy(snr) for snr in (20, 10, 5, 0)},
+    "+12 dB": louder(12),
+    "-12 dB": louder(-12),
+}
+
+
+def test_spectrograms(recipe: Recipe, model: FrontendModel) -> tuple[dict[str, Tensor], Tensor]:
+    """Make the spectrograms ``(clips, 1, T, F)`` of the testing list under each condition, the same for every model, and labels."""
+    data = build_split(recipe, "test")
+    made: dict[str, list[Tensor]] = {name: [] for name in CONDITIONS}
+    labels, first = [], 0
+    for batch in loader(data, recipe, train=False):
+        for name, change in CONDITIONS.items():
+            waveform = batch.waveform.clone()
+            for i, length in enumerate(batch.length.tolist()):
+                waveform[i, :length] = change(waveform[i, :length], first + i)
+            made[name].append(model.spectrogram(waveform, batch.length))
+        labels.append(batch.label)
+        first += len(batch.label)
+    return {name: torch.cat(parts) for name, parts in made.items()}, torch.cat(labels)
+
+
+@torch.no_grad()
+def examine(run: Path, specs: dict[str, Tensor], labels: Tensor) -> dict[str, Any]:
+    """Test one run under each condition, percent, and look at the mask of the clean clips."""
+    model = load_stored(run).model
+    found: dict[str, Any] = {"accuracy": {}}
+    for name, spec in specs.items():
+        predicted = torch.cat([model.classify(part).argmax(1) for part in spec.split(64)])
+        found["accuracy"][name] = 100 * (predicted == labels).double().mean().item()
+    rows = (run / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val_accuracy")
+    found["validation"] = [100 * float(row.split(",")[column]) for row in rows[1:]]
+    if hasattr(model.frontend, "factors"):
+        for axis, e in zip("tf", model.frontend.factors(specs["clean"]), strict=True):
+            e = e[:, 0]
+            found[f"e_{axis}"] = {
+                "mean": e.mean().item(),
+                "spread along it": e.std(1).mean().item(),
+                "spread between clips": e.std(0).mean().item(),
+                "curve": e.mean(0).tolist(),
+            }
+    return found
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Give the mean and half the width of its 95% interval, Student's t."""
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return statistics.mean(values), float(half)
+
+
+def holm(p: dict[str, float]) -> dict[str, float]:
+    """Correct p values for their number (Holm 1979)."""
+    corrected, most = {}, 0.0
+    for rank, name in enumerate(sorted(p, key=p.__getitem__)):
+        most = max(most, min(1.0, (len(p) - rank) * p[name]))
+        corrected[name] = most
+    return corrected
+
+
+def tables(found: dict[str, dict[int, dict[str, Any]]]) -> str:
+    """Write the results as Markdown."""
+    clean = {name: [run["accuracy"]["clean"] for run in runs.values()] for name, runs in found.items()}
+    rivals = [name for name in found if name != "identity"]
+    differences = {name: [a - b for a, b in zip(clean[name], clean["identity"], strict=True)] for name in rivals}
+    p = {name: float(stats.ttest_1samp(differences[name], 0).pvalue) for name in rivals}
+    corrected = holm({name: p[name] for name in rivals if name in FRONTENDS})
+    lines = [
+        "| front end | accuracy of each seed | mean, 95% interval | less identity, 95% interval | p | p, Holm |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, values in clean.items():
+        mean, half = interval(values)
+        cells = [name, ", ".join(f"{value:.2f}" for value in values), f"{mean:.2f} ± {half:.2f}", "", "", ""]
+        if name in rivals:
+            mean, half = interval(differences[name])
+            cells[3:] = [
+                f"{mean:+.2f} ± {half:.2f}",
+                f"{p[name]:.2f}",
+                f"{corrected[name]:.2f}" if name in corrected else "",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"| front end | {' | '.join(CONDITIONS)} |", "|---" * (1 + len(CONDITIONS)) + "|"]
+    for name, runs in found.items():
+        cells = []
+        for condition in CONDITIONS:
+            values = [run["accuracy"][condition] for run in runs.values()]
+            text = f"{statistics.mean(values):.1f}"
+            if name != "identity":
+                less = [a - b["accuracy"][condition] for a, b in zip(values, found["identity"].values(), strict=True)]
+                mean, half = interval(less)
+                text += f" ({mean:+.1f} ± {half:.1f})"
+            cells.append(text)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| front end | mean of the mask | e_t varies along time | between clips | e_f varies along frequency | between clips | constant factors |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in rivals:
+        runs = list(found[name].values())
+        e_t, e_f = ([run[axis] for run in runs] for axis in ("e_t", "e_f"))
+        level = statistics.mean(a["mean"] * b["mean"] for a, b in zip(e_t, e_f, strict=True))
+        spreads = [
+            f"{statistics.mean(e[kind] for e in factor):.4f}"
+            for factor in (e_t, e_f)
+            for kind in ("spread along it", "spread between clips")
+        ]
+        same = sum(e["spread between clips"] < CONSTANT for e in e_t + e_f)
+        flat = sum(max(e["spread along it"], e["spread between clips"]) < CONSTANT for e in e_t + e_f)
+        count = f"{flat} of {2 * len(runs)}; {same} the same for every clip"
+        lines.append(f"| {name} | {level:.3f} | {' | '.join(spreads)} | {count} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_curves(found: dict[str, dict[int, dict[str, Any]]]) -> Figure:
+    """Draw the validation accuracy over the epochs, the mean over seeds and its range."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, runs in found.items():
+        epochs = range(1, EPOCHS + 1)
+        columns = list(zip(*(run["validation"] for run in runs.values()), strict=True))
+        (line,) = axes.plot(epochs, [statistics.mean(column) for column in columns], marker=".", label=name)
+        axes.fill_between(epochs, [*map(min, columns)], [*map(max, columns)], color=line.get_color(), alpha=0.08)
+    axes.set(xlabel="epoch", ylabel="validation accuracy (%)", title=f"mean and range of {len(SEEDS)} seeds")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def draw_masks(found: dict[str, dict[int, dict[str, Any]]], model: FrontendModel) -> Figure:
+    """Draw each run's mean mask over the clean clips, as its ratio to its own mean, all on one scale."""
+    named = {name: list(runs.values()) for name, runs in found.items() if name not in ("identity", "tfa")}
+    figure = Figure(figsize=(2.1 * len(SEEDS) + 1, 1.9 * len(named) + 0.6), layout="constrained")
+    hop, frequencies = model.features.hop_seconds, model.features.frequencies
+    grid = figure.subplots(len(named), len(SEEDS), squeeze=False, sharex=True, sharey=True)
+    for row, (name, runs) in zip(grid, named.items(), strict=True):
+        for axes, run, seed in zip(row, runs, SEEDS, strict=True):
+            e_t, e_f = (torch.tensor(run[axis]["curve"]) for axis in ("e_t", "e_f"))
+            mask = e_f[:, None] * e_t / (e_f.mean() * e_t.mean())
+            T, F = len(e_t), len(e_f)
+            shown = axes.imshow(
+                mask,
+                origin="lower",
+                aspect="auto",
+                cmap="RdBu_r",
+                vmin=0.5,
+                vmax=1.5,
+                extent=(0, T * hop, -0.5, F - 0.5),
+            )
+            axes.set_title(f"{name}, seed {seed}", fontsize=9)
+            ticks = [round(i * (F - 1) / 3) for i in range(4)]
+            axes.set_yticks(ticks, [f"{frequencies[i]:.0f}" for i in ticks], fontsize=8)
+            axes.tick_params(axis="x", labelsize=8)
+    figure.supxlabel("time (s)", fontsize=9)
+    figure.supylabel("frequency (Hz)", fontsize=9)
+    figure.colorbar(shown, ax=grid, label="mean mask / its mean", shrink=0.6)
+    return figure
+
+
+def report(root: Path, out: Path) -> None:
+    """Examine every run there is, and write what comes out."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    stored = load_stored(folder(out, "identity", 0))
+    with torch.no_grad():
+        specs, labels = test_spectrograms(stored.recipe.replace(root=root.resolve()), stored.model)
+    live = folder(out, "tfe4_live", SEEDS[-1]) / "result.json"
+    for name in (*FRONTENDS, *(["tfe4_live"] if live.is_file() else [])):
+        found[name] = {seed: examine(folder(out, name, seed), specs, labels) for seed in SEEDS}
+        print(name, *(f"{run['accuracy']['clean']:.2f}" for run in found[name].values()), flush=True)
+    into = out / "report"
+    into.mkdir(exist_ok=True)
+    (into / "front_ends.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (into / "tables.md").write_text(tables(found), encoding="utf-8")
+    save_figure(draw_curves(found), into / "curves.png")
+    save_figure(draw_masks(found, stored.model), into / "masks.png")
+    print(tables(found))
+
+
 def main() -> None:
     """Train, or report what is trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,6 +301,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.step == "train":
         train_all(arguments.root, arguments.out, arguments.frontends, arguments.seeds)
+    else:
+        report(arguments.root, arguments.out)
 
 
 if __name__ == "__main__":
