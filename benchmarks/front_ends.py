@@ -17,11 +17,12 @@ The protocol, fixed before the first run:
 Runs are kept in DIR and resumed; two processes may share the work by --seeds.
 
 The first 30 runs left most masks of a chain constant. So one more front end was then tried by the same protocol, its own test
-beside the five: tfe4_live, a TFE(4) that starts with filters that sum to 0 and with a gain that lets a clip's variation through.
+beside the five: tfe4_live, a TFE(4) that starts with filters that sum to 0 and a gain that lets a clip's variation through.
 
     python benchmarks/front_ends.py train ROOT --out DIR --frontends tfe4_live
 
-report writes tables (Markdown), figures (JSON) and pictures into DIR/report; it needs the runs of FRONTENDS, and takes what else is there.
+report writes tables (Markdown), figures (JSON) and pictures into DIR/report; it needs the first 30 runs, and takes the others
+in if they are there.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ CONDITIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 
 def test_spectrograms(recipe: Recipe, model: FrontendModel) -> tuple[dict[str, Tensor], Tensor]:
-    """Make the spectrograms ``(clips, 1, T, F)`` of the testing list under each condition, the same for every model, and labels."""
+    """Make the spectrograms ``(clips, 1, T, F)`` of the testing list under each condition, and their labels."""
     data = build_split(recipe, "test")
     made: dict[str, list[Tensor]] = {name: [] for name in CONDITIONS}
     labels, first = [], 0
@@ -207,7 +208,8 @@ def tables(found: dict[str, dict[int, dict[str, Any]]]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",
-        "| front end | mean of the mask | e_t varies along time | between clips | e_f varies along frequency | between clips | constant factors |",
+        "| front end | mean of the mask | e_t: spread along time | between clips | e_f: spread along frequency | between clips "
+        "| constant factors |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in rivals:
