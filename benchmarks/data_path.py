@@ -1,0 +1,152 @@
+"""Does the data path keep up? Clips a second of each stage, against what a training step takes.
+
+Each stage alone (reading files, cached waveforms, features, augmentation), then whole loaders as a run makes them, then the
+training step from spectrograms on. ROOT is a folder laid out as Speech Commands V2; without one, FLAC files of made sound are
+written first.
+
+    python benchmarks/data_path.py ROOT --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from side_by_side import Spread, machine, save, show, spread, take_turns
+from torch import nn
+
+from specenhance.data import AudioDataset, CachedWaveforms, SyntheticSounds, collate
+from specenhance.training.batches import loader
+from specenhance.training.build import build_model, build_split
+from specenhance.training.module import Classifier
+from specenhance.training.recipe import Recipe, recipe_for
+
+B = 64
+CLIPS = 1024
+MODELS = ("mobilenetv3_small_050", "tf_efficientnetv2_b2")
+# workers, where the features are made, whether the waveforms are cached
+LOADERS = [(0, "device", False), (1, "device", False), (2, "device", False), (0, "device", True), (1, "worker", True)]
+
+
+def made_files(folder: Path) -> None:
+    """Write one-second FLAC files of made sound, laid out as Speech Commands V2."""
+    sounds = SyntheticSounds("train")
+    for i in range(CLIPS):
+        path = folder / sounds.classes[sounds.labels[i % len(sounds)]] / f"speaker{i}_nohash_0.flac"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, sounds.waveform(i % len(sounds)).numpy(), sounds.sample_rate)
+    names = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.flac"))
+    (folder / "validation_list.txt").write_text(names[0] + "\n")
+    (folder / "testing_list.txt").write_text(names[1] + "\n")
+
+
+class Some(AudioDataset):
+    """The first clips of a data set."""
+
+    def __init__(self, data: AudioDataset, count: int) -> None:
+        super().__init__(data.classes, data.labels[:count], data.paths[:count], data.sample_rate)
+
+
+def training_step(recipe: Recipe, spec: torch.Tensor, label: torch.Tensor, num_classes: int) -> Callable[[], Any]:
+    """Give one step of a recipe's model: augmentation, loss, gradients and the optimizer's."""
+    model = build_model(recipe, num_classes)
+    model.to(memory_format=torch.channels_last)
+    module = Classifier(model, recipe)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        module.distiller(module.augment(spec), label).total.backward()
+        optimizer.step()
+
+    return step
+
+
+def measure(root: Path, rounds: int = 7) -> dict[str, Any]:
+    """Give the rows of the table, and the ratios by which the suite is checked."""
+    recipe = recipe_for("speech_commands", root=root.resolve(), batch_size=B, frontend="tfe4", backbone=MODELS[0])
+    data = Some(build_split(recipe, "train"), CLIPS)
+    model = build_model(recipe, len(data.classes))
+    module = Classifier(model, recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        cached = {"memory": CachedWaveforms(data), "mapped file": CachedWaveforms(data, folder)}
+        batch = collate([data[i] for i in range(B)])
+        spec = model.spectrogram(batch.waveform, batch.length)
+
+        def batches(clips: AudioDataset) -> Callable[[], Any]:
+            starts = cycle(range(0, len(clips) - B + 1, B))
+
+            def take() -> Any:
+                start = next(starts)
+                return collate([clips[i] for i in range(start, start + B)])
+
+            return take
+
+        stages: dict[str, Callable[[], Any]] = {
+            "read and decode files": batches(data),
+            **{f"waveforms cached, {where}": batches(clips) for where, clips in cached.items()},
+            "features (KaldiFbank)": torch.no_grad()(lambda: model.spectrogram(batch.waveform, batch.length)),
+            "augment spectrograms": lambda: module.augment(spec),
+        }
+        times = take_turns(stages, rounds)
+        per_second = {name: spread([B / t for t in values]) for name, values in times.items()}
+        for workers, features_on, cache in LOADERS:
+            features: nn.Module | None = model.features if features_on == "worker" else None
+            made = loader(cached["memory"] if cache else data, recipe, train=True, workers=workers, features=features)
+
+            def epoch(made: Any = made, features: nn.Module | None = features) -> None:
+                for batch in made:
+                    if features is None:
+                        with torch.no_grad():
+                            model.spectrogram(batch.waveform, batch.length)
+
+            name = f"loader to spectrograms: {workers} workers, features on {features_on}{', cached' if cache else ''}"
+            per_second[name] = spread([len(data) / t for t in take_turns({name: epoch}, 3)[name]])
+    steps = {
+        name: training_step(recipe.replace(backbone=name), spec, batch.label, len(data.classes)) for name in MODELS
+    }
+    need = {name: spread([B / t for t in values]) for name, values in take_turns(steps, 3).items()}
+    rows = []
+    for name, rate in per_second.items():
+        row = {"stage": name, "clips a second": rate.text(digits=0)}
+        row |= {f"of the need of {model}": f"{rate.median / need[model].median:.1f}" for model in MODELS}
+        rows.append(row)
+    rows += [
+        {"stage": f"training step of {name}: its need", "clips a second": rate.text(digits=0)}
+        | dict.fromkeys([f"of the need of {model}" for model in MODELS], "")
+        for name, rate in need.items()
+    ]
+    first = f"loader to spectrograms: {LOADERS[0][0]} workers, features on {LOADERS[0][1]}"
+    ratios = {
+        f"data path: {name} / reading files": Spread(
+            *(rate / per_second["read and decode files"].median for rate in per_second[name])
+        )
+        for name in ("waveforms cached, memory", "waveforms cached, mapped file", first)
+    }
+    return {"rows": rows, "ratios": ratios}
+
+
+def main() -> None:
+    """Measure, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, nargs="?")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as made:
+        if arguments.root is None:
+            made_files(Path(made))
+        report = measure(arguments.root or Path(made))
+    show(f"the data path, batches of {B}", report["rows"])
+    save(arguments.json, {"machine": machine(), **report})
+
+
+if __name__ == "__main__":
+    main()
