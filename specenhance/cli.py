@@ -1,10 +1,11 @@
-"""The command line: ``specenhance train``, ``reproduce``, ``evaluate``, ``predict``, ``enhance``, ``list`` and ``demo``.
+"""The command line, ``specenhance COMMAND``.
 
 Each command imports what it needs when it runs, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -93,6 +94,21 @@ class Kind(str, Enum):
     features = "features"
     data = "data"
     backbones = "backbones"
+
+
+class Format(str, Enum):
+    """What ``export`` writes."""
+
+    onnx = "onnx"
+    pt2 = "pt2"
+    aoti = "aoti"
+
+
+class Input(str, Enum):
+    """What an exported model takes."""
+
+    waveform = "waveform"
+    spectrogram = "spectrogram"
 
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that 'specenhance train' wrote.")]
@@ -321,21 +337,116 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: RunArgument,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="[RUN] FILE...", help="A run folder, unless --model is given; then audio files."),
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="An ONNX file that 'specenhance export' wrote; needs no PyTorch.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to show for each file.")] = 3,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Classify audio files: the most likely classes of each."""
     with _told():
+        if model is not None:
+            from specenhance.audio import read_samples
+            from specenhance.runtime import OnnxModel
+
+            exported = OnnxModel(model)
+            for file in files:
+                likely = exported.predict(read_samples(file, exported.sample_rate), top)
+                _say(_likely(file, likely, exported.classes))
+            return
+        run, *files = files
+        if not files:
+            raise ValueError(
+                f"{run}: expected a run folder and then audio files, or --model model.onnx and audio files"
+            )
         from specenhance.data import read_audio
         from specenhance.training.run import predict as predict_waveform
         from specenhance.training.store import load_stored
 
-        model, classes, recipe = load_stored(run, _torch_device(device))
+        stored, classes, recipe = load_stored(run, _torch_device(device))
         for file in files:
-            likely = predict_waveform(model, read_audio(file, recipe.sample_rate), top)
-            _say(f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}")
+            likely = predict_waveform(stored, read_audio(file, recipe.sample_rate), top)
+            _say(_likely(file, likely, classes))
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    format: Annotated[
+        Format, typer.Option(help="onnx; pt2, PyTorch's own; aoti, compiled for this kind of processor.")
+    ] = Format.onnx,
+    out: Annotated[Path | None, typer.Option(help="The file to write; RUN/model.onnx or the like if left out.")] = None,
+    input: Annotated[Input, typer.Option(help="What the model takes.")] = Input.waveform,
+    int8: Annotated[bool, typer.Option("--int8", help="ONNX with the backbone in 8-bit integers.")] = False,
+    calibration: Annotated[int, typer.Option(min=1, help="Training clips to measure ranges on, for --int8.")] = 300,
+    root: Annotated[Path | None, typer.Option(help="The data set's folder, for --int8, if it has moved.")] = None,
+) -> None:
+    """Write a run's model as one file for other machines, checked against PyTorch."""
+    with _told():
+        from specenhance.export import export as export_run
+
+        export_run(
+            run,
+            out,
+            format=format.value,
+            input=input.value,
+            int8=int8,
+            calibration=calibration,
+            root=None if root is None else root.resolve(),
+            say=_say,
+        )
+
+
+@app.command()
+def listen(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|-", help="An audio file, or - for raw PCM on standard input: 16 bits, little-endian, mono."
+        ),
+    ],
+    model: Annotated[Path, typer.Option(help="An ONNX file that 'specenhance export' wrote.")],
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least share of a class that is told.")] = 0.5,
+    window: Annotated[
+        float | None, typer.Option(help="Seconds classified together; what the model looks at if left out.")
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds from one window to the next; half a window if left out.")
+    ] = None,
+    rate: Annotated[int | None, typer.Option(min=1, help="Of the raw PCM, Hz; the model's if left out.")] = None,
+) -> None:
+    """Classify a long sound as it comes, window by window, with the times at which classes are heard."""
+    with _told():
+        from specenhance.listen import file_blocks, pcm_blocks, resampled
+        from specenhance.listen import listen as listen_to
+        from specenhance.runtime import OnnxModel
+
+        exported = OnnxModel(model)
+        samples = exported.samples if window is None else round(window * exported.sample_rate)
+        step = samples // 2 if hop is None else round(hop * exported.sample_rate)
+        if source == "-":
+            blocks = resampled(pcm_blocks(sys.stdin.buffer), rate or exported.sample_rate, exported.sample_rate)
+        else:
+            blocks = file_blocks(source, exported.sample_rate)
+        end = computing = 0.0
+        try:
+            for start, end, shares, seconds in listen_to(exported, blocks, samples, step):
+                computing += seconds
+                loud = [i for i in shares.argsort()[::-1] if shares[i] >= threshold]
+                if loud:
+                    told = ", ".join(f"{exported.classes[i]} {shares[i]:.1%}" for i in loud)
+                    print(f"{start:.2f} to {end:.2f} s: {told}", flush=True)
+        except BrokenPipeError:  # whoever read has seen enough
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it at its end)
+        finally:
+            if end:
+                Console(stderr=True, highlight=False, soft_wrap=True).print(
+                    f"{end:.1f} s of sound in {computing:.1f} s of computing: real-time factor {computing / end:.4f}"
+                )
 
 
 @app.command()
@@ -417,6 +528,10 @@ def demo(
 def main() -> None:
     """Run the command line; the console script ``specenhance`` calls this."""
     app()
+
+
+def _likely(file: Path, likely: list[tuple[int, float]], classes: list[str]) -> str:
+    return f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}"
 
 
 def _say(line: object) -> None:

@@ -27,6 +27,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from specenhance.compat import is_exporting
+
 __all__ = [
     "BlockWeights",
     "PathWeights",
@@ -42,9 +44,6 @@ __all__ = [
 ]
 
 _ONEDNN = torch.backends.mkldnn.is_available()  # asked here: a compiled graph cannot
-
-# New in PyTorch 2.7. Before it, compiling does without what exporting must do without.
-_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -125,7 +124,7 @@ def _fast_path(z: Tensor, weights: PathWeights) -> Tensor:
     oneDNN likes the channels of a frame side by side, which a 1-D convolution has no way to say. A 2-D one goes by the
     strides, those of a single channel too; ``to(memory_format=...)`` would set them, but not under ``torch.func.vmap``.
     """
-    if z.device.type != "cpu" or not _ONEDNN or _exporting():
+    if z.device.type != "cpu" or not _ONEDNN or is_exporting():
         return _path(z, weights)
     padding = (0, weights.conv1_weight.shape[-1] // 2)
     z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2).unsqueeze(2)
@@ -159,7 +158,7 @@ def apply_factors(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
     The result has the spectrogram's dtype.
     """
     e_t, e_f = e_t.to(spec.dtype), e_f.to(spec.dtype)
-    if torch.is_grad_enabled() and not _exporting():
+    if torch.is_grad_enabled() and not is_exporting():
         return _ApplyFactors.apply(spec, e_t, e_f)
     return _apply_factors(spec, e_t, e_f)
 

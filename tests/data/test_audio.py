@@ -128,8 +128,19 @@ def test_a_rate_below_one_is_refused(tmp_path, write):
 
 
 @pytest.mark.parametrize("missing", ["soundfile", "soxr"])
-def test_without_the_readers_the_import_says_what_to_install(missing):
-    code = f"import sys; sys.modules[{missing!r}] = None; import specenhance.data"
+def test_without_the_readers_the_message_says_what_to_install(missing, tmp_path, write):
+    path = write(tmp_path / "a.wav", rate=8000)
+    code = f"import sys; sys.modules[{missing!r}] = None; from specenhance.data import read_audio; read_audio({str(path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode != 0
     assert 'pip install "specenhance[train]"' in done.stderr.splitlines()[-1]
+
+
+def test_a_file_of_the_rate_asked_for_needs_no_resampler(tmp_path, write):
+    path = write(tmp_path / "a.wav", seconds=0.5, rate=8000)
+    code = (
+        "import sys; sys.modules['soxr'] = None\n"
+        f"from specenhance.audio import read_samples; print(len(read_samples({str(path)!r}, 8000)), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.split() == ["4000", "False"], done.stderr

@@ -1,0 +1,341 @@
+"""A run's model as one file for other machines: ONNX, PyTorch's own pt2, or a package compiled ahead of time."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from specenhance import __version__
+from specenhance.adapter import FrontendModel
+from specenhance.data import AudioDataset
+from specenhance.files import atomic_path
+from specenhance.training.build import build_split
+from specenhance.training.recipe import Recipe
+from specenhance.training.store import load_stored
+
+__all__ = ["FORMATS", "INPUTS", "OPSET", "accuracy", "export"]
+
+FORMATS = {"onnx": ".onnx", "pt2": ".pt2", "aoti": ".aoti.pt2"}
+INPUTS = ("waveform", "spectrogram")
+OPSET = 18
+"""The ONNX operators' version: the oldest that PyTorch's exporter writes without converting."""
+
+TOLERANCE = 1e-4  # of the largest logit, or of 1
+
+
+class WaveformModel(nn.Module):
+    """A model with features that take any number of samples, a fixed number of frames being made of them."""
+
+    def __init__(self, model: FrontendModel) -> None:
+        super().__init__()
+        self.model = model
+        features = model.features
+        self.samples = features.window_length + (features.frames - 1) * features.hop_length
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Map waveforms ``(B, samples)`` to logits ``(B, classes)``."""
+        features = self.model.features
+        wave = waveform
+        if features.zero_mean:
+            wave = wave - wave.mean(dim=-1, keepdim=True)
+        spec = features._normalised_log_mel(nn.functional.pad(wave, (0, self.samples))[:, : self.samples])
+        ends = features.window_length + features.hop_length * torch.arange(features.frames)
+        padding = (0 - features.mean) / (2 * features.std)
+        spec = torch.where((ends <= waveform.shape[1])[:, None], spec, padding)
+        return self.model.classify(spec.unsqueeze(1))
+
+
+class SpectrogramModel(nn.Module):
+    """A model without its features."""
+
+    def __init__(self, model: FrontendModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """Map spectrograms ``(B, 1, T, F)``, normalised, to logits ``(B, classes)``."""
+        return self.model.classify(spectrogram)
+
+
+def export(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    format: str = "onnx",
+    input: str = "waveform",
+    int8: bool = False,
+    calibration: int = 300,
+    root: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write the model of a finished run as one file, after it was found to give what PyTorch gives.
+
+    The batch is dynamic. So is the number of samples of a waveform; of a spectrogram, the frames are where the backbone
+    allows it. The file says what it is, under the keys :data:`specenhance.runtime.KEYS` (ONNX: ``metadata_props``; pt2: the
+    extra file ``specenhance.json``; aoti: ``get_metadata()``).
+
+    Args:
+        run: the run folder.
+        out: the file; ``model`` with the format's suffix, in the run folder, if left out.
+        format: ``"onnx"``, ``"pt2"`` (``torch.export.load``) or ``"aoti"`` (``torch._inductor.aoti_load_package``), which is
+            compiled for the processor it is made on.
+        input: ``"waveform"`` ``(B, samples)``, or ``"spectrogram"`` ``(B, 1, T, F)``, normalised.
+        int8: for ONNX from waveforms: the backbone's convolutions and matrix products in 8-bit integers.
+        calibration: training clips by which the range of what flows through them is measured.
+        root: the data set's folder, for ``int8``, if it has moved.
+        say: called with a line of news now and then.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored` does; ValueError for an unknown
+            format or input, a backbone that cannot be exported, or a file that gives something else than PyTorch.
+        ImportError: for ONNX, where the packages of the extra ``export`` are missing.
+    """
+    _check(format, input, int8)
+    model, classes, recipe = load_stored(run)
+    path = Path(out) if out is not None else Path(run) / f"model{'-int8' if int8 else ''}{FORMATS[format]}"
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path}: a folder; give the file to write, such as {path / ('model' + FORMATS[format])}"
+        )
+    data = [build_split(recipe.replace(root=root or recipe.root), split) for split in ("train", "test")] if int8 else []
+    module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
+    about = {key: json.dumps(value) for key, value in _about(model, classes, recipe, input).items()}
+    program, sizes = _program(module, _examples(model, input)[0])
+    say(f"{input} ({', '.join(sizes)}) to logits (batch, {len(classes)})")
+    with atomic_path(path) as temporary:
+        load = WRITERS[format](program, temporary, about)
+        worst = _compare(load(), module, _examples(model, input, frames="frames" in sizes), path)
+        say(f"gives what PyTorch gives, to {worst:.1e}")
+        if int8:
+            float32 = accuracy(temporary, data[1])
+            _quantise(temporary, data[0], calibration, say)
+            _sign(temporary, about | {"int8": "true"})
+            say(
+                f"accuracy on {len(data[1])} test clips: {float32:.2%} in float32, {accuracy(temporary, data[1]):.2%} in INT8"
+            )
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    return path
+
+
+def accuracy(path: str | os.PathLike[str], data: AudioDataset) -> float:
+    """Count the share of clips that an ONNX file takes for what they are, each clip as long as it is."""
+    from specenhance.runtime import OnnxModel
+
+    model = OnnxModel(path)
+    right = sum(int(model.shares(waveform.numpy()).argmax()) == label for waveform, label in _clips(data))
+    return right / len(data)
+
+
+def _clips(data: AudioDataset) -> Iterator[tuple[Tensor, int]]:
+    return (data[i] for i in range(len(data)))
+
+
+def _check(format: str, input: str, int8: bool) -> None:
+    for name, value, known in (("format", format, tuple(FORMATS)), ("input", input, INPUTS)):
+        if value not in known:
+            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(known)}")
+    if int8 and (format, input) != ("onnx", "waveform"):
+        raise ValueError(f"int8 with format = {format!r} and input = {input!r}: expected 'onnx' and 'waveform'")
+    if format == "onnx":
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ImportError(f'{error}; ONNX needs more packages: pip install "specenhance[export]"') from error
+
+
+def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: str) -> dict[str, Any]:
+    features = model.features
+    return {
+        "specenhance": __version__,
+        "input": input,
+        "classes": classes,
+        "sample_rate": features.sample_rate,
+        "samples": features.window_length + (features.frames - 1) * features.hop_length,
+        "frames": features.frames,
+        "bins": recipe.bins,
+        "hop_seconds": features.hop_seconds,
+        "features": recipe.features,
+        "mean": features.mean,
+        "std": features.std,
+        "normalisation": "(x - mean) / (2 * std)",
+        "frontend": recipe.frontend,
+        "backbone": recipe.backbone,
+        "int8": False,
+    }
+
+
+def _examples(model: FrontendModel, input: str, frames: bool = False) -> list[Tensor]:
+    """Make inputs of several sizes: noise at two levels, a chirp, silence; for spectrograms other lengths if asked for."""
+    draw = torch.Generator().manual_seed(0)
+    features = model.features
+    whole = features.window_length + (features.frames - 1) * features.hop_length
+    if input == "spectrogram":
+        sizes = [(2, features.frames), (1, features.frames), (3, features.frames)]
+        sizes += [(2, features.frames * 2), (1, features.frames + 7)] if frames else []
+        return [0.4 * torch.randn(B, 1, T, len(features.frequencies), generator=draw) for B, T in sizes]
+    time = torch.arange(whole) / features.sample_rate
+    chirp = 0.3 * torch.sin(2 * torch.pi * (100 + 1000 * time) * time)
+    noises = [
+        level * torch.randn(B, samples, generator=draw)
+        for B, samples, level in (
+            (2, whole, 0.1),
+            (1, whole // 2, 0.01),
+            (3, 2 * whole, 0.1),
+            (1, features.window_length // 2, 0.1),
+        )
+    ]
+    return [*noises, chirp[None], torch.zeros(1, whole)]
+
+
+def _program(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+    """Trace a model, with the batch and as many other sizes dynamic as it allows; give its input's sizes too."""
+    sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if example.ndim == 2:
+        sizes[1] = torch.export.Dim("samples")
+    else:
+        sizes[2] = torch.export.Dim.AUTO  # frames: a backbone of a fixed size fixes them
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module, (example,), dynamic_shapes=(sizes,))
+    except Exception as error:  # torch.export's errors have no common base
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise ValueError(f"the model cannot be exported ({reason}); choose another backbone") from error
+    (node,) = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+    names = ("batch", "samples") if example.ndim == 2 else ("batch", "1", "frames", "bins")
+    shape = node.meta["val"].shape
+    return program, tuple(
+        name if isinstance(size, torch.SymInt) else str(size) for name, size in zip(names, shape, strict=True)
+    )
+
+
+Loader = Callable[[], Callable[[Tensor], Tensor]]
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
+    (name,) = program.graph_signature.user_inputs
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, input_names=[str(name)], output_names=["logits"], verbose=False
+        )
+    assert made is not None
+    made.save(path, external_data=False)
+    _sign(path, about)
+
+    def load() -> Callable[[Tensor], Tensor]:
+        from specenhance.runtime import OnnxModel
+
+        model = OnnxModel(path)
+        return lambda x: torch.from_numpy(model.logits(x.numpy()))
+
+    return load
+
+
+def _sign(path: Path, about: dict[str, str]) -> None:
+    """Write what a model is into its ONNX file, take out where its code lay on this machine, and check it."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, about)
+    for node in model.graph.node:
+        scopes = [entry for entry in node.metadata_props if entry.key == SCOPES]
+        del node.metadata_props[:]
+        node.metadata_props.extend(scopes)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+SCOPES = "pkg.torch.onnx.name_scopes"  # the modules that a node comes from
+
+
+def _write_pt2(program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
+    extra = json.dumps({key: json.loads(value) for key, value in about.items()}, indent=1)
+    torch.export.save(program, path, extra_files={"specenhance.json": extra})
+    return lambda: torch.export.load(path).module()
+
+
+def _write_aoti(program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
+    torch._inductor.aoti_compile_and_package(
+        program, package_path=str(path), inductor_configs={"aot_inductor.metadata": about}
+    )
+    return lambda: torch._inductor.aoti_load_package(str(path))
+
+
+WRITERS: dict[str, Callable[[torch.export.ExportedProgram, Path, dict[str, str]], Loader]] = {
+    "onnx": _write_onnx,
+    "pt2": _write_pt2,
+    "aoti": _write_aoti,
+}
+
+
+@torch.no_grad()
+def _compare(
+    written: Callable[[Tensor], Tensor], module: WaveformModel | SpectrogramModel, examples: list[Tensor], path: Path
+) -> float:
+    """Give the largest difference between the file's logits and those of training, as a part of the largest logit."""
+    model: FrontendModel = module.model
+    # The features as they were in training, not the form that is exported.
+    train = model if isinstance(module, WaveformModel) else model.classify
+    worst = 0.0
+    for x in examples:
+        expected, got = train(x), written(x)
+        if got.shape != expected.shape:
+            shapes = f"{tuple(got.shape)} for {tuple(x.shape)}, and PyTorch {tuple(expected.shape)}"
+            raise ValueError(f"{path}: not written, it would give {shapes}; choose another backbone or format")
+        difference = ((got - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"{path}: not written, its logits for {tuple(x.shape)} differ from PyTorch's by {difference:.1e} of the "
+                f"largest, more than {TOLERANCE}; choose another backbone or format"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def _quantise(path: Path, data: AudioDataset, count: int, say: Callable[[str], None]) -> None:
+    """Turn the convolutions and matrix products of a file's backbone into 8-bit integers, in place."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    chosen = np.random.default_rng(0).permutation(len(data))[:count]
+
+    class Clips(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.clips = iter([data[int(i)][0].numpy()[None] for i in chosen])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            clip = next(self.clips, None)
+            return None if clip is None else {"waveform": clip}
+
+    say(f"calibrating on {len(chosen)} training clips")
+    outside = [
+        node.name
+        for node in onnx.load(path).graph.node
+        if not any(entry.key == SCOPES and "backbone" in entry.value for entry in node.metadata_props)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(path, prepared)
+        quantize_static(
+            prepared,
+            path,
+            Clips(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            nodes_to_exclude=outside,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+        )

@@ -1,0 +1,129 @@
+"""Classify sound as it comes: a window slides over a stream, in constant memory. Needs no PyTorch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+import soundfile
+
+from specenhance.audio import AudioError, mono, soxr
+
+__all__ = ["Heard", "file_blocks", "listen", "pcm_blocks", "resampled"]
+
+BLOCK = 4096  # samples read at once
+
+
+class Heard(NamedTuple):
+    """What was heard in one window.
+
+    Attributes:
+        start: of the window, seconds from the start of the stream.
+        end: of the window, seconds.
+        shares: of each class, ``(classes,)``.
+        seconds: that computing them took.
+    """
+
+    start: float
+    end: float
+    shares: np.ndarray
+    seconds: float
+
+
+class Listener(Protocol):
+    """What :func:`listen` asks of a model."""
+
+    sample_rate: int
+
+    def shares(self, waveform: np.ndarray) -> np.ndarray:
+        """Give the share of each class, ``(classes,)``, of one waveform ``(samples,)``."""
+
+
+def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Heard]:
+    """Slide a window over a stream and classify what is in it, as soon as it is full.
+
+    The last window ends where the stream ends, and is shorter only if the whole stream is.
+
+    Args:
+        model: gives the shares.
+        blocks: the stream, float32 ``(samples,)`` each at the model's rate, of any length.
+        window: samples of a window.
+        hop: samples from the start of one window to the next, at most ``window``.
+
+    Raises:
+        ValueError: for a window or a hop out of range.
+    """
+    if not 1 <= hop <= window:
+        raise ValueError(
+            f"a window of {window} samples every {hop}: expected a hop from 1 sample to the window's length"
+        )
+
+    def heard(samples: np.ndarray, at: int) -> Heard:
+        began = time.perf_counter()
+        shares = model.shares(samples)
+        took = time.perf_counter() - began
+        return Heard(at / model.sample_rate, (at + len(samples)) / model.sample_rate, shares, took)
+
+    kept, start = np.zeros(0, np.float32), 0  # the stream from sample `start` on, where the next window starts
+    last, end = kept, 0  # the last window that was full, and where it ended
+    for block in blocks:
+        kept = np.concatenate([kept, block])
+        while len(kept) >= window:
+            last, end = kept[:window], start + window
+            yield heard(last, start)
+            kept, start = kept[hop:], start + hop
+    total = start + len(kept)
+    if total > end:
+        rest = np.concatenate([last[:hop], kept])[-window:]
+        yield heard(rest, total - len(rest))
+
+
+def file_blocks(path: str | os.PathLike[str], sample_rate: int) -> Iterator[np.ndarray]:
+    """Read an audio file block by block: mono float32 ``(samples,)`` at ``sample_rate`` Hz.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        AudioError: if it cannot be decoded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such audio file; check the path")
+    try:
+        with soundfile.SoundFile(path) as file:
+            blocks = (mono(block) for block in file.blocks(BLOCK, dtype="float32", always_2d=True))
+            yield from resampled(blocks, file.samplerate, sample_rate)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path}: cannot be decoded ({error}); is it an audio file, and whole?") from error
+
+
+def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:
+    """Read raw PCM, 16 bits a sample, little-endian, one channel, block by block: float32 ``(samples,)`` in [-1, 1).
+
+    A block is what has come, so that a live stream is heard at once. Half a sample at the end is left out.
+    """
+    read = getattr(stream, "read1", stream.read)
+    rest = b""
+    while data := read(2 * BLOCK):
+        data = rest + data
+        whole = len(data) // 2 * 2
+        rest = data[whole:]
+        yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768
+
+
+def resampled(blocks: Iterable[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
+    """Turn a stream of mono float32 blocks at ``rate`` Hz into one at ``sample_rate`` Hz.
+
+    Raises:
+        ImportError: where soxr is needed and missing.
+    """
+    if rate == sample_rate:
+        yield from blocks
+        return
+    stream = soxr().ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
