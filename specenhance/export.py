@@ -24,7 +24,8 @@ from specenhance.training.store import load_stored
 
 __all__ = ["FORMATS", "INPUTS", "OPSET", "accuracy", "export"]
 
-FORMATS = {"onnx": ".onnx", "pt2": ".pt2", "aoti": ".aoti.pt2"}
+FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2", "aoti": "model-aoti.pt2"}
+"""Each format, and the name of the file in a run folder."""
 INPUTS = ("waveform", "spectrogram")
 OPSET = 18
 """The ONNX operators' version: the oldest that PyTorch's exporter writes without converting."""
@@ -85,7 +86,7 @@ def export(
 
     Args:
         run: the run folder.
-        out: the file; ``model`` with the format's suffix, in the run folder, if left out.
+        out: the file, ``.onnx`` or ``.pt2``; in the run folder if left out.
         format: ``"onnx"``, ``"pt2"`` (``torch.export.load``) or ``"aoti"`` (``torch._inductor.aoti_load_package``), which is
             compiled for the processor it is made on.
         input: ``"waveform"`` ``(B, samples)``, or ``"spectrogram"`` ``(B, 1, T, F)``, normalised.
@@ -101,10 +102,11 @@ def export(
     """
     _check(format, input, int8)
     model, classes, recipe = load_stored(run)
-    path = Path(out) if out is not None else Path(run) / f"model{'-int8' if int8 else ''}{FORMATS[format]}"
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"{path}: a folder; give the file to write, such as {path / ('model' + FORMATS[format])}"
+    name = "model-int8.onnx" if int8 else FORMATS[format]
+    path = Path(run) / name if out is None else Path(out)
+    if path.suffix != Path(name).suffix or path.is_dir():
+        raise ValueError(
+            f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
         )
     data = [build_split(recipe.replace(root=root or recipe.root), split) for split in ("train", "test")] if int8 else []
     module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
@@ -182,7 +184,7 @@ def _examples(model: FrontendModel, input: str, frames: bool = False) -> list[Te
     whole = features.window_length + (features.frames - 1) * features.hop_length
     if input == "spectrogram":
         sizes = [(2, features.frames), (1, features.frames), (3, features.frames)]
-        sizes += [(2, features.frames * 2), (1, features.frames + 7)] if frames else []
+        sizes += [(2, 2 * features.frames), (1, 3 * features.frames)] if frames else []  # as patches would have it
         return [0.4 * torch.randn(B, 1, T, len(features.frequencies), generator=draw) for B, T in sizes]
     time = torch.arange(whole) / features.sample_rate
     chirp = 0.3 * torch.sin(2 * torch.pi * (100 + 1000 * time) * time)
@@ -216,7 +218,8 @@ def _program(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedP
     names = ("batch", "samples") if example.ndim == 2 else ("batch", "1", "frames", "bins")
     shape = node.meta["val"].shape
     return program, tuple(
-        name if isinstance(size, torch.SymInt) else str(size) for name, size in zip(names, shape, strict=True)
+        name if isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None else str(size)
+        for name, size in zip(names, shape, strict=True)
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from specenhance.training import Recipe, recipe_for
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -57,3 +59,23 @@ def five_folds(tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Pa
     (root / "meta").mkdir()
     (root / "meta" / "esc50.csv").write_text("\n".join(rows))
     return root
+
+
+@pytest.fixture(scope="session")
+def quick(tones: Path) -> Recipe:
+    """A recipe that trains in seconds."""
+    return recipe_for(
+        "folder",
+        root=tones,
+        backbone="test_resnet",
+        frontend="tfe2",
+        frames=24,
+        bins=32,
+        epochs=3,
+        batch_size=8,
+        lr=1e-3,
+        time_mask=4,
+        freq_mask=4,
+        shift=3,
+        noise=0.01,
+    )
