@@ -374,6 +374,25 @@ def predict(
 
 
 @app.command()
+def report(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="The page; RUN/report.html if left out.")] = None,
+    split: Annotated[Split, typer.Option(help="The part of the data set.")] = Split.test,
+    clips: Annotated[
+        list[Path] | None, typer.Option("--clip", help="An audio file whose mask is shown; may be given several times.")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst clips to show.")] = 8,
+    root: Annotated[Path | None, typer.Option(help="The data set's folder, if it has moved.")] = None,
+) -> None:
+    """Write one page on a run: curves, confusions, the worst clips with players, and what its mask does."""
+    with _told():
+        from specenhance.report import report as write_report
+
+        root = None if root is None else root.resolve()
+        _say(write_report(run, out, split=split.value, clips=clips or [], worst=worst, root=root))
+
+
+@app.command()
 def export(
     run: RunArgument,
     format: Annotated[

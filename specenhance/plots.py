@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from specenhance.files import atomic_path
 
-__all__ = ["plot_confusion", "plot_curves", "plot_enhancement", "save_figure"]
+__all__ = ["plot_confusion", "plot_curves", "plot_enhancement", "plot_factors", "plot_masks", "save_figure"]
 
 MOST_LABELS = 60  # beyond it class names on an axis cannot be read
 
@@ -59,6 +60,87 @@ def plot_enhancement(
     return figure
 
 
+def plot_masks(
+    masks: Sequence[Tensor],
+    names: Sequence[str],
+    *,
+    hop_seconds: float,
+    frequencies: Sequence[float],
+    label: str,
+    columns: int = 6,
+    centred: bool = False,
+) -> Figure:
+    """Draw many masks on one colour scale, time in seconds, frequency in Hz.
+
+    Args:
+        masks: ``(T, F)`` each; what is not finite is left blank.
+        names: one for each.
+        hop_seconds: seconds between frames.
+        frequencies: centre frequency of each of the F bins, Hz.
+        label: what the colours stand for.
+        columns: pictures side by side.
+        centred: whether 0 is to be the middle of the scale, for differences.
+    """
+    rows = -(-len(masks) // columns)
+    figure = Figure(figsize=(1.9 * columns + 1, 1.7 * rows + 0.6), layout="constrained")
+    everything = torch.stack([mask.float() for mask in masks])
+    finite = everything[everything.isfinite()]
+    low, high = (finite.min().item(), finite.max().item()) if len(finite) else (0.0, 1.0)
+    if centred:
+        high = max(-low, high, 1e-12)
+        low = -high
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    T, F = masks[0].shape
+    ticks = [round(i * (F - 1) / 3) for i in range(4)]
+    for axes, mask, name in zip(grid.flat, everything, names, strict=False):
+        shown = axes.imshow(
+            mask.T.cpu().numpy(),
+            origin="lower",
+            aspect="auto",
+            cmap="RdBu_r" if centred else "viridis",
+            vmin=low,
+            vmax=high,
+            extent=(0.0, T * hop_seconds, -0.5, F - 0.5),
+            interpolation="nearest",
+        )
+        axes.set_title(name, fontsize=9)
+        axes.set_yticks(ticks, [f"{frequencies[i]:.0f}" for i in ticks])
+        axes.tick_params(labelsize=8)
+    for axes in grid.flat[len(masks) :]:
+        axes.set_axis_off()
+    figure.supxlabel("time (s)", fontsize=9)
+    figure.supylabel("frequency (Hz)", fontsize=9)
+    figure.colorbar(shown, ax=grid, label=label, fraction=0.03)
+    return figure
+
+
+def plot_factors(
+    e_t: Tensor, e_f: Tensor, spread_t: Tensor, spread_f: Tensor, *, hop_seconds: float, frequencies: Sequence[float]
+) -> Figure:
+    """Draw a mask's mean factors, over time in seconds and over frequency in Hz, in a band of a standard deviation.
+
+    Args:
+        e_t: ``(T,)``; what is not finite is left out.
+        e_f: ``(F,)``.
+        spread_t: standard deviations between clips ``(T,)``.
+        spread_f: standard deviations between clips ``(F,)``.
+        hop_seconds: seconds between frames.
+        frequencies: centre frequency of each of the F bins, Hz.
+    """
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = (
+        (e_t, spread_t, [t * hop_seconds for t in range(len(e_t))], "time (s)", "over time, e_t"),
+        (e_f, spread_f, list(frequencies), "frequency (Hz)", "over frequency, e_f"),
+    )
+    for axes, (mean, spread, places, axis, title) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        middle, width = mean.cpu().numpy(), spread.cpu().numpy()
+        axes.plot(places, middle)
+        axes.fill_between(places, middle - width, middle + width, alpha=0.3)
+        axes.set(xlabel=axis, ylabel="factor of the mask", title=title, ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    return figure
+
+
 def plot_confusion(matrix: Tensor, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix ``(true, predicted)`` of counts, each row as shares of its true class."""
     n = len(classes)
@@ -86,6 +168,7 @@ def plot_curves(rows: Sequence[dict[str, Any]]) -> Figure:
             if rows and name in rows[0]:
                 axes.plot(epochs, [row[name] for row in rows], label=split, marker="." if len(rows) < 40 else "")
         axes.set(xlabel="epoch", ylabel=figure_name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     return figure

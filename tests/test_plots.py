@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
+from specenhance.plots import (
+    plot_confusion,
+    plot_curves,
+    plot_enhancement,
+    plot_factors,
+    plot_masks,
+    save_figure,
+)
 
 FREQUENCIES = [100.0 * (i + 1) for i in range(11)]
 
@@ -30,6 +37,34 @@ def test_a_front_end_without_a_mask_has_two_panels():
     spec = torch.randn(5, 11, dtype=torch.bfloat16, requires_grad=True)
     figure = plot_enhancement(spec, spec, None, hop_seconds=0.01, frequencies=FREQUENCIES)
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["spectrogram", "enhanced"]
+
+
+def test_masks_share_one_scale_and_leave_out_what_is_no_number():
+    masks = [torch.full((20, 11), 0.2), torch.full((20, 11), 0.6)]
+    masks[0][15:] = float("nan")
+    figure = plot_masks(masks, ["a", "b"], hop_seconds=0.01, frequencies=FREQUENCIES, label="mask", columns=3)
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["a", "b"]
+    for axes, mask in zip(panels, masks, strict=True):
+        (image,) = axes.images
+        assert image.get_clim() == pytest.approx((0.2, 0.6))
+        assert torch.equal(torch.from_numpy(image.get_array().filled(-1)), mask.T.nan_to_num(-1))
+        assert tuple(image.get_extent()) == (0.0, 0.2, -0.5, 10.5)
+    (image,) = (
+        plot_masks([masks[1] - 0.9], ["a"], hop_seconds=0.01, frequencies=FREQUENCIES, label="", centred=True)
+        .axes[0]
+        .images
+    )
+    assert image.get_clim() == pytest.approx((-0.3, 0.3))
+
+
+def test_factors_over_seconds_and_hertz():
+    e_t, e_f = torch.rand(20), torch.rand(11)
+    figure = plot_factors(e_t, e_f, 0 * e_t, 0 * e_f, hop_seconds=0.01, frequencies=FREQUENCIES)
+    time, frequency = figure.axes
+    assert time.lines[0].get_xdata().tolist() == pytest.approx([0.01 * t for t in range(20)])
+    assert frequency.lines[0].get_xdata().tolist() == FREQUENCIES
+    assert (time.get_xlabel(), frequency.get_xlabel()) == ("time (s)", "frequency (Hz)")
 
 
 def test_a_confusion_matrix_shows_shares_of_the_true_class():
