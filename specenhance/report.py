@@ -394,14 +394,15 @@ def _figure(draw: Callable[[], Figure], text: str, kind: str = "") -> str:
     """Draw a figure twice, for light and for dark; the reader's browser takes one."""
     sources = []
     for colours in ({}, DARK):
-        image = io.BytesIO()
+        drawn = io.BytesIO()
         with matplotlib.rc_context({"savefig.transparent": True, **colours}):
-            draw().savefig(image, dpi=90, metadata={"Software": None})
-        sources.append(f"data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}")
+            draw().savefig(drawn, dpi=90, metadata={"Software": None})
+        sources.append(f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}")
     light, dark = sources
     text = html.escape(text)
-    pictures = f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}"><img src="{light}" alt="{text}"></picture>'
-    return f'<figure class="{kind}"><div class="wide" tabindex="0">{pictures}</div><figcaption>{text}</figcaption></figure>'
+    image = f'<source media="(prefers-color-scheme: dark)" srcset="{dark}"><img src="{light}" alt="{text}">'
+    picture = f'<div class="wide" tabindex="0"><picture>{image}</picture></div>'
+    return f'<figure class="{kind}">{picture}<figcaption>{text}</figcaption></figure>'
 
 
 DARK = dict.fromkeys(

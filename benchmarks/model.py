@@ -1,0 +1,88 @@
+"""What does a front end cost in a whole model on a CPU? Inference and the training step, against the bare backbone.
+
+python benchmarks/model.py --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from side_by_side import machine, ratio, save, show, spread, take_turns
+from torch import nn
+
+from specenhance import with_frontend
+
+BARE = "bare backbone"
+FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4")
+# backbone, batch, frames and bins
+CASES = [("tf_efficientnetv2_b2", 8, 512, 128), ("mobilenetv3_small_050", 64, 128, 128)]
+
+
+def measure(rounds: int = 7, cases: list[tuple[str, int, int, int]] = CASES) -> dict[str, Any]:
+    """Give the rows of the table, and the ratios by which the suite is checked."""
+    rows, ratios = [], {}
+    for backbone, B, T, F in cases:
+        models: dict[str, nn.Module] = {}
+        for name in (BARE, *FRONTENDS):
+            torch.manual_seed(0)
+            body = timm.create_model(backbone, in_chans=1, num_classes=50)
+            model: nn.Module = body if name == BARE else with_frontend(body, name)
+            model.to(memory_format=torch.channels_last)  # as training runs it
+            models[name] = model
+        spec, label = torch.randn(B, 1, T, F), torch.randint(50, (B,))
+
+        def inference(model: nn.Module, spec: torch.Tensor = spec) -> Callable[[], None]:
+            def call() -> None:
+                model.eval()
+                with torch.no_grad():
+                    model(spec)
+
+            return call
+
+        def step(model: nn.Module, spec: torch.Tensor = spec, label: torch.Tensor = label) -> Callable[[], None]:
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+            def call() -> None:
+                model.train()
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(spec), label).backward()
+                optimizer.step()
+
+            return call
+
+        for kind, make in (("inference", inference), ("training step", step)):
+            times = take_turns({name: make(model) for name, model in models.items()}, rounds)
+            case = f"{backbone}, ({B}, 1, {T}, {F}), {kind}"
+            for name, measured in times.items():
+                rows.append(
+                    {
+                        "case": case,
+                        "front end": name,
+                        "ms": spread(measured).text(1e3, 1),
+                        "of the bare backbone's": ratio(times, name, BARE).text(digits=3),
+                    }
+                )
+            ratios[f"model, {case}: bare / tfe4"] = ratio(times, BARE, "tfe4")
+    return {"rows": rows, "ratios": ratios}
+
+
+def main() -> None:
+    """Measure, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    report = measure(arguments.rounds)
+    show("whole models", report["rows"])
+    save(arguments.json, {"machine": machine(), **report})
+
+
+if __name__ == "__main__":
+    main()
