@@ -43,6 +43,7 @@ __all__ = [
     "triton_missing",
 ]
 
+LONG = 4096  # frames of a batch from which on oneDNN's gradient to the weights is the slower one
 _ONEDNN = torch.backends.mkldnn.is_available()  # asked here: a compiled graph cannot
 
 _log = logging.getLogger(__name__)
@@ -126,11 +127,42 @@ def _fast_path(z: Tensor, weights: PathWeights) -> Tensor:
     """
     if z.device.type != "cpu" or not _ONEDNN or is_exporting():
         return _path(z, weights)
-    padding = (0, weights.conv1_weight.shape[-1] // 2)
+    long = not torch.compiler.is_compiling() and torch.is_grad_enabled() and z.shape[0] * z.shape[2] >= LONG
+    convolve = _LongConvolution.apply if long else _convolution
     z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2).unsqueeze(2)
-    hidden = nn.functional.conv2d(z, weights.conv1_weight.unsqueeze(2), weights.conv1_bias, padding=padding).relu_()
-    e = nn.functional.conv2d(hidden, weights.conv2_weight.unsqueeze(2), weights.conv2_bias, padding=padding).sigmoid_()
-    return e.squeeze(2)
+    hidden = convolve(z, weights.conv1_weight, weights.conv1_bias).relu_()
+    return convolve(hidden, weights.conv2_weight, weights.conv2_bias).sigmoid_().squeeze(2)
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve ``(B, c_in, 1, L)``, zero "same" padding, as the 2-D convolution that it is."""
+    return nn.functional.conv2d(x, weight.unsqueeze(2), bias, padding=(0, weight.shape[-1] // 2))
+
+
+class _LongConvolution(torch.autograd.Function):
+    """The same for many frames on a CPU: oneDNN's own gradient to the weights grows faster than the sound."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _convolution(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        dx = _convolution(dy, weight.flip(-1).transpose(0, 1), None) if ctx.needs_input_grad[0] else None
+        taps = weight.shape[-1]
+        # All samples in one row of frames, with zeros between them: tap i's gradient is x, i frames further, times dy.
+        ahead = nn.functional.pad(x.squeeze(2).transpose(1, 2), (0, 0, taps // 2, taps // 2)).flatten(0, 1)
+        length = len(ahead) - taps + 1
+        behind = nn.functional.pad(dy.squeeze(2).transpose(1, 2), (0, 0, 0, taps - 1)).flatten(0, 1)[:length]
+        dweight = torch.bmm(ahead.unfold(0, length, 1), behind.expand(taps, -1, -1)).permute(2, 1, 0)
+        return dx, dweight, dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
 
 
 def factors(spec: Tensor, blocks: Sequence[BlockWeights]) -> tuple[Tensor, Tensor]:

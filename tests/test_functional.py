@@ -115,7 +115,19 @@ def test_gradients_of_an_empty_batch_are_0() -> None:
     assert [grad.shape for grad in grads] == [x.shape for x in inputs]
 
 
-def test_gradients_sample_by_sample_under_vmap() -> None:
+@pytest.mark.parametrize("channels", [(1, 1), (2, 2), (1, 2, 1)])
+def test_gradients_of_many_frames(channels: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "LONG", 0)
+    blocks = make_blocks(channels, kernel=3)
+    inputs = tuple(tensor.requires_grad_() for tensor in (random(2, channels[0], 4, 3), *flat(blocks)))
+    assert torch.autograd.gradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
+    if channels == (1, 1):
+        assert torch.autograd.gradgradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
+
+
+@pytest.mark.parametrize("long", [0, 10**9])
+def test_gradients_sample_by_sample_under_vmap(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "LONG", long)
     blocks = make_blocks((1, 2, 1), kernel=3)
     spec = random(3, 1, 6, 5)
 
