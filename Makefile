@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 NEWEST := .venv-newest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test lint format test-backbones test-newest test-gpu bench-gpu clean
+.PHONY: help demo test lint format test-backbones test-newest test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
@@ -15,6 +15,8 @@ help:
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
+	@echo "make bench        what a CPU can measure, eight minutes on two cores; writes benchmarks/RESULTS.md"
+	@echo "make bench-check  measures again, and fails where a ratio has fallen below the recorded one"
 	@echo "make bench-gpu    the kernels' speed beside PyTorch's, where there is a GPU"
 	@echo "make clean        remove the virtual environments and what the tools left"
 
@@ -54,6 +56,12 @@ test-newest:
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest tests/kernels/test_suite.py -k on_the_gpu -rs
 	PYTHON=$(BIN)/python sh benchmarks/sanitize.sh
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/suite.py
+
+bench-check: $(INSTALLED)
+	$(BIN)/python benchmarks/suite.py --check
 
 bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/gpu.py --json gpu.json

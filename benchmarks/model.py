@@ -1,4 +1,6 @@
-"""What does a front end cost in a whole model on a CPU? Inference and the training step, against the bare backbone.
+"""What does a front end cost in a whole model on a CPU?
+
+Inference and the training step, against the bare backbone's, all in channels-last, as training runs them.
 
 python benchmarks/model.py --threads 2
 """
@@ -23,7 +25,7 @@ FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4")
 CASES = [("tf_efficientnetv2_b2", 8, 512, 128), ("mobilenetv3_small_050", 64, 128, 128)]
 
 
-def measure(rounds: int = 7, cases: list[tuple[str, int, int, int]] = CASES) -> dict[str, Any]:
+def measure(rounds: int = 15, cases: list[tuple[str, int, int, int]] = CASES) -> dict[str, Any]:
     """Give the rows of the table, and the ratios by which the suite is checked."""
     rows, ratios = [], {}
     for backbone, B, T, F in cases:
@@ -75,7 +77,7 @@ def main() -> None:
     """Measure, print, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -90,7 +90,7 @@ def machine() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    packages = ("torch", "timm", "torchaudio", "nnAudio", "specenhance")
+    packages = ("torch", "timm", "torchaudio", "nnAudio", "onnxruntime", "specenhance")
     return {
         "cpu": model,
         "cores": os.cpu_count(),
