@@ -1,8 +1,8 @@
 """How does the cost grow with the work? TFE(n), forward and backward, over batch, frames up to ten minutes, and n up to 16.
 
 An exponent is the slope of the logarithm of the time over that of the work, fitted over the larger half of the sizes, where
-the fixed cost of dispatching no longer shows; 1 is linear. Over n it is above 1 up to 16: the first blocks and the last are narrower
-than those between.
+the fixed cost of dispatching no longer shows; 1 is linear. Over n it is above 1 up to 16: the first blocks and the last are
+narrower than those between.
 
     python benchmarks/growth.py --threads 2
 """

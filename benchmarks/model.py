@@ -2,7 +2,7 @@
 
 Inference and the training step, against the bare backbone's, all in channels-last, as training runs them.
 
-python benchmarks/model.py --threads 2
+    python benchmarks/model.py --threads 2
 """
 
 from __future__ import annotations

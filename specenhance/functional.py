@@ -43,7 +43,7 @@ __all__ = [
     "triton_missing",
 ]
 
-LONG = 2**16  # multiply-adds a tap from which on oneDNN's gradient to the weights is the slower one
+LONG = 4096  # frames of a batch from which on oneDNN's gradient to the weights of several channels is the slower one
 _ONEDNN = torch.backends.mkldnn.is_available()  # asked here: a compiled graph cannot
 
 _log = logging.getLogger(__name__)
@@ -127,8 +127,8 @@ def _fast_path(z: Tensor, weights: PathWeights) -> Tensor:
     """
     if z.device.type != "cpu" or not _ONEDNN or is_exporting():
         return _path(z, weights)
-    size = z.shape[0] * z.shape[2] * weights.conv1_weight[..., 0].numel()
-    long = torch.is_grad_enabled() and not torch.compiler.is_compiling() and size >= LONG
+    long = z.shape[0] * z.shape[2] >= LONG and weights.conv1_weight[..., 0].numel() > 1
+    long = long and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     convolve = _LongConvolution.apply if long else _convolution
     z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2).unsqueeze(2)
     hidden = convolve(z, weights.conv1_weight, weights.conv1_bias).relu_()
