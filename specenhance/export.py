@@ -205,8 +205,8 @@ def _program(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedP
     sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if example.ndim == 2:
         sizes[1] = torch.export.Dim("samples")
-    else:
-        sizes[2] = torch.export.Dim.AUTO  # frames: a backbone of a fixed size fixes them
+    elif _takes(module, torch.cat([example, example], dim=2)):
+        sizes[2] = torch.export.Dim.AUTO  # frames
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -221,6 +221,15 @@ def _program(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedP
         name if isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None else str(size)
         for name, size in zip(names, shape, strict=True)
     )
+
+
+@torch.no_grad()
+def _takes(module: nn.Module, x: Tensor) -> bool:
+    try:
+        module(x)
+    except (ValueError, RuntimeError, AssertionError):  # what a backbone of a fixed size raises, ours or not
+        return False
+    return True
 
 
 Loader = Callable[[], Callable[[Tensor], Tensor]]
