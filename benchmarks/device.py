@@ -8,7 +8,6 @@ the literal chain. Where a front end takes more than 3% of its backbone's latenc
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -24,7 +23,7 @@ import numpy as np
 import onnxruntime
 import timm
 import torch
-from side_by_side import machine, ratio, save, show, spread, take_turns
+from side_by_side import main, ratio, spread, take_turns
 from torch import Tensor, nn
 
 from specenhance import functional, with_frontend
@@ -148,16 +147,5 @@ def measure(rounds: int = 40, models: dict[str, tuple[int, int]] = MODELS) -> di
     return {"rows": rows, "ratios": ratios}
 
 
-def main() -> None:
-    """Measure, print, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    report = measure(arguments.rounds)
-    show("exported models under onnxruntime, batch 1", report["rows"])
-    save(arguments.json, {"machine": machine(), **report})
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "exported models under onnxruntime, batch 1", measure, 40)

@@ -9,15 +9,13 @@ narrower than those between.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from side_by_side import Times, machine, save, show, spread, take_turns
+from side_by_side import Times, main, spread, take_turns
 
 from specenhance.frontends import TFE
 
@@ -77,18 +75,5 @@ def measure(rounds: int = 7) -> dict[str, Any]:
     return {"rows": rows, "ratios": ratios, "points": points}
 
 
-def main() -> None:
-    """Measure, print, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    report = measure(arguments.rounds)
-    show("size: ms, forward and backward", report["rows"])
-    save(arguments.json, {"machine": machine(), **report})
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "size: ms, forward and backward", measure, 7)

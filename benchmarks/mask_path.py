@@ -8,13 +8,11 @@ and backward to the weights. The speed-up is against the literal chain as it is,
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from side_by_side import machine, peak_memory, ratio, save, show, spread, take_turns
+from side_by_side import main, peak_memory, ratio, spread, take_turns
 from torch import Tensor
 
 from specenhance import functional
@@ -91,18 +89,5 @@ def measure(rounds: int = 15) -> dict[str, Any]:
     return {"rows": rows, "ratios": ratios}
 
 
-def main() -> None:
-    """Measure, print, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    report = measure(arguments.rounds)
-    show("the mask path", report["rows"])
-    save(arguments.json, {"machine": machine(), **report})
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "the mask path", measure, 15)

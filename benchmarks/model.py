@@ -7,14 +7,12 @@ Inference and the training step, against the bare backbone's, all in channels-la
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from side_by_side import machine, ratio, save, show, spread, take_turns
+from side_by_side import main, ratio, spread, take_turns
 from torch import nn
 
 from specenhance import with_frontend
@@ -73,18 +71,5 @@ def measure(rounds: int = 15, cases: list[tuple[str, int, int, int]] = CASES) ->
     return {"rows": rows, "ratios": ratios}
 
 
-def main() -> None:
-    """Measure, print, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    report = measure(arguments.rounds)
-    show("whole models", report["rows"])
-    save(arguments.json, {"machine": machine(), **report})
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "whole models", measure, 15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -112,3 +113,16 @@ def save(path: Path | None, report: dict[str, Any]) -> None:
     """Write a report as JSON, if it is wanted."""
     if path is not None:
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def main(doc: str, title: str, measure: Callable[[int], dict[str, Any]], rounds: int) -> None:
+    """Be the command of a benchmark: measure, print the table, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="torch's CPU threads")
+    parser.add_argument("--rounds", type=int, default=rounds, help="in each, every candidate has its turn")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    report = measure(arguments.rounds)
+    show(title, report["rows"])
+    save(arguments.json, {"machine": machine(), **report})
