@@ -17,7 +17,7 @@ help:
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
 	@echo "make bench        what a CPU can measure, five minutes on two cores; writes benchmarks/RESULTS.md"
 	@echo "make bench-check  measures again, and fails where a ratio has fallen below the recorded one"
-	@echo "make bench-gpu    the kernels' speed beside PyTorch's, where there is a GPU"
+	@echo "make bench-gpu    kernels, whole models and features on a GPU, where there is one"
 	@echo "make clean        remove the virtual environments and what the tools left"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -65,6 +65,8 @@ bench-check: $(INSTALLED)
 
 bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/gpu.py --json gpu.json
+	$(BIN)/python benchmarks/model.py --device cuda
+	$(BIN)/python benchmarks/features.py --device cuda
 
 clean:
 	rm -rf .venv $(NEWEST) demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

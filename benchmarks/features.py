@@ -2,24 +2,23 @@
 
 KaldiFbank, LogMel and TrainableMel, batched, beside ``torchaudio.compliance.kaldi.fbank`` clip by clip in a Python loop.
 
-    python benchmarks/features.py --batch 48 --seconds 5 --threads 2
+    python benchmarks/features.py --threads 2 --device cpu
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torchaudio
-from side_by_side import machine, ratio, save, show, spread, take_turns
+from side_by_side import main, ratio, spread, take_turns
 from torch import Tensor
 
 from specenhance.features import KaldiFbank, LogMel, TrainableMel
 
 SAMPLE_RATE = 16000
+B, SECONDS = 48, 5.0
 REFERENCE = "torchaudio fbank, clip by clip"
 
 
@@ -42,10 +41,10 @@ def torchaudio_fbank(clips: Tensor) -> Tensor:
     )
 
 
-def measure(rounds: int = 10, batch: int = 48, seconds: float = 5.0, device: str = "cpu") -> dict[str, Any]:
+def measure(rounds: int = 10, device: str = "cpu") -> dict[str, Any]:
     """Give the rows of the table, and the ratios by which the suite is checked."""
     generator = torch.Generator().manual_seed(0)
-    clips = (0.1 * torch.randn(batch, int(seconds * SAMPLE_RATE), generator=generator)).to(device)
+    clips = (0.1 * torch.randn(B, int(SECONDS * SAMPLE_RATE), generator=generator)).to(device)
     modules: dict[str, Callable[[Tensor], Tensor]] = {
         REFERENCE: torchaudio_fbank,
         "KaldiFbank": KaldiFbank().to(device),
@@ -58,8 +57,6 @@ def measure(rounds: int = 10, batch: int = 48, seconds: float = 5.0, device: str
         def made() -> None:
             with torch.no_grad():
                 features(clips)
-            if clips.is_cuda:
-                torch.cuda.synchronize(clips.device)
 
         return made
 
@@ -68,7 +65,7 @@ def measure(rounds: int = 10, batch: int = 48, seconds: float = 5.0, device: str
         {
             "features": name,
             "ms": spread(measured).text(1e3, 1),
-            "hours of sound a second": f"{batch * seconds / 3600 / spread(measured).median:.3f}",
+            "hours of sound a second": f"{B * SECONDS / 3600 / spread(measured).median:.3f}",
             "times faster than clip by clip": ratio(times, REFERENCE, name).text(),
         }
         for name, measured in times.items()
@@ -76,21 +73,5 @@ def measure(rounds: int = 10, batch: int = 48, seconds: float = 5.0, device: str
     return {"rows": rows, "ratios": {"features: clip by clip / KaldiFbank": ratio(times, REFERENCE, "KaldiFbank")}}
 
 
-def main() -> None:
-    """Measure, print, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=48, help="clips")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of a clip")
-    parser.add_argument("--threads", type=int, default=2, help="torch's CPU threads")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    report = measure(arguments.rounds, arguments.batch, arguments.seconds, arguments.device)
-    show(f"{arguments.batch} clips of {arguments.seconds} s on {arguments.device}", report["rows"])
-    save(arguments.json, {"machine": machine(), **report})
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, f"{B} clips of {SECONDS} s", measure, 10, on_any_device=True)

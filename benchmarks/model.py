@@ -1,8 +1,8 @@
-"""What does a front end cost in a whole model on a CPU?
+"""What does a front end cost in a whole model?
 
 Inference and the training step, against the bare backbone's, all in channels-last, as training runs them.
 
-    python benchmarks/model.py --threads 2
+    python benchmarks/model.py --threads 2 --device cpu
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4")
 CASES = [("tf_efficientnetv2_b2", 8, 512, 128), ("mobilenetv3_small_050", 64, 128, 128)]
 
 
-def measure(rounds: int = 15, cases: list[tuple[str, int, int, int]] = CASES) -> dict[str, Any]:
+def measure(rounds: int = 15, device: str = "cpu") -> dict[str, Any]:
     """Give the rows of the table, and the ratios by which the suite is checked."""
     rows, ratios = [], {}
-    for backbone, B, T, F in cases:
+    for backbone, B, T, F in CASES:
         models: dict[str, nn.Module] = {}
         for name in (BARE, *FRONTENDS):
             torch.manual_seed(0)
             body = timm.create_model(backbone, in_chans=1, num_classes=50)
             model: nn.Module = body if name == BARE else with_frontend(body, name)
-            model.to(memory_format=torch.channels_last)  # as training runs it
+            model.to(device, memory_format=torch.channels_last)  # as training runs it
             models[name] = model
-        spec, label = torch.randn(B, 1, T, F), torch.randint(50, (B,))
+        spec, label = torch.randn(B, 1, T, F, device=device), torch.randint(50, (B,), device=device)
 
         def inference(model: nn.Module, spec: torch.Tensor = spec) -> Callable[[], None]:
             def call() -> None:
@@ -72,4 +72,4 @@ def measure(rounds: int = 15, cases: list[tuple[str, int, int, int]] = CASES) ->
 
 
 if __name__ == "__main__":
-    main(__doc__, "whole models", measure, 15)
+    main(__doc__, "whole models", measure, 15, on_any_device=True)

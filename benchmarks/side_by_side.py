@@ -9,6 +9,7 @@ import os
 import platform
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -53,6 +54,8 @@ def take_turns(candidates: Mapping[str, Callable[[], Any]], rounds: int) -> Time
             for name, function in random.Random(turn).sample(list(candidates.items()), len(candidates)):
                 start = time.perf_counter()
                 function()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()  # a GPU's work is only queued when the call returns
                 if turn >= WARM_UP:
                     times[name].append(time.perf_counter() - start)
     finally:
@@ -115,14 +118,22 @@ def save(path: Path | None, report: dict[str, Any]) -> None:
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def main(doc: str, title: str, measure: Callable[[int], dict[str, Any]], rounds: int) -> None:
+def main(
+    doc: str, title: str, measure: Callable[..., dict[str, Any]], rounds: int, *, on_any_device: bool = False
+) -> None:
     """Be the command of a benchmark: measure, print the table, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="torch's CPU threads")
     parser.add_argument("--rounds", type=int, default=rounds, help="in each, every candidate has its turn")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    report = measure(arguments.rounds)
+    if on_any_device:
+        parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    settings = vars(parser.parse_args())
+    torch.set_num_threads(settings.pop("threads"))
+    path = settings.pop("json")
+    if settings.get("device") == "cuda" and not torch.cuda.is_available():
+        print("skipped: no CUDA or ROCm GPU here, nothing was measured", file=sys.stderr)
+        return
+    report = measure(**settings)
     show(title, report["rows"])
-    save(arguments.json, {"machine": machine(), **report})
+    save(path, {"machine": machine() | settings, **report})
