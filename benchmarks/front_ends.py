@@ -152,7 +152,7 @@ def examine(run: Path, specs: dict[str, Tensor], labels: Tensor) -> dict[str, An
                 "mean": e.mean().item(),
                 "spread along it": e.std(1).mean().item(),
                 "spread between clips": e.std(0).mean().item(),
-                "curve": e.mean(0).tolist(),
+                "curve": [round(value, 5) for value in e.mean(0).tolist()],
             }
     return found
 
@@ -285,7 +285,7 @@ def report(root: Path, out: Path) -> None:
         print(name, *(f"{run['accuracy']['clean']:.2f}" for run in found[name].values()), flush=True)
     into = out / "report"
     into.mkdir(exist_ok=True)
-    (into / "front_ends.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (into / "front_ends.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     (into / "tables.md").write_text(tables(found), encoding="utf-8")
     save_figure(draw_curves(found), into / "curves.png")
     save_figure(draw_masks(found, stored.model), into / "masks.png")
