@@ -128,8 +128,9 @@ def _fast_path(z: Tensor, weights: PathWeights) -> Tensor:
     if z.device.type != "cpu" or not _ONEDNN or is_exporting():
         return _path(z, weights)
     long = z.shape[0] * z.shape[2] >= LONG and weights.conv1_weight[..., 0].numel() > 1
-    long = long and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    convolve = _LongConvolution.apply if long else _convolution
+    # Under autocast a gradient of ours would meet inputs of two types.
+    eager = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    convolve = _LongConvolution.apply if long and eager and torch.is_grad_enabled() else _convolution
     z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2).unsqueeze(2)
     hidden = convolve(z, weights.conv1_weight, weights.conv1_bias).relu_()
     return convolve(hidden, weights.conv2_weight, weights.conv2_bias).sigmoid_().squeeze(2)

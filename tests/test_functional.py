@@ -7,7 +7,7 @@ import reference
 import torch
 from torch import Tensor
 
-from specenhance import functional
+from specenhance import TFE, functional
 from specenhance.functional import BlockWeights, PathWeights
 
 CHAINS = [(1, 1), (2, 2), (1, 3, 1), (2, 4, 3, 2), (1, 2, 3, 2, 1)]
@@ -123,6 +123,28 @@ def test_gradients_of_many_frames(channels: tuple[int, ...], monkeypatch: pytest
     assert torch.autograd.gradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
     if channels == (1, 1):
         assert torch.autograd.gradgradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
+
+
+@pytest.mark.parametrize("long", [0, 10**9])
+def test_gradients_under_autocast(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "LONG", long)
+    blocks = unflat([w.float().requires_grad_() for w in flat(make_blocks((1, 4, 1), kernel=5))])
+    spec = random(3, 1, 30, 20).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = factorised(spec, blocks)
+    got = torch.autograd.grad(out.sum(), flat(blocks))
+    for a, b in zip(got, torch.autograd.grad(factorised(spec, blocks).sum(), flat(blocks)), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=0.1, atol=0.02 * b.abs().max().item())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning", "ignore:.*TracerWarning")
+def test_torchscript_by_tracing_keeps_no_python(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "LONG", 0)
+    module = TFE(n=2)
+    spec = torch.randn(2, 1, 30, 20)
+    torch.jit.trace(module, spec).save(tmp_path / "traced.pt")
+    torch.testing.assert_close(torch.jit.load(tmp_path / "traced.pt")(spec), module(spec))
 
 
 @pytest.mark.parametrize("long", [0, 10**9])
