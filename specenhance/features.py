@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -456,17 +457,22 @@ def kaldi_mel_banks(num_mel_bins: int, n_fft: int, sample_rate: int) -> tuple[Te
 def _power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
     """Map windowed frames (B, T, window) to the power of their Fourier transform (B, T, n_fft // 2 + 1)."""
     if is_exporting():  # few formats know complex numbers
-        real, imaginary = (frames @ _fourier_matrix(frames.shape[-1], n_fft).to(frames.dtype)).chunk(2, dim=-1)
+        dtype = np.float64 if frames.dtype == torch.float64 else np.float32
+        matrix = torch.from_numpy(_fourier_matrix(frames.shape[-1], n_fft).astype(dtype))
+        real, imaginary = (frames @ matrix.to(frames.device)).chunk(2, dim=-1)
         return real.square() + imaginary.square()
     spectrum = torch.fft.rfft(frames, n=n_fft)
     return spectrum.real.square() + spectrum.imag.square()
 
 
-def _fourier_matrix(window: int, n_fft: int) -> Tensor:
-    """Make the real and the imaginary part, side by side, of the Fourier transform of a frame: (window, n_fft + 2), float64."""
-    turns = torch.outer(torch.arange(window), torch.arange(n_fft // 2 + 1)) % n_fft
-    angles = turns.double() * (2 * math.pi / n_fft)
-    return torch.cat([angles.cos(), -angles.sin()], dim=1)
+def _fourier_matrix(window: int, n_fft: int) -> np.ndarray:
+    """Make the real and the imaginary part, side by side, of the Fourier transform of a frame: (window, n_fft + 2), float64.
+
+    By NumPy, and so a constant of what is exported: its cosines by PyTorch would be computed again at every call.
+    """
+    turns = np.outer(np.arange(window), np.arange(n_fft // 2 + 1)) % n_fft
+    angles = turns * (2 * math.pi / n_fft)
+    return np.concatenate([np.cos(angles), -np.sin(angles)], axis=1)
 
 
 def _hann_power_spectrum(wave: Tensor, n_fft: int, hop: int) -> Tensor:

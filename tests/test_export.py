@@ -202,7 +202,9 @@ def exported_features(features, path):
     module = WaveformModel(with_frontend(Spectrogram(), "identity", features=features).eval())
     program, _ = export_module._program(module, sounds(2, 9000))
     values = [node.meta["val"] for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
-    assert not any(value.is_complex() for value in values)
+    assert not any(value.is_complex() or value.dtype == torch.float64 for value in values)
+    # The Fourier matrix is a constant of the file: nothing computes it at each call.
+    assert not {node.target for node in program.graph.nodes} & {torch.ops.aten.cos.default, torch.ops.aten.sin.default}
     torch.onnx.export(program, dynamo=True, opset_version=18, verbose=False, input_names=["waveform"]).save(path)
     session = onnxruntime.InferenceSession(path)
     return lambda waveform: session.run(None, {"waveform": waveform.numpy()})[0][:, :1]
