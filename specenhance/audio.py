@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError(f'{error}; reading audio needs soundfile: pip install "specenhance[train]" brings it') from error
 
-__all__ = ["AudioError", "mono", "read_samples", "soxr"]
+__all__ = ["AudioError", "check_whole", "mono", "read_samples", "soxr"]
 
 # What libsndfile notes on a WAV whose data chunk is longer than the file, which it reads without complaint.
 SHORT_DATA = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -54,17 +54,13 @@ def read_samples(path: str | os.PathLike[str], sample_rate: int = 16000) -> np.n
         raise FileNotFoundError(f"{path}: no such audio file; check the path")
     try:
         with soundfile.SoundFile(path) as file:
-            rate, expected = file.samplerate, file.frames
-            short = SHORT_DATA.search(file.extra_info)
+            rate = file.samplerate
             samples = file.read(dtype="float32", always_2d=True)  # (samples, channels)
+            check_whole(path, file, len(samples))
     except soundfile.SoundFileError as error:
         raise AudioError(
             f"{path}: cannot be decoded ({error}); is it an audio file, and whole? Replace or remove it"
         ) from error
-    if len(samples) < expected or (short and int(short[2]) < int(short[1]) < UNKNOWN_SIZE):
-        raise AudioError(
-            f"{path}: ends after {len(samples)} samples, before its header says; copy or download it again"
-        )
     waveform = mono(samples)
     if rate != sample_rate:
         waveform = soxr().resample(waveform, rate, sample_rate, quality="HQ")
@@ -73,6 +69,17 @@ def read_samples(path: str | os.PathLike[str], sample_rate: int = 16000) -> np.n
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: holds samples that are not finite; write it again as integers, or remove it")
     return np.ascontiguousarray(waveform)
+
+
+def check_whole(path: Path, file: soundfile.SoundFile, samples: int) -> None:
+    """Refuse a file that ended, after so many samples, before its header says.
+
+    Raises:
+        AudioError: if it did.
+    """
+    short = SHORT_DATA.search(file.extra_info)
+    if samples < file.frames or (short and int(short[2]) < int(short[1]) < UNKNOWN_SIZE):
+        raise AudioError(f"{path}: ends after {samples} samples, before its header says; copy or download it again")
 
 
 def mono(samples: np.ndarray) -> np.ndarray:

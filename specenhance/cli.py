@@ -350,6 +350,10 @@ def predict(
     """Classify audio files: the most likely classes of each."""
     with _told():
         if model is not None:
+            if device is not Device.auto:
+                raise ValueError(
+                    f"--device {device.value}: with --model, onnxruntime computes on the CPU; leave it out"
+                )
             from specenhance.audio import read_samples
             from specenhance.runtime import OnnxModel
 
@@ -401,11 +405,17 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The file to write; RUN/model.onnx or the like if left out.")] = None,
     input: Annotated[Input, typer.Option(help="What the model takes.")] = Input.waveform,
     int8: Annotated[bool, typer.Option("--int8", help="ONNX with the backbone in 8-bit integers.")] = False,
-    calibration: Annotated[int, typer.Option(min=1, help="Training clips to measure ranges on, for --int8.")] = 300,
+    calibration: Annotated[
+        int | None, typer.Option(min=1, help="Training clips to measure ranges on, for --int8; 300 if left out.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="The data set's folder, for --int8, if it has moved.")] = None,
 ) -> None:
     """Write a run's model as one file for other machines, checked against PyTorch."""
     with _told():
+        if not int8 and (calibration is not None or root is not None):
+            raise ValueError(
+                "--calibration and --root are for --int8, which alone needs clips; add it or leave them out"
+            )
         from specenhance.export import export as export_run
 
         export_run(
@@ -414,7 +424,7 @@ def export(
             format=format.value,
             input=input.value,
             int8=int8,
-            calibration=calibration,
+            calibration=300 if calibration is None else calibration,
             root=None if root is None else root.resolve(),
             say=_say,
         )
@@ -445,6 +455,13 @@ def listen(
         from specenhance.runtime import OnnxModel
 
         exported = OnnxModel(model)
+        longest = exported.samples / exported.sample_rate
+        if window is not None and not 0 < window <= longest:
+            raise ValueError(f"--window {window}: expected seconds, more than 0 and at most the {longest} of the model")
+        if hop is not None and not 0 < hop <= (window or longest):
+            raise ValueError(f"--hop {hop}: expected seconds, more than 0 and at most the window's {window or longest}")
+        if rate is not None and source != "-":
+            raise ValueError(f"--rate {rate}: for raw PCM on standard input; {source} says its own, leave it out")
         samples = exported.samples if window is None else round(window * exported.sample_rate)
         step = samples // 2 if hop is None else round(hop * exported.sample_rate)
         if source == "-":
@@ -466,6 +483,8 @@ def listen(
                 Console(stderr=True, highlight=False, soft_wrap=True).print(
                     f"{end:.1f} s of sound in {computing:.1f} s of computing: real-time factor {computing / end:.4f}"
                 )
+        if not end:
+            raise ValueError(f"{source}: no sound came; expected {'raw PCM' if source == '-' else 'samples in it'}")
 
 
 @app.command()

@@ -98,6 +98,7 @@ def export(
     Raises:
         FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored` does; ValueError for an unknown
             format or input, a backbone that cannot be exported, or a file that gives something else than PyTorch.
+        OSError: where no file can be made.
         ImportError: for ONNX, where the packages of the extra ``export`` are missing.
     """
     _check(format, input, int8)
@@ -108,13 +109,15 @@ def export(
         raise ValueError(
             f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
         )
+    _check_writable(path)
     data = [build_split(recipe.replace(root=root or recipe.root), split) for split in ("train", "test")] if int8 else []
     module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
     about = {key: json.dumps(value) for key, value in _about(model, classes, recipe, input).items()}
     program, sizes = _program(module, _examples(model, input)[0])
     say(f"{input} ({', '.join(sizes)}) to logits (batch, {len(classes)})")
-    with atomic_path(path) as temporary:
-        load = WRITERS[format](program, temporary, about)
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's and onnxruntime's, of their own insides
+        load = _write(format, program, temporary, about)
         worst = _compare(load(), module, _examples(model, input, frames="frames" in sizes), path)
         say(f"gives what PyTorch gives, to {worst:.1e}")
         if int8:
@@ -154,6 +157,15 @@ def _check(format: str, input: str, int8: bool) -> None:
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError(f'{error}; ONNX needs more packages: pip install "specenhance[export]"') from error
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a place where no file can be made, before the work and not after it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(f"{path}: no file can be made there ({error.strerror}); choose another --out") from error
 
 
 def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: str) -> dict[str, Any]:
@@ -212,15 +224,23 @@ def _program(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedP
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (example,), dynamic_shapes=(sizes,))
     except Exception as error:  # torch.export's errors have no common base
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        raise ValueError(f"the model cannot be exported ({reason}); choose another backbone") from error
+        raise ValueError(f"the model cannot be exported ({_reason(error)}); choose another backbone") from error
+    return program, tuple(name for _, name in _axes(program))
+
+
+def _axes(program: torch.export.ExportedProgram) -> list[tuple[str, str]]:
+    """Pair what the program calls each size of its input, a symbol or a number, with a name, or that number."""
     (node,) = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
-    names = ("batch", "samples") if example.ndim == 2 else ("batch", "1", "frames", "bins")
     shape = node.meta["val"].shape
-    return program, tuple(
-        name if isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None else str(size)
+    names = ("batch", "samples") if len(shape) == 2 else ("batch", "1", "frames", "bins")
+    return [
+        (str(size), name if isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None else str(size))
         for name, size in zip(names, shape, strict=True)
-    )
+    ]
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 @torch.no_grad()
@@ -235,15 +255,26 @@ def _takes(module: nn.Module, x: Tensor) -> bool:
 Loader = Callable[[], Callable[[Tensor], Tensor]]
 
 
+def _write(format: str, program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
+    """Write a file of a format; give what loads it."""
+    try:
+        return WRITERS[format](program, path, about)
+    except OSError:  # of the disk
+        raise
+    except Exception as error:  # nor have the writers' errors a common base
+        cure = "install a C++ compiler such as g++" if format == "aoti" else "choose another backbone or format"
+        raise ValueError(f"{format} cannot be written ({_reason(error)}); {cure}") from error
+
+
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
     (name,) = program.graph_signature.user_inputs
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with torch.no_grad():
         made = torch.onnx.export(
             program, dynamo=True, opset_version=OPSET, input_names=[str(name)], output_names=["logits"], verbose=False
         )
     assert made is not None
     made.save(path, external_data=False)
+    _name_axes(path, dict(_axes(program)))
     _sign(path, about)
 
     def load() -> Callable[[Tensor], Tensor]:
@@ -253,6 +284,18 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, about: dict[s
         return lambda x: torch.from_numpy(model.logits(x.numpy()))
 
     return load
+
+
+def _name_axes(path: Path, axes: dict[str, str]) -> None:
+    """Give the sizes of an ONNX file's input and outputs their names, in place of the exporter's symbols."""
+    import onnx
+
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param in axes:
+                size.dim_param = axes[size.dim_param]
+    onnx.save(model, path)
 
 
 def _sign(path: Path, about: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 import soundfile
 
-from specenhance.audio import AudioError, mono, soxr
+from specenhance.audio import AudioError, check_whole, mono, soxr
 
 __all__ = ["Heard", "file_blocks", "listen", "pcm_blocks", "resampled"]
 
@@ -87,17 +87,28 @@ def file_blocks(path: str | os.PathLike[str], sample_rate: int) -> Iterator[np.n
 
     Raises:
         FileNotFoundError: if there is no such file.
-        AudioError: if it cannot be decoded.
+        AudioError: if it cannot be decoded, holds a sample that is not finite, or, at its end, if that comes before its
+            header says.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such audio file; check the path")
     try:
         with soundfile.SoundFile(path) as file:
-            blocks = (mono(block) for block in file.blocks(BLOCK, dtype="float32", always_2d=True))
-            yield from resampled(blocks, file.samplerate, sample_rate)
+            yield from resampled(_mono_blocks(path, file), file.samplerate, sample_rate)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path}: cannot be decoded ({error}); is it an audio file, and whole?") from error
+
+
+def _mono_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    samples = 0
+    for block in file.blocks(BLOCK, dtype="float32", always_2d=True):
+        if not np.isfinite(block).all():  # one such sample would silence every window that it is in
+            at = samples / file.samplerate
+            raise AudioError(f"{path}: holds samples that are not finite, after {at:.1f} s; write it again as integers")
+        samples += len(block)
+        yield mono(block)
+    check_whole(path, file, samples)
 
 
 def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:

@@ -62,7 +62,18 @@ class OnnxModel:
         self.samples: int = self.metadata["samples"]
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
-        """Map waveforms ``(B, samples)``, or spectrograms ``(B, 1, T, F)`` for a model that takes those, to logits, float32."""
+        """Map waveforms ``(B, samples)``, or spectrograms ``(B, 1, T, F)`` for a model that takes those, to logits, float32.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        expected = self._session.get_inputs()[0].shape  # a number where it is fixed, else a name
+        if len(batch.shape) != len(expected) or any(
+            isinstance(size, int) and size != got for size, got in zip(expected, batch.shape, strict=True)
+        ):
+            raise ValueError(
+                f"{self.metadata['input']} of shape {batch.shape}: {self.path} expects ({', '.join(map(str, expected))})"
+            )
         return self._session.run(None, {self.metadata["input"]: batch.astype(np.float32, copy=False)})[0]
 
     def shares(self, waveform: np.ndarray) -> np.ndarray:

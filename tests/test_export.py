@@ -9,9 +9,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from specenhance import KaldiFbank, LogMel, TrainableMel, with_frontend
 from specenhance import export as export_module
+from specenhance.cli import app
 from specenhance.data import read_audio
 from specenhance.export import SCOPES, WaveformModel, accuracy, export
 from specenhance.runtime import KEYS, OnnxModel
@@ -71,12 +73,12 @@ def test_a_backbone_of_a_fixed_size_fixes_the_frames():
         num_classes = 2
 
         def forward(self, spec):
-            assert spec.shape[-2:] == (24, 32)
+            assert spec.shape[-2:] == (24, 24)
             return spec.mean((2, 3))
 
-    model = with_frontend(Fixed(), "tfe2", features=KaldiFbank(frames=24, num_mel_bins=32))
-    _, sizes = export_module._program(export_module.SpectrogramModel(model), torch.zeros(2, 1, 24, 32))
-    assert sizes == ("batch", "1", "24", "32")
+    model = with_frontend(Fixed(), "tfe2", features=KaldiFbank(frames=24, num_mel_bins=24))
+    _, sizes = export_module._program(export_module.SpectrogramModel(model), torch.zeros(2, 1, 24, 24))
+    assert sizes == ("batch", "1", "24", "24")
 
 
 def test_a_backbone_that_cannot_be_traced_is_refused_with_the_reason():
@@ -126,6 +128,35 @@ def test_wrong_settings_are_refused_before_any_work(run, settings, message):
         export(run, **settings)
 
 
+def test_a_place_where_no_file_can_be_made_is_refused_before_any_work(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = []
+    with pytest.raises(OSError, match=r"file/model.onnx: no file can be made there .* choose another --out"):
+        export(run, tmp_path / "file" / "model.onnx", say=said.append)
+    assert said == []
+
+
+def test_a_missing_compiler_is_told(run, tmp_path):
+    refused = pytest.raises(
+        ValueError, match=r"^aoti cannot be written .*InvalidCxxCompiler.* install a C\+\+ compiler"
+    )
+    with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}), refused:
+        export(run, tmp_path / "model.pt2", format="aoti", say=lambda line: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_only_int8_has(tmp_path):
+    for option in (["--calibration", "5"], ["--root", "."]):
+        result = CliRunner().invoke(app, ["export", str(tmp_path), *option])
+        assert result.exit_code == 1
+        assert "--calibration and --root are for --int8" in result.stderr
+
+
+def test_an_input_of_another_shape_is_refused(model_file):
+    with pytest.raises(ValueError, match=r"waveform of shape \(4000,\): .* expects \(batch, samples\)"):
+        OnnxModel(model_file).logits(np.zeros(4000, np.float32))
+
+
 def test_a_file_that_is_none_of_ours(tmp_path, model_file):
     with pytest.raises(FileNotFoundError, match="no such model"):
         OnnxModel(tmp_path / "none.onnx")
@@ -167,6 +198,9 @@ def test_a_file_says_what_it_is_and_not_where_it_was_made(run, model_file):
     assert about["samples"] == 400 + 23 * 160
     assert (about["frontend"], about["backbone"], about["int8"]) == ("tfe4", "test_resnet", False)
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [export_module.OPSET]
+    axes = [size.dim_param for size in model.graph.input[0].type.tensor_type.shape.dim]
+    assert axes == ["batch", "samples"]
+    assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert b".py" not in Path(model_file).read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,6 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from specenhance.audio import AudioError
 from specenhance.listen import file_blocks, listen, pcm_blocks, resampled
 
 COMMAND = [sys.executable, "-c", "from specenhance.cli import main; main()"]
@@ -144,21 +146,25 @@ main()
         assert "low" in done.stdout
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say a process's peak memory")
 def test_an_hour_in_constant_memory(model_file):
     code = """
-import resource, sys
+import sys
 import numpy as np
 from specenhance.listen import listen
 from specenhance.runtime import OnnxModel
 
+def peak():  # kB; getrusage's would be that of the process that started this one, if that was the larger
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+
 model = OnnxModel(sys.argv[1], threads=1)
 rng = np.random.default_rng(0)
-minute = (0.1 * rng.standard_normal(16000)).astype(np.float32)
+second = (0.1 * rng.standard_normal(16000)).astype(np.float32)
 peaks, windows = [], 0
-for heard in listen(model, (minute for _ in range(3600)), model.samples, 8000 if model.samples > 8000 else model.samples):
+for heard in listen(model, (second for _ in range(3600)), model.samples, model.samples):
     windows += 1
     if windows % 2000 == 0:
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        peaks.append(peak())
 print(heard.end, windows, peaks[-1] - peaks[0])
 """
     done = subprocess.run([sys.executable, "-c", code, str(model_file)], capture_output=True, text=True, timeout=300)
@@ -184,16 +190,60 @@ def test_a_reader_that_has_seen_enough(model_file, tmp_path):
     assert b"Traceback" not in error
 
 
+def test_ctrl_c_ends_it_with_what_it_took(model_file):
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + COMMAND[2]
+    listener = subprocess.Popen(
+        [sys.executable, "-c", code, "listen", "--model", str(model_file), "--threshold", "0", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    listener.stdin.write(bytes(2 * 16000))
+    listener.stdin.flush()  # and left open: a live stream
+    assert b" s: " in listener.stdout.readline()
+    listener.send_signal(signal.SIGINT)
+    error = listener.stderr.read()
+    assert listener.wait(60) == 130, error
+    assert b"real-time factor" in error
+    assert b"stopped" in error
+    assert b"Traceback" not in error
+    listener.stdin.close()
+    listener.stdout.close()
+
+
+def test_a_sample_that_is_no_number_and_a_file_that_is_cut_short(tmp_path):
+    wave = np.zeros(16000, np.float32)
+    wave[9000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", wave, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"nan.wav: holds samples that are not finite, after 0.5 s"):
+        list(file_blocks(tmp_path / "nan.wav", 16000))
+    soundfile.write(tmp_path / "whole.wav", wave[:8000], 16000)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:9000])
+    heard = []
+    with pytest.raises(AudioError, match=r"cut.wav: ends after \d+ samples, before its header says"):
+        heard.extend(file_blocks(tmp_path / "cut.wav", 16000))
+    assert sum(map(len, heard)) > 4000  # told at the end: what was there is heard first
+
+
 def test_wrong_arguments(model_file, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     for args, message in (
         (["listen", "--model", model_file, tmp_path / "none.wav"], b"no such audio file"),
         (["listen", "--model", model_file, tmp_path / "text.wav"], b"cannot be decoded"),
         (["listen", "--model", tmp_path / "none.onnx", "-"], b"no such model"),
         (
             ["listen", "--model", model_file, "--window", "0.2", "--hop", "0.3", tmp_path / "text.wav"],
-            b"expected a hop",
+            b"--hop 0.3: expected seconds",
         ),
+        (["listen", "--model", model_file, "--window", "inf", "-"], b"--window inf: expected seconds"),
+        (["listen", "--model", model_file, "--window", "1", "-"], b"more than 0 and at most the 0.255 of the model"),
+        (["listen", "--model", model_file, "--hop", "nan", "-"], b"--hop nan: expected seconds"),
+        (["listen", "--model", model_file, "--rate", "8000", tmp_path / "text.wav"], b"--rate 8000: for raw PCM"),
+        (["listen", "--model", model_file, "-"], b"-: no sound came; expected raw PCM"),
+        (["listen", "--model", model_file, tmp_path / "empty.wav"], b"empty.wav: no sound came"),
+        (["predict", "--model", model_file, "--device", "cuda", tmp_path / "text.wav"], b"--device cuda: with --model"),
         (["predict", tmp_path], b"expected a run folder and then audio files, or --model"),
     ):
         done = command(*args, input=b"")
