@@ -450,8 +450,9 @@ def listen(
 ) -> None:
     """Classify a long sound as it comes, window by window, with the times at which classes are heard."""
     with _told():
-        from specenhance.listen import file_blocks, pcm_blocks, resampled
+        from specenhance.audio import read_blocks, resampled
         from specenhance.listen import listen as listen_to
+        from specenhance.listen import pcm_blocks
         from specenhance.runtime import OnnxModel
 
         exported = OnnxModel(model)
@@ -467,7 +468,7 @@ def listen(
         if source == "-":
             blocks = resampled(pcm_blocks(sys.stdin.buffer), rate or exported.sample_rate, exported.sample_rate)
         else:
-            blocks = file_blocks(source, exported.sample_rate)
+            blocks = read_blocks(source, exported.sample_rate)
         end = computing = 0.0
         try:
             for start, end, shares, seconds in listen_to(exported, blocks, samples, step):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-import soundfile
 
-from specenhance.audio import AudioError, check_whole, mono, soxr
-
-__all__ = ["Heard", "file_blocks", "listen", "pcm_blocks", "resampled"]
+__all__ = ["Heard", "listen", "pcm_blocks"]
 
 BLOCK = 4096  # samples read at once
 
@@ -82,35 +77,6 @@ def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int)
         yield heard(rest, total - len(rest))
 
 
-def file_blocks(path: str | os.PathLike[str], sample_rate: int) -> Iterator[np.ndarray]:
-    """Read an audio file block by block: mono float32 ``(samples,)`` at ``sample_rate`` Hz.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        AudioError: if it cannot be decoded, holds a sample that is not finite, or, at its end, if that comes before its
-            header says.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such audio file; check the path")
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield from resampled(_mono_blocks(path, file), file.samplerate, sample_rate)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path}: cannot be decoded ({error}); is it an audio file, and whole?") from error
-
-
-def _mono_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    samples = 0
-    for block in file.blocks(BLOCK, dtype="float32", always_2d=True):
-        if not np.isfinite(block).all():  # one such sample would silence every window that it is in
-            at = samples / file.samplerate
-            raise AudioError(f"{path}: holds samples that are not finite, after {at:.1f} s; write it again as integers")
-        samples += len(block)
-        yield mono(block)
-    check_whole(path, file, samples)
-
-
 def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:
     """Read raw PCM, 16 bits a sample, little-endian, one channel, block by block: float32 ``(samples,)`` in [-1, 1).
 
@@ -123,18 +89,3 @@ def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:
         whole = len(data) // 2 * 2
         rest = data[whole:]
         yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768
-
-
-def resampled(blocks: Iterable[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
-    """Turn a stream of mono float32 blocks at ``rate`` Hz into one at ``sample_rate`` Hz.
-
-    Raises:
-        ImportError: where soxr is needed and missing.
-    """
-    if rate == sample_rate:
-        yield from blocks
-        return
-    stream = soxr().ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield stream.resample_chunk(np.ascontiguousarray(block))
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -7,11 +7,30 @@ import os
 import torch
 from torch import Tensor
 
-from specenhance.audio import AudioError, read_samples
+from specenhance.audio import AudioError, read_excerpt, read_samples
 
 __all__ = ["AudioError", "read_audio"]
 
 
-def read_audio(path: str | os.PathLike[str], sample_rate: int = 16000) -> Tensor:
-    """Read an audio file: float32 ``(samples,)``. Everything as :func:`specenhance.audio.read_samples`, which this wraps."""
-    return torch.from_numpy(read_samples(path, sample_rate))
+def read_audio(
+    path: str | os.PathLike[str],
+    sample_rate: int = 16000,
+    *,
+    seconds: float | None = None,
+    place: float = 0.0,
+    allow_truncated: bool = False,
+) -> Tensor:
+    """Read an audio file: float32 ``(samples,)``.
+
+    Args:
+        path: the file.
+        sample_rate: the result's rate, in Hz.
+        seconds: the length of a part that is read alone; None reads the whole.
+        place: where the part lies, from 0, at the file's start, to 1, at its end.
+        allow_truncated: take what there is of a file that is not whole.
+
+    Raises as :func:`specenhance.audio.read_samples` and :func:`specenhance.audio.read_excerpt`, which this wraps.
+    """
+    if seconds is None:
+        return torch.from_numpy(read_samples(path, sample_rate, allow_truncated=allow_truncated))
+    return torch.from_numpy(read_excerpt(path, sample_rate, seconds, place, allow_truncated=allow_truncated))

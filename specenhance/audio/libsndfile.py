@@ -1,0 +1,111 @@
+"""Sound files that libsndfile reads (WAV, FLAC, AIFF, AU, CAF, W64, ...), by the package soundfile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from specenhance.audio.errors import AudioError, damaged, ends_early
+
+try:
+    import soundfile
+except ImportError as error:
+    raise ImportError(f"{error}; reading sound files needs it: pip install soundfile") from error
+
+__all__ = ["LibsndfileSound", "open_libsndfile"]
+
+BLOCK = 4096  # frames decoded at once
+DENSEST = 8192  # frames a byte, more than FLAC makes of silence
+
+# What libsndfile notes on a part whose stated size in bytes is not that of the file, which it reads without complaint:
+# the samples of WAV, AIFF and AU, and the whole of W64.
+SIZE = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# Writers to a pipe cannot know the size: they state one about this or larger.
+UNKNOWN_SIZE = 0x7FFF0000
+
+_log = logging.getLogger(__name__)
+
+
+def open_libsndfile(path: Path, allow_truncated: bool) -> LibsndfileSound | None:
+    """Open a file; None where another decoder has to try: an encoding that libsndfile does not know, or a size of 0,
+    or a FLAC of which all is wanted that there is.
+    """
+    try:
+        # As bytes: soundfile cannot turn a name that is no UTF-8 into them.
+        file = soundfile.SoundFile(str(path) if os.name == "nt" else os.fsencode(path))
+    except soundfile.SoundFileError:
+        return None
+    if file.frames == 0 and _unfinished(file):
+        file.close()
+        _log.warning(
+            "%s: its header states no samples, as a recorder leaves it that lost power; it is read to its end", path
+        )
+        return None
+    if allow_truncated and file.format == "FLAC":  # libsndfile gives up at damage, FFmpeg goes on behind it
+        file.close()
+        return None
+    try:
+        return LibsndfileSound(path, file, allow_truncated)
+    except AudioError:
+        file.close()
+        raise
+
+
+def _unfinished(file: soundfile.SoundFile) -> bool:
+    """Say whether a WAV states 0 bytes of samples and yet has some: libsndfile then finds no end of its parts."""
+    return file.format in ("WAV", "WAVEX", "RF64") and "\nEnd\n" not in file.extra_info
+
+
+class LibsndfileSound:
+    """An open sound file; see :class:`specenhance.audio.containers.Sound`."""
+
+    def __init__(self, path: Path, file: soundfile.SoundFile, allow_truncated: bool) -> None:
+        self._path, self._file, self._allow_truncated = path, file, allow_truncated
+        self.rate: int = file.samplerate
+        self.seconds: float | None = file.frames / file.samplerate
+        self.floats = file.subtype in ("FLOAT", "DOUBLE")
+        bytes_there = path.stat().st_size
+        if file.frames > DENSEST * bytes_there:
+            raise AudioError(
+                f"{path}: its header states {self.seconds:.0f} s, more than a file of {bytes_there:,} bytes can hold; copy it "
+                "again, or remove it"
+            )
+        size = SIZE.search(file.extra_info)
+        if size is not None and int(size[2]) < int(size[1]) < UNKNOWN_SIZE and not allow_truncated:
+            raise ends_early(path, self.seconds, self.seconds * int(size[1]) / max(1, int(size[2])))
+
+    def __enter__(self) -> LibsndfileSound:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def blocks(self, start: float = 0.0) -> Iterator[np.ndarray]:
+        """Give the sound from ``start`` seconds on: mono float32 ``(samples,)`` each."""
+        file, rate = self._file, self.rate
+        read = min(round(start * rate), file.frames)
+        try:
+            if read:
+                file.seek(read)
+            # Not file.blocks(), which repeats what it gave last where the file has less than its header states.
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                read += len(block)
+                yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+        except soundfile.SoundFileError as error:
+            if not self._allow_truncated or not read:
+                raise damaged(self._path, read / rate, _reason(error)) from error
+            return
+        if read < file.frames and not self._allow_truncated:
+            raise ends_early(self._path, read / rate, file.frames / rate)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().rstrip(".") or "libsndfile does not say why"
