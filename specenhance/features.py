@@ -33,6 +33,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from specenhance.compat import is_exporting
+from specenhance.published import NORMALISATION
 
 __all__ = [
     "NORMALISATION",
@@ -44,13 +45,6 @@ __all__ = [
     "kaldi_mel_banks",
     "list_features",
 ]
-
-NORMALISATION = {
-    "audioset": (-4.2677393, 4.5689974),
-    "esc50": (-6.6268077, 5.358466),
-    "speech_commands": (-6.845978, 5.5654526),
-}
-"""Mean and standard deviation of :class:`KaldiFbank`'s log energies on a data set, as published with AST."""
 
 LOG_FLOOR = torch.finfo(torch.float32).eps
 """The least energy that the logarithm sees (Kaldi's): silence is ``log(LOG_FLOOR) = -15.94``, not minus infinity."""

@@ -1,30 +1,40 @@
-"""Writing files whole: a reader meets the old content or the new, never half of one."""
+"""Writing files whole: a reader meets the old content or the new, never half of one, even after a power cut."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_folder", "atomic_path", "write_text"]
+__all__ = ["atomic_folder", "atomic_path", "remove_leftovers", "write_bytes", "write_text"]
+
+LEFTOVER = re.compile(r"\..*\.(\d+)\.(tmp|old)(\.[^.]*)?")  # the names of _temporary
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; it takes ``path``'s place when the block ends well, else it is removed.
 
-    The parent folder is made. The temporary name keeps the suffix, by which some writers choose a format.
+    The parent folder is made. The temporary name keeps the suffix, by which some writers choose a format. The content is on
+    the disk before it takes its place, and its place is on the disk when the block has ended.
+
+    Raises:
+        OSError: as the system does, for a full disk and the like; it names ``path``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = _temporary(path, "tmp")
+    with _named(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -32,22 +42,90 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a new folder beside ``path`` to fill; it takes ``path``'s place when the block ends well, else it is removed.
 
     A kill at the wrong moment can leave no folder at ``path``, but never half of one.
+
+    Raises:
+        OSError: as :func:`atomic_path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}{end}") for end in ("", ".old"))
-    try:
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+    temporary, old = _temporary(path, "tmp"), _temporary(path, "old")
+    with _named(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.mkdir()
+            yield temporary
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    _sync(Path(folder, name))
+                _sync(Path(folder))
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        finally:
+            for leftover in (temporary, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all; raises as :func:`atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all; raises as :func:`atomic_path`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder; what a living one writes stays."""
+    for entry in Path(folder).iterdir():
+        found = LEFTOVER.fullmatch(entry.name)
+        if found is None or _is_alive(int(found[1])):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _temporary(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}.{kind}{path.suffix}")
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # no harmless way to ask
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return process != os.getpid()
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # Windows has no such call for folders
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not folder:  # some network file systems refuse it for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Name the file in an error that the system raises without a name (a full disk), or with one of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and not Path(error.filename).is_relative_to(temporary)):
+            raise
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error

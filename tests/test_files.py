@@ -1,8 +1,12 @@
 """Files are written whole or not at all."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from specenhance.files import atomic_folder, atomic_path, write_text
+from specenhance.files import atomic_folder, atomic_path, remove_leftovers, write_text
 
 
 def test_a_file_appears_when_the_block_ends_well(tmp_path):
@@ -53,3 +57,72 @@ def test_a_block_that_fails_leaves_the_old_folder(tmp_path):
         fail()
     assert [child.name for child in path.iterdir()] == ["a"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_content_is_on_the_disk_before_its_name_and_its_name_before_the_block_ends(tmp_path, monkeypatch):
+    """Without this order a power cut leaves files of 0 bytes."""
+    events = []
+
+    def note(name, call):
+        def noted(*args):
+            events.append((name, *(os.readlink(f"/proc/self/fd/{a}") if isinstance(a, int) else str(a) for a in args)))
+            return call(*args)
+
+        return noted
+
+    monkeypatch.setattr(os, "fsync", note("fsync", os.fsync))
+    monkeypatch.setattr(os, "replace", note("replace", os.replace))
+    path = tmp_path / "a.txt"
+    write_text(path, "content")
+    (synced, temporary), (moved, source, target), (synced_folder, folder) = events
+    assert (synced, moved, synced_folder) == ("fsync", "replace", "fsync")
+    assert temporary == source
+    assert (target, folder) == (str(path), str(tmp_path))
+    events.clear()
+    with atomic_folder(tmp_path / "folder") as made:
+        (made / "deep").mkdir()
+        (made / "deep" / "a").write_text("content")
+    assert [event[0] for event in events] == ["fsync", "fsync", "fsync", "replace", "fsync"]
+    assert {event[1].rpartition("/")[2] for event in events[:3]} == {made.name, "deep", "a"}
+
+
+def test_files_have_the_rights_that_the_umask_gives(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "a.txt", "content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no device that is always full")
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    def fill():
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            os.symlink("/dev/full", temporary)
+            with open(temporary, "wb", buffering=0) as file:
+                file.write(b"content")
+
+    with pytest.raises(OSError, match=r"cannot be written \(No space left on device\): '.*/a\.txt'"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_stays(tmp_path):
+    code = """
+import os, signal, sys
+from specenhance.files import atomic_folder, atomic_path
+with atomic_path(sys.argv[1] + "/a.txt") as file, atomic_folder(sys.argv[1] + "/b") as folder:
+    file.write_text("half"); (folder / "c").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        (tmp_path / f".a.{living.pid}.tmp.txt").touch()
+        (tmp_path / ".hidden").touch()
+        remove_leftovers(tmp_path)
+        assert {entry.name for entry in tmp_path.iterdir()} == {f".a.{living.pid}.tmp.txt", ".hidden"}
+    finally:
+        living.communicate(b"\n")

@@ -1,7 +1,12 @@
-"""Recipes, training runs, and the models that they leave; Lightning is loaded only when a run is started."""
+"""Recipes, training runs, and the models that they leave; PyTorch and Lightning are loaded when they are first needed."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from specenhance.training.recipe import DATA, Recipe, load_recipe, recipe_for, save_recipe
-from specenhance.training.store import Stored, load_model, load_stored, save_model
+
+if TYPE_CHECKING:
+    from specenhance.training.store import Stored, load_model, load_stored, save_model
 
 __all__ = [
     "DATA",
@@ -14,3 +19,9 @@ __all__ = [
     "save_model",
     "save_recipe",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in ("Stored", "load_model", "load_stored", "save_model"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("specenhance.training.store"), name)

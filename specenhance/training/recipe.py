@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-try:
-    import tomli_w
-except ImportError as error:
-    raise ImportError(f'{error}; recipes need tomli-w: pip install "specenhance[train]" brings it') from error
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-from specenhance.features import NORMALISATION
 from specenhance.files import write_text
+from specenhance.published import NORMALISATION
 
-__all__ = ["CHOICES", "DATA", "PAPER", "Recipe", "load_recipe", "paper_recipe", "recipe_for", "save_recipe"]
+__all__ = [
+    "BOUNDS",
+    "CHOICES",
+    "DATA",
+    "FITTED",
+    "PAPER",
+    "Recipe",
+    "load_recipe",
+    "paper_recipe",
+    "recipe_for",
+    "save_recipe",
+]
 
 CHOICES = {
     "role": ("student", "teacher"),
@@ -31,6 +38,39 @@ CHOICES = {
     "schedule": ("onecycle", "step", "constant"),
     "loss": ("cross_entropy", "binary_cross_entropy"),
     "select": ("best", "last"),
+    "crop": ("start", "random"),
+}
+
+FITTED = ("frames", "epochs", "batch_size")
+"""Fields that are fitted to the training clips where they are 0; see :mod:`specenhance.training.fit`."""
+
+# The smallest and the largest value of each number, and why no more: what lies beyond is a slip of the pen, or would run
+# until memory or patience ends.
+BOUNDS: dict[str, tuple[float, float, str]] = {
+    "sample_rate": (1000, 1_000_000, "Hz"),
+    "frames": (0, 100_000, "frames, 0 to fit the training clips"),
+    "bins": (4, 1024, "mel bins"),
+    "epochs": (0, 100_000, "epochs, 0 to fit the training clips"),
+    "batch_size": (0, 65_536, "clips, 0 to fit their number"),
+    "decay_from": (1, 100_000, "epochs"),
+    "decay_every": (1, 100_000, "epochs"),
+    "cycle_from": (0, 100_000, "epochs"),
+    "seed": (0, 2**31 - 1, "for PyTorch's generators"),
+    "time_mask": (0, 100_000, "frames"),
+    "freq_mask": (0, 1024, "bins"),
+    "shift": (0, 100_000, "frames"),
+    "lr": (1e-12, 100, "beyond it training only diverges"),
+    "weight_decay": (0, 10, "beyond it all weights vanish"),
+    "noise": (0, 100, "in units of two standard deviations"),
+    "mean": (-1e4, 1e4, "of log energies"),
+    "std": (1e-6, 1e4, "of log energies"),
+    "decay": (1e-6, 1, "a factor"),
+    "label_smoothing": (0, 0.999, "a part of the label's probability"),
+    "mixup": (0, 1, "a probability"),
+    "mixup_alpha": (1e-3, 1e4, "of a Beta distribution"),
+    "kd_weight": (0, 1, "the labels' part of the loss"),
+    "kd_temperature": (1e-3, 1e4, "a factor by which logits are divided"),
+    "clip_seconds": (1e-3, 86_400, "seconds"),
 }
 
 PAPER = {"esc50": "esc50", "speech_commands": "speech_commands_v2"}
@@ -51,10 +91,14 @@ class Recipe:
     root: str = ""  # the data set's folder; the built-in set has none
     csv: str = ""  # data = "folder": a CSV of path, label[, split]
     fold: int = 0  # data = "esc50": the fold that is tested, 1 to 5
+    skip_bad: bool = False  # train without files that cannot be read; otherwise they are an error
+    allow_truncated: bool = False  # take what there is of files that are not whole
     # Features
     features: str = "kaldi"  # one of specenhance.features.list_features()
     sample_rate: int = 16000  # Hz
-    frames: int = 128  # T; shorter clips are padded, longer ones cut at the end
+    frames: int = 128  # T; shorter clips are padded, longer ones cut; 0: fitted to the training clips
+    crop: str = "start"  # what training takes of a clip that is longer: its start, or "random": another part each time
+    clip_seconds: float | None = None  # the usual length of a training clip; None: measured
     bins: int = 128  # F
     mean: float | None = None  # normalisation: (x - mean) / (2 * std); None: measured on the training clips
     std: float | None = None
@@ -63,25 +107,26 @@ class Recipe:
     pretrained: bool = False
     frontend: str = "tfe4"  # any of specenhance.list_frontends()
     # Optimisation
-    epochs: int = 30
-    batch_size: int = 64
+    epochs: int = 30  # 0: fitted to the number of training clips
+    batch_size: int = 64  # 0: fitted to the number of training clips
     optimizer: str = "adamw"  # or "adam"
     lr: float = 3e-3  # the highest
     weight_decay: float = 1e-2
     schedule: str = "onecycle"  # up, then down, over all steps; "step": times decay, now and then; "constant"
+    cycle_from: int = 0  # schedule = "onecycle": the epoch at which the cycle starts, where a finished run was extended
     decay: float = 0.85  # schedule = "step": the factor
     decay_from: int = 5  # epochs until the rate falls first
     decay_every: int = 5  # epochs from one fall to the next
-    loss: str = "cross_entropy"  # or "binary_cross_entropy", on shares
+    loss: str = "cross_entropy"  # or "binary_cross_entropy", on probabilities
     label_smoothing: float = 0.1
-    select: str = "best"  # the weights that are kept: "best" on the validation clips, or "last"
+    select: str = "best"  # the weights that are kept: "best" on the validation clips (ties: the lower loss), or "last"
     seed: int = 0
     # Augmentation, in training only
-    time_mask: int = 0  # frames at most
-    freq_mask: int = 0  # bins at most
-    shift: int = 0  # frames at most, rolled either way
-    noise: float = 0.0  # amplitude at most, in normalised units
-    mixup: float = 0.0  # the share of the clips that are mixed with another
+    time_mask: int = 0  # maximum, in frames
+    freq_mask: int = 0  # maximum, in bins
+    shift: int = 0  # maximum, in frames, rolled either way
+    noise: float = 0.0  # maximum amplitude, in normalised units
+    mixup: float = 0.0  # the probability that a clip is mixed with another
     mixup_alpha: float = 10.0  # of the Beta distribution of the part that a clip keeps
     # Distillation, where there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
     teacher: str = ""  # a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes
@@ -108,19 +153,11 @@ class Recipe:
             self.role == "student" or self.frontend == "identity",
             "'identity' with role = 'teacher': a teacher is stored as its own library's model, which has no front end",
         )
-        for name in ("sample_rate", "frames", "bins", "epochs", "batch_size", "decay_from", "decay_every"):
-            _expect(self, name, getattr(self, name) >= 1, "a whole number >= 1")
-        for name in ("weight_decay", "time_mask", "freq_mask", "shift", "noise", "seed"):
-            _expect(self, name, getattr(self, name) >= 0, "a number >= 0")
-        _expect(self, "lr", self.lr > 0, "a rate > 0")
-        _expect(self, "std", self.std is None or self.std > 0, "a number > 0")
         _expect(self, "mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
-        _expect(self, "label_smoothing", 0 <= self.label_smoothing < 1, "a share in [0, 1)")
-        _expect(self, "decay", 0 < self.decay <= 1, "a factor in (0, 1]")
-        for name in ("mixup", "kd_weight"):
-            _expect(self, name, 0 <= getattr(self, name) <= 1, "a share in [0, 1]")
-        for name in ("mixup_alpha", "kd_temperature"):
-            _expect(self, name, getattr(self, name) > 0, "a number > 0")
+        for name, (least, most, why) in BOUNDS.items():
+            value = getattr(self, name)
+            _expect(self, name, value is None or least <= value <= most, f"a number from {least:g} to {most:g} ({why})")
+        _expect(self, "cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
 
     def replace(self, **changes: Any) -> Recipe:
         """Give a copy with some fields changed.
@@ -143,7 +180,7 @@ DATA: dict[str, dict[str, Any]] = {
     | {"time_mask": 96, "freq_mask": 24, "shift": 10, "noise": 0.05},
     "speech_commands": _normalisation("speech_commands")
     | {"frames": 128, "epochs": 20, "time_mask": 16, "freq_mask": 16, "shift": 10},
-    "folder": {"frames": 512, "time_mask": 48, "freq_mask": 16, "shift": 10},
+    "folder": dict.fromkeys(FITTED, 0) | {"time_mask": 16, "freq_mask": 16, "shift": 10},
     "synthetic": {"frames": 96, "epochs": 10, "time_mask": 8, "freq_mask": 8, "shift": 4},
 }
 
@@ -186,6 +223,8 @@ def paper_recipe(data: str, **changes: Any) -> Recipe:
 def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     """Read a recipe from a TOML file; what the file leaves out is its data set's default.
 
+    A relative ``root``, ``csv`` or ``teacher`` in the file is relative to the file's folder.
+
     Args:
         path: the file.
         **changes: fields that differ from the file's.
@@ -195,13 +234,34 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
         ValueError: for malformed TOML, or what :func:`recipe_for` refuses, with the path.
     """
     try:
-        fields = tomllib.loads(Path(path).read_text(encoding="utf-8")) | changes
+        found = tomllib.loads(_text(path))
+        folder = Path(path).absolute().parent
+        for name in ("root", "csv", "teacher"):
+            # A teacher may be a name on a hub, too.
+            if (
+                isinstance(found.get(name), str)
+                and found[name]
+                and (name != "teacher" or (folder / found[name]).is_dir())
+            ):
+                found[name] = os.path.normpath(folder / found[name])
+        fields = found | changes
         data = fields.pop("data", None)
         if not isinstance(data, str):
             raise ValueError(f'expected a line such as data = "esc50", one of {", ".join(DATA)}')
         return _recipe(data, fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")  # -sig: some editors put a byte-order mark first
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such recipe; expected a TOML file of recipe fields, such as a run's recipe.toml"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no text in UTF-8 ({error}); save it as UTF-8") from error
 
 
 def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
@@ -212,8 +272,13 @@ def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
-    """Write a recipe as TOML, whole; fields that are None are left out."""
+    """Write a recipe as TOML, whole: fields that are None are left out, a relative ``root`` or ``csv`` becomes absolute."""
+    try:
+        import tomli_w  # who only loads a model writes none
+    except ImportError as error:
+        raise ImportError(f"{error}; writing recipes needs it: pip install tomli-w") from error
     fields = {name: value for name, value in dataclasses.asdict(recipe).items() if value is not None}
+    fields |= {name: os.path.abspath(fields[name]) for name in ("root", "csv") if fields[name]}
     write_text(path, tomli_w.dumps(fields))
 
 
@@ -233,17 +298,24 @@ def _typed(name: str, value: Any) -> Any:
     kind = str(fields[name]).removesuffix(" | None")  # annotations are text here
     if value is None and kind != fields[name]:
         return None
+    if value is True or value is False:
+        value = value if kind == "bool" else str(value)
     try:
         if kind == "bool":
             return {"true": True, "false": False}[str(value).lower()]
         if kind == "int":
-            if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            number = float(value)
+            if not number.is_integer():
                 raise ValueError
-            return int(value)
+            return int(number) if isinstance(value, float) else int(value)
         if kind == "float":
-            if isinstance(value, bool):
+            number = float(value)
+            if not math.isfinite(number):
                 raise ValueError
-            return float(value)
-    except (KeyError, ValueError, TypeError):
-        raise ValueError(f"{name} = {value!r}: expected a value of type {kind}") from None
+            return number
+    except (KeyError, ValueError, TypeError, OverflowError):
+        expected = {"bool": "true or false", "int": "a whole number", "float": "a number, and a finite one"}[kind]
+        raise ValueError(f"{name} = {value!r}: expected {expected}") from None
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"{name} = {value!r}: expected text")
     return str(value)
