@@ -313,7 +313,7 @@ def evaluate(
 ) -> None:
     """Count a run's accuracy, and what it confuses most, on the data it was trained for."""
     with _told():
-        from specenhance.training.run import evaluate as evaluate_run
+        from specenhance.training.evaluate import evaluate as evaluate_run
         from specenhance.training.store import load_stored, stored_runs
 
         folders = stored_runs(run)
@@ -322,7 +322,7 @@ def evaluate(
             model, classes, recipe = load_stored(folder)
             if root is not None:
                 recipe = recipe.replace(root=root.resolve())
-            result = evaluate_run(model, recipe, split.value, device=device.value, workers=workers)
+            result = evaluate_run(model, recipe, split.value, classes, device=device.value, workers=workers)
             accuracies.append(result.accuracy)
             _say(f"{folder}: {split.value} accuracy {result.accuracy:.2%} of {int(result.confusion.sum())} clips")
             wrong = result.confusion.clone().fill_diagonal_(0)
@@ -368,7 +368,7 @@ def predict(
                 f"{run}: expected a run folder and then audio files, or --model model.onnx and audio files"
             )
         from specenhance.data import read_audio
-        from specenhance.training.run import predict as predict_waveform
+        from specenhance.training.evaluate import predict as predict_waveform
         from specenhance.training.store import load_stored
 
         stored, classes, recipe = load_stored(run, _torch_device(device))

@@ -98,6 +98,11 @@ class _MelFeatures(nn.Module):
         self.mean = mean
         self.std = std
 
+    @property
+    def samples(self) -> int | None:
+        """How many samples ``frames`` frames look at; None where that is as many as there are."""
+        return None if self.frames is None else self.window_length + (self.frames - 1) * self.hop_length
+
     def num_frames(self, samples: int) -> int:
         """Count the frames that lie wholly within so many samples, before padding or cutting to ``frames``."""
         return max(0, 1 + (samples - self.window_length) // self.hop_length)

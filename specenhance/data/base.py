@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import operator
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,10 @@ class AudioDataset(Dataset[tuple[Tensor, int]]):
         paths: a file for each sound; none for a data set that makes its own, which overrides :meth:`waveform`.
         sample_rate: the waveforms' rate, in Hz; a file of another one is resampled.
 
+    Attributes:
+        allow_truncated: whether what there is of a file that is not whole is taken; False to begin with.
+        passed_over: what lies in the data set's folder and is not read, for whoever wants to tell.
+
     Raises:
         ValueError: for a rate below 1.
     """
@@ -36,6 +42,8 @@ class AudioDataset(Dataset[tuple[Tensor, int]]):
     labels: list[int]
     paths: list[Path]
     sample_rate: int
+    allow_truncated: bool = False
+    passed_over: Sequence[str] = ()
 
     def __init__(
         self, classes: Sequence[str], labels: Sequence[int], paths: Sequence[Path] = (), sample_rate: int = 16000
@@ -61,7 +69,50 @@ class AudioDataset(Dataset[tuple[Tensor, int]]):
         Raises:
             FileNotFoundError, AudioError: as :func:`read_audio` does.
         """
-        return read_audio(self.paths[i], self.sample_rate)
+        return read_audio(self.paths[i], self.sample_rate, allow_truncated=self.allow_truncated)
+
+    def excerpt(self, i: int, seconds: float, place: float = 0.0) -> Tensor:
+        """Read or make a part of the sound ``0 <= i < len(self)``, float32, at most ``ceil(seconds * sample_rate)`` samples.
+
+        Of a file no more is taken into memory than that.
+
+        Args:
+            i: which sound.
+            seconds: the length of the part; a sound that is not longer is given whole.
+            place: where the part lies, from 0, at the sound's start, to 1, at its end.
+
+        Raises:
+            FileNotFoundError, AudioError: as :func:`read_audio` does.
+        """
+        if type(self).waveform is AudioDataset.waveform:
+            return read_audio(
+                self.paths[i], self.sample_rate, seconds=seconds, place=place, allow_truncated=self.allow_truncated
+            )
+        waveform = self.waveform(i)
+        count = math.ceil(seconds * self.sample_rate)
+        start = round(max(0, len(waveform) - count) * place)
+        return waveform[start : start + count]
+
+    def name(self, i: int) -> str:
+        """Name the sound ``0 <= i < len(self)`` in a message: its path, or its number."""
+        return str(self.paths[i]) if self.paths else f"clip {i}"
+
+    def subset(self, chosen: Sequence[int]) -> AudioDataset:
+        """Give a copy that has only the chosen sounds, in their order; not of a data set that makes its own."""
+        part = copy.copy(self)
+        part.labels, part.paths = [self.labels[i] for i in chosen], [self.paths[i] for i in chosen]
+        return part
+
+    def renumbered(self, classes: Sequence[str], numbers: Sequence[int]) -> AudioDataset:
+        """Give a copy with its labels in another order.
+
+        Args:
+            classes: the names of the labels in the new order.
+            numbers: the new number of each label.
+        """
+        other = copy.copy(self)
+        other.classes, other.labels = list(classes), [numbers[label] for label in self.labels]
+        return other
 
 
 class Batch(NamedTuple):

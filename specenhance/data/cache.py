@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from specenhance.data.base import AudioDataset
-from specenhance.files import atomic_folder
+from specenhance.files import atomic_folder, remove_leftovers
 
 __all__ = ["CachedWaveforms"]
 
@@ -35,6 +35,7 @@ class CachedWaveforms(AudioDataset):
 
     def __init__(self, data: AudioDataset, folder: str | os.PathLike[str] | None = None) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
+        self.allow_truncated = data.allow_truncated
         self._kept: Path | None = None
         self._samples: Tensor | None = None
         if folder is None:
@@ -51,6 +52,8 @@ class CachedWaveforms(AudioDataset):
                 )
             self._kept = Path(folder) / _digest(data)
             if not self._kept.is_dir():
+                if Path(folder).is_dir():
+                    remove_leftovers(folder)
                 _write(data, self._kept)
             lengths = json.loads((self._kept / LENGTHS).read_text(encoding="utf-8"))
         self._ends = list(accumulate(lengths))
@@ -74,7 +77,7 @@ class CachedWaveforms(AudioDataset):
 def _digest(data: AudioDataset) -> str:
     """Name the waveforms of a data set by its files, their sizes and times, and the rate."""
     files = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in data.paths]
-    return hashlib.sha256(json.dumps([data.sample_rate, files]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([data.sample_rate, data.allow_truncated, files]).encode()).hexdigest()[:16]
 
 
 def _write(data: AudioDataset, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -15,13 +15,18 @@ from specenhance.data.layout import (
     SPLITS,
     audio_names,
     check_split,
+    others,
+    plain_path,
     read_table,
     require_files,
     require_folder,
+    split_named,
     subfolders,
 )
 
 __all__ = ["AudioFolder"]
+
+HELD_OUT = 0.15  # the part of the clips that tests, and that validates, where nothing says which
 
 
 class AudioFolder(AudioDataset):
@@ -31,15 +36,14 @@ class AudioFolder(AudioDataset):
 
     - with ``csv``: its columns are ``path`` (below ``root``, or absolute), ``label`` and, if it has a third, ``split``:
       ``train``, ``validation`` or ``test`` in each row;
-    - without, and every folder in ``root`` is named ``train``, ``validation`` or ``test``:
-      ``root/split/label/*.wav`` (or flac, ogg, mp3);
+    - without, and every folder in ``root`` is named ``train``, ``validation`` (or ``val``) or ``test``:
+      ``root/split/label/*.wav`` (or any other suffix of :data:`specenhance.audio.SUFFIXES`);
     - without, and it is not so: ``root/label/*.wav``.
 
-    Where the layout gives no splits, they are made: of each label's n clips, in the order of the SHA-256 of their path
-    below ``root``, the first n/10 test, the next n/10 validate (rounded, at least one each) and the rest train; all
-    train where n < 3. The same paths give the same splits, in any order and on any machine; when clips come or go,
-    others may change splits. Clips that belong together, of one speaker or cut from one recording, may end in two
-    splits: a ``split`` column keeps them together.
+    Where the layout gives no splits, they are made: the SHA-256 of a clip's path below ``root`` decides, so that about 15% of
+    the clips test, 15% validate and the rest train. The same path is in the same split always, whatever clips come or go.
+    Clips that belong together, of one speaker or cut from one recording, may end in two splits: a ``split`` column keeps
+    them together.
 
     Args:
         root: the folder of the recordings.
@@ -64,7 +68,10 @@ class AudioFolder(AudioDataset):
     ) -> None:
         check_split(split)
         root = require_folder(Path(root), "the recordings")
-        clips = _from_folders(root) if csv is None else _from_table(root, Path(csv))
+        if csv is None:
+            clips, self.passed_over = _from_folders(root)
+        else:
+            clips = _from_table(root, Path(csv))
         labels = sorted({clip.label for clip in clips}) if classes is None else list(classes)
         numbers = {label: number for number, label in enumerate(labels)}
         if len(numbers) < len(labels):
@@ -75,7 +82,7 @@ class AudioFolder(AudioDataset):
                     f"{clip.where}: label {clip.label!r} of {clip.path} is none of the classes {', '.join(labels)}; "
                     "correct it, or add it to the classes"
                 )
-        splits = [clip.split or made for clip, made in zip(clips, _make_splits(clips), strict=True)]
+        splits = [clip.split or _split_of(clip.path) for clip in clips]
         chosen = [clip for clip, of in zip(clips, splits, strict=True) if of == split]
         if not chosen:
             sizes = ", ".join(f"{name} {count}" for name, count in Counter(splits).items()) or "none at all"
@@ -100,37 +107,40 @@ def _from_table(root: Path, table: Path) -> list[_Clip]:
         raise FileNotFoundError(f"{table}: no such table; did you mean {root / table}?")
     clips: dict[str, _Clip] = {}
     for where, row in read_table(table, ["path", "label"]):
-        path, split = posixpath.normpath(row["path"].replace("\\", "/")), row.get("split", "")
-        if "split" in row and split not in SPLITS:
-            raise ValueError(f"{where}: split {split!r} of {path}: expected one of {', '.join(SPLITS)}")
+        path, split = plain_path(row["path"]), split_named(row.get("split", ""))
+        if "split" in row and split is None:
+            raise ValueError(f"{where}: split {row['split']!r} of {path}: expected one of {', '.join(SPLITS)}")
         if path in clips:
             raise ValueError(f"{where}: {path} is already named in {clips[path].where}; remove one of the rows")
-        clips[path] = _Clip(path, row["label"], split, where)
+        clips[path] = _Clip(path, row["label"], split or "", where)
     require_files((root / path for path in clips), named_in=table)
     return list(clips.values())
 
 
-def _from_folders(root: Path) -> list[_Clip]:
+def _from_folders(root: Path) -> tuple[list[_Clip], list[str]]:
+    """List the clips of folders of labels, and what lies beside them and is not read."""
     tops = subfolders(root)
-    splits = tops if set(tops) <= set(SPLITS) else [""]
-    return [
-        _Clip(posixpath.join(split, label, name), label, split, where=str(root / split / label))
-        for split in splits
-        for label in subfolders(root / split)
-        for name in audio_names(root / split / label)
-    ]
+    passed_over = others(root, tops)
+    if not tops and passed_over:
+        raise ValueError(
+            f"{root}: holds {len(passed_over)} files and no folder; expected a folder for each class, {root}/LABEL/*.wav, or a "
+            "table that names each file's label, --csv"
+        )
+    splits = {top: split_named(top) or "" for top in tops}
+    if not all(splits.values()):
+        splits = {"": ""}
+    clips = []
+    for top, split in splits.items():
+        labels = subfolders(root / top)
+        passed_over += [f"{top}/{name}" for name in others(root / top, labels)] if top else []
+        for label in labels:
+            folder = root / top / label
+            names = audio_names(folder)
+            passed_over += [posixpath.join(top, label, name) for name in others(folder, names)]
+            clips += [_Clip(posixpath.join(top, label, name), label, split, where=str(folder)) for name in names]
+    return clips, passed_over
 
 
-def _make_splits(clips: Sequence[_Clip]) -> list[str]:
-    by_label: defaultdict[str, list[int]] = defaultdict(list)
-    for i, clip in enumerate(clips):
-        by_label[clip.label].append(i)
-    splits = ["train"] * len(clips)
-    for members in by_label.values():
-        members.sort(key=lambda i: sha256(clips[i].path.encode()).digest())
-        tenth = 0 if len(members) < 3 else max(1, (len(members) + 5) // 10)
-        for i in members[:tenth]:
-            splits[i] = "test"
-        for i in members[tenth : 2 * tenth]:
-            splits[i] = "validation"
-    return splits
+def _split_of(path: str) -> str:
+    place = int.from_bytes(sha256(path.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64  # in [0, 1)
+    return "test" if place < HELD_OUT else "validation" if place < 2 * HELD_OUT else "train"

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import csv
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["SPLITS", "audio_names", "check_split", "read_table", "require_files", "require_folder", "subfolders"]
+from specenhance.audio import SUFFIXES
+
+__all__ = [
+    "SPLITS",
+    "audio_names",
+    "check_split",
+    "others",
+    "plain_path",
+    "read_list",
+    "read_table",
+    "require_files",
+    "require_folder",
+    "split_named",
+    "subfolders",
+]
 
 SPLITS = ("train", "validation", "test")
 """The names of the parts that a data set is used in."""
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
+ALSO_CALLED = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
 
 
 def check_split(split: str) -> None:
     """Refuse a split that is none of :data:`SPLITS` with a ValueError."""
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: expected one of {', '.join(SPLITS)}")
+
+
+def split_named(name: str) -> str | None:
+    """Give the split that a folder or a cell names, by one of :data:`SPLITS` or what else they are called; else None."""
+    name = name.lower()
+    return name if name in SPLITS else ALSO_CALLED.get(name)
 
 
 def require_folder(path: Path, holds: str) -> Path:
@@ -39,12 +60,10 @@ def audio_names(folder: Path) -> list[str]:
     Raises:
         ValueError: if there is none, or if two differ in their suffix alone, which would be one sound counted twice.
     """
-    names = sorted(
-        path.name for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and path.name[0] != "."
-    )
+    names = sorted(path.name for path in folder.iterdir() if _is_sound(path))
     if not names:
         raise ValueError(
-            f"{folder}: holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))}), but stands where a class is expected; "
+            f"{folder}: holds no audio file ({', '.join(sorted(SUFFIXES))}), but stands where a class is expected; "
             "fill it or remove it"
         )
     seen: dict[str, str] = {}
@@ -53,6 +72,25 @@ def audio_names(folder: Path) -> list[str]:
         if twin != name:
             raise ValueError(f"{folder}: {twin} and {name} look like one sound in two formats; remove or rename one")
     return names
+
+
+def others(folder: Path, taken: Iterable[str]) -> list[str]:
+    """List what lies right in a folder and is not taken, sorted, without hidden files and folders.
+
+    Args:
+        folder: the folder.
+        taken: the names of what is taken.
+    """
+    taken = set(taken)
+    return sorted(
+        f"{entry.name}/" if entry.is_dir() else entry.name
+        for entry in folder.iterdir()
+        if entry.name not in taken and not entry.name.startswith(".")
+    )
+
+
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
 
 
 def require_files(paths: Iterable[Path], named_in: Path) -> None:
@@ -76,7 +114,7 @@ def require_files(paths: Iterable[Path], named_in: Path) -> None:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read a CSV with a header line, in UTF-8.
+    """Read a CSV with a header line, in UTF-8; white space around names and cells is no part of them.
 
     Args:
         path: the file.
@@ -93,8 +131,10 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[s
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; expected a CSV with the columns {', '.join(columns)}")
     with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a byte-order mark first
-        reader = csv.DictReader(file, restval="")
+        reader = csv.DictReader(file, restval="", skipinitialspace=True)  # else a quote behind a space is no quote
         try:
+            if reader.fieldnames is not None:
+                reader.fieldnames = [name.strip() for name in reader.fieldnames]
             missing = [column for column in columns if column not in (reader.fieldnames or [])]
             if missing:
                 raise ValueError(
@@ -114,3 +154,24 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[s
                 yield where, cells
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as one") from error
+
+
+def read_list(path: Path) -> set[str]:
+    """Read a list of files, one a line, in UTF-8; ``./a`` and ``a``, and on any system ``b\\a`` and ``b/a``, are the same.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for what is no text in UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such list; unpack the data set again (version 2 has it)")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no text in UTF-8 ({error}); save it as UTF-8") from error
+    return {plain_path(line.strip()) for line in lines if line.strip()}
+
+
+def plain_path(text: str) -> str:
+    """Bring a path that a table or a list names to one form, with ``/`` on every system and without ``./``."""
+    return posixpath.normpath(text.replace("\\", "/"))

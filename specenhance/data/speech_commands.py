@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from specenhance.audio import SUFFIXES
 from specenhance.data.base import AudioDataset
-from specenhance.data.layout import audio_names, check_split, require_folder, subfolders
+from specenhance.data.layout import audio_names, check_split, others, read_list, require_folder, subfolders
 
 __all__ = ["SpeechCommandsV2"]
 
@@ -36,7 +37,7 @@ class SpeechCommandsV2(AudioDataset):
     def __init__(self, root: str | os.PathLike[str], split: str, sample_rate: int = 16000) -> None:
         check_split(split)
         root = require_folder(Path(root), "a folder for each keyword, validation_list.txt and testing_list.txt")
-        listed = {name: _read_list(root / file) for name, file in LISTS.items()}
+        listed = {name: read_list(root / file) for name, file in LISTS.items()}
         both = sorted(listed["validation"] & listed["test"])
         if both:
             raise ValueError(f"{root}: {both[0]} and {len(both) - 1} more are in both {' and '.join(LISTS.values())}")
@@ -52,11 +53,11 @@ class SpeechCommandsV2(AudioDataset):
         chosen = listed[split] if split in listed else files.keys() - listed["validation"] - listed["test"]
         if not chosen:
             raise ValueError(f"{root}: no file in the split {split!r}; {len(files)} files in {len(classes)} keywords")
+        # At the root nothing else is read that a user could miss, but sounds.
+        self.passed_over = [name for name in others(root, classes) if Path(name).suffix.lower() in SUFFIXES] + [
+            f"{name}/{other}"
+            for name in classes
+            for other in others(root / name, (file.partition("/")[2] for file in files if file.startswith(f"{name}/")))
+        ]
         names = sorted(chosen)
         super().__init__(classes, [files[name] for name in names], [root / name for name in names], sample_rate)
-
-
-def _read_list(path: Path) -> set[str]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such list; unpack the data set again (version 2 has it)")
-    return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}

@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 
 from specenhance.adapter import FrontendModel, with_frontend
 from specenhance.data import ESC50, AudioDataset, AudioFolder, SpeechCommandsV2, SyntheticSounds
-from specenhance.data.layout import check_split
+from specenhance.data.layout import SPLITS, check_split
 from specenhance.features import create_features
 from specenhance.teachers import timm_teacher
 from specenhance.training.recipe import Recipe
 
-__all__ = ["AST_PREFIX", "build_model", "build_split", "measure_normalisation"]
+__all__ = ["AST_PREFIX", "build_features", "build_model", "build_split", "build_splits", "measure_normalisation"]
 
 AST_PREFIX = "ast:"  # before the name of an Audio Spectrogram Transformer
 
@@ -29,6 +29,17 @@ def build_split(recipe: Recipe, split: str) -> AudioDataset:
         FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
     """
     check_split(split)
+    data = _open(recipe, split)
+    data.allow_truncated = recipe.allow_truncated
+    return data
+
+
+def build_splits(recipe: Recipe) -> dict[str, AudioDataset]:
+    """Open the three splits of the recipe's data set by their names; raises as :func:`build_split`."""
+    return {split: build_split(recipe, split) for split in SPLITS}
+
+
+def _open(recipe: Recipe, split: str) -> AudioDataset:
     match recipe.data:
         case "esc50":
             return ESC50(recipe.root, fold=recipe.fold, train=split == "train", sample_rate=recipe.sample_rate)
@@ -47,8 +58,25 @@ def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
     Raises:
         ValueError: for an unknown backbone, front end or feature; the message has what is known.
     """
-    features = _features(recipe, 0.0 if recipe.mean is None else recipe.mean, 0.5 if recipe.std is None else recipe.std)
-    return with_frontend(_backbone(recipe, num_classes), recipe.frontend, features=features)
+    return with_frontend(_backbone(recipe, num_classes), recipe.frontend, features=build_features(recipe))
+
+
+def build_features(recipe: Recipe) -> Any:
+    """Make the recipe's features, from waveforms ``(B, samples)`` to spectrograms ``(B, 1, T, F)``.
+
+    A normalisation that is not measured yet leaves the values as they are.
+
+    Raises:
+        ValueError: for unknown features; the message has what is known.
+    """
+    return create_features(
+        recipe.features,
+        frames=recipe.frames,
+        sample_rate=recipe.sample_rate,
+        num_mel_bins=recipe.bins,
+        mean=0.0 if recipe.mean is None else recipe.mean,
+        std=0.5 if recipe.std is None else recipe.std,
+    )
 
 
 class Normalisation(NamedTuple):
@@ -65,7 +93,7 @@ def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
     Raises:
         ValueError: if all values are the same, as for silent clips.
     """
-    features = _features(recipe, 0.0, 0.5)  # these leave the values as they are
+    features = build_features(recipe.replace(mean=None, std=None))
     count, total, squares = 0, 0.0, 0.0
     for batch in batches:
         spec = features(batch.waveform, batch.length).double()
@@ -77,17 +105,6 @@ def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
             f"every training spectrogram is flat (mean {mean:.4f}): are the clips in {recipe.root!r} silent?"
         )
     return Normalisation(round(mean, 6), round(std, 6))
-
-
-def _features(recipe: Recipe, mean: float, std: float) -> nn.Module:
-    return create_features(
-        recipe.features,
-        frames=recipe.frames,
-        sample_rate=recipe.sample_rate,
-        num_mel_bins=recipe.bins,
-        mean=mean,
-        std=std,
-    )
 
 
 def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:

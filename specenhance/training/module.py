@@ -46,6 +46,8 @@ class Classifier(L.LightningModule):
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.last_loss = torch.zeros(())  # of the last step
+        self._last_spec: Tensor | None = None
 
     def on_train_batch_start(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
         """Seed dropout and augmentation by the step, so that a resumed run draws what an uninterrupted one draws."""
@@ -56,6 +58,7 @@ class Classifier(L.LightningModule):
         """Give the loss of a batch of mixed and augmented spectrograms."""
         spec, target = self._inputs(batch)
         losses = self.distiller(self.augment(spec), target)
+        self.last_loss, self._last_spec = losses.total.detach(), spec.detach()
         self.train_accuracy(losses.logits, batch.label)
         B = len(batch.label)
         self.train_loss(losses.total, B)
@@ -69,6 +72,10 @@ class Classifier(L.LightningModule):
             return batch.spec, batch.target
         waveform, target = mix(batch, self.recipe, self.model.num_classes)
         return self.model.spectrogram(waveform, batch.length), target
+
+    def largest_value(self) -> float:
+        """Give the largest absolute value of the last training batch's spectrograms."""
+        return float("nan") if self._last_spec is None else float(self._last_spec.abs().max())
 
     def augment(self, spec: Tensor) -> Tensor:
         """Shift, mask and add noise to spectrograms ``(B, C, T, F)`` as the recipe says."""
@@ -108,14 +115,37 @@ class Classifier(L.LightningModule):
         recipe = self.recipe
         optimizer = OPTIMIZERS[recipe.optimizer](self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         if recipe.schedule == "onecycle":
-            steps = int(self.trainer.estimated_stepping_batches)
-            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=steps, pct_start=0.2)
+            steps = int(self.trainer.estimated_stepping_batches) // recipe.epochs * (recipe.epochs - recipe.cycle_from)
+            # PyTorch divides by the number of steps before the peak, less one.
+            rise = 0.2 if 0.2 * steps != 1 else 0.25
+            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=steps, pct_start=rise)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         if recipe.schedule == "step":
             falls = range(recipe.decay_from, recipe.epochs, recipe.decay_every)
             steps_down = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(falls), gamma=recipe.decay)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps_down, "interval": "epoch"}}
         return {"optimizer": optimizer}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out of a schedule's state what the recipe says anew: a finished run may have been extended.
+
+        A one-cycle schedule then makes another cycle over the epochs that were added; one of steps goes on.
+        """
+        states = checkpoint["lr_schedulers"]
+        place = checkpoint["callbacks"]["Keeper"]["place"]
+        if self.recipe.cycle_from and list(place) == [self.recipe.cycle_from, 0]:
+            states.clear()
+        for state in states:
+            state.pop("milestones", None)
+
+    def on_train_start(self) -> None:
+        """Start a cycle at its own first rate, not at the last of the cycle before."""
+        recipe = self.recipe
+        if recipe.schedule == "onecycle" and recipe.cycle_from and self.trainer.current_epoch == recipe.cycle_from:
+            (schedule,) = self.trainer.lr_scheduler_configs
+            if schedule.scheduler.last_epoch == 0:
+                for group in self.trainer.optimizers[0].param_groups:
+                    group["lr"], group["betas"] = group["initial_lr"], (group["max_momentum"], *group["betas"][1:])
 
 
 class Mean(Metric):

@@ -13,7 +13,15 @@ from typing import Any
 
 import torch.distributed
 
-__all__ = ["ranks"]
+from specenhance.training.stopping import Stopped
+
+__all__ = ["RankError", "ranks"]
+
+PATIENCE = 30.0  # s for the others to finish the step after which a run is stopped
+
+
+class RankError(OSError):
+    """Another process of a run has failed."""
 
 
 @contextmanager
@@ -28,14 +36,16 @@ def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]
         *args: for it; they are pickled.
 
     Raises:
-        RuntimeError: if one of the others failed although the block did not.
+        RankError: if one of the others failed; it says which and why. What the block then met, the loss of the others,
+            is its cause.
     """
     if count == 1:
         yield
         return
     context = get_context("spawn")
     port = _free_port()
-    others = [context.Process(target=_other, args=(rank, port, work, args)) for rank in range(1, count)]
+    errors = context.SimpleQueue()
+    others = [context.Process(target=_other, args=(rank, port, errors, work, args)) for rank in range(1, count)]
     before = dict(os.environ)
     try:
         for process in others:
@@ -44,10 +54,13 @@ def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]
         yield
         for process in others:
             process.join()
+    except (Exception, Stopped) as error:
+        _end(others, patience=0 if isinstance(error, Exception) else PATIENCE)
+        if isinstance(error, Exception) and not errors.empty():
+            raise RankError(errors.get()) from error
+        raise
     finally:
-        for process in others:
-            if process.is_alive():
-                process.terminate()
+        _end(others, patience=0)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         for name in _environment(0, port):
@@ -56,19 +69,37 @@ def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]
                 os.environ[name] = before[name]
     failed = [rank for rank, process in enumerate(others, start=1) if process.exitcode]
     if failed:
-        raise RuntimeError(f"the processes of rank {', '.join(map(str, failed))} failed; their errors stand above")
+        reason = errors.get() if not errors.empty() else f"exit code {others[failed[0] - 1].exitcode}"
+        raise RankError(reason)
+
+
+def _end(processes: list[Any], patience: float) -> None:
+    """Wait some seconds for processes to end by themselves, then end them."""
+    until = time.monotonic() + patience
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def _environment(rank: int, port: int) -> dict[str, str]:
     return {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def _other(rank: int, port: int, work: Callable[..., object], args: tuple[Any, ...]) -> None:
+def _other(rank: int, port: int, errors: Any, work: Callable[..., object], args: tuple[Any, ...]) -> None:
     os.environ.update(_environment(rank, port))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    work(*args)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    try:
+        work(*args)
+    except Stopped:  # rank 0 says so
+        pass
+    except Exception as error:
+        errors.put(f"the process of rank {rank} failed: {error or type(error).__name__}")
+        os._exit(1)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _end_with(parent: int) -> None:

@@ -1,304 +1,134 @@
-"""One training run from start to result, in a folder from which it can be resumed after any stop."""
+"""Training runs, each in a folder from which it can be resumed after any stop and extended when it is finished."""
 
 from __future__ import annotations
 
-import copy
 import csv
 import dataclasses
 import io
 import json
-import logging
-import os
-import platform
 import statistics
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import lightning as L
-import timm
+import filelock
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-import specenhance
 from specenhance.adapter import FrontendModel
-from specenhance.data import AudioDataset
-from specenhance.data.cache import CachedWaveforms
 from specenhance.data.esc50 import FOLDS
-from specenhance.files import write_text
+from specenhance.files import remove_leftovers, write_text
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.batches import loader
-from specenhance.training.build import build_model, build_split, measure_normalisation
-from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History, Progress
-from specenhance.training.module import Classifier
+from specenhance.training.build import build_features, build_model, build_split, measure_normalisation
+from specenhance.training.loop import Trained, cached, open_splits, train_rank
+from specenhance.training.machine import MEMORY, Machine
+from specenhance.training.manifest import MANIFEST, save_manifest
+from specenhance.training.prepare import prepare
 from specenhance.training.ranks import ranks
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
+from specenhance.training.stopping import StopSignals, stop_signals
 from specenhance.training.store import RECIPE, RESULT, save_model, save_pretrained
 from specenhance.training.teach import load_teacher
 
-__all__ = ["ACCELERATORS", "Machine", "Score", "evaluate", "picture", "predict", "resume", "train"]
+__all__ = ["picture", "resume", "train"]
 
-ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
-
-MEMORY = "memory"  # Machine.cache: not a folder
+LOCK = ".lock"
+SKIPPED = "skipped.txt"
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run computes on, and how; apart from rounding, and the draws of mix-up where the clips are read, none of it
-    changes what comes out.
-
-    Raises:
-        ValueError: for a value out of its range.
-    """
-
-    device: str = "auto"  # a key of ACCELERATORS
-    devices: int = 1  # that share each batch, on this machine; a process each
-    strategy: str = "auto"  # Lightning's name of how they share it; "auto" is "ddp" where there are several
-    workers: int = 0  # processes that read clips, beside each of those
-    features_on: str = "device"  # spectrograms are made by the model, or "worker": where the clips are read
-    cache: str = ""  # decoded waveforms are kept in "memory" or in a folder of this name
-    progress: bool = False  # show a bar
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("device", tuple(ACCELERATORS)),
-            ("strategy", ("auto", "ddp")),
-            ("features_on", ("device", "worker")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
-        if self.devices < 1:
-            raise ValueError(f"devices = {self.devices}: expected 1 or more")
-
-    @property
-    def rank(self) -> int:
-        """Which of the processes this one is."""
-        return int(os.environ["LOCAL_RANK"]) if self.devices > 1 else 0
 
 
 def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dict[str, Any]:
     """Train a recipe into a new run folder, test it, and write its result; ESC-50 with ``fold = 0`` runs all five folds.
 
-    The folder gets ``recipe.toml``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``, ``model.safetensors``,
-    ``result.json``, ``confusion_matrix.csv`` and ``.png``, ``curves.png`` and ``enhanced.png``, and for ``role = "teacher"``
-    ``pretrained/``, the model as its own library stores it.
+    The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``,
+    ``model.safetensors``, ``result.json``, ``confusion_matrix.csv`` and ``.png``, ``curves.png`` and ``enhanced.png``, and for
+    ``role = "teacher"`` ``pretrained/``, the model as its own library stores it.
 
     Args:
         recipe: what to train.
         out: the run folder; it must not exist, or be empty.
         say: called with a line of news now and then.
-        **machine: fields of :class:`Machine`.
+        **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Returns:
         What ``result.json`` holds.
 
     Raises:
         FileExistsError: if ``out`` has something in it.
-        FileNotFoundError, ValueError: as the data set, the model and the teacher do.
+        FileNotFoundError, ValueError: as the data set, the model and the teacher do; for a folder that another process is
+            training in; for files that cannot be used.
+        DivergedError: where the loss is no longer finite.
+        Stopped: where a signal asked for a stop.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out}: already there; continue it with --resume {out}, or choose another --out")
-    _check_shares(recipe, Machine(**machine))
-    first_fold = recipe.replace(fold=1) if _has_folds(recipe) else recipe
-    classes = build_split(first_fold, "train").classes  # refuse what cannot be read before a folder is made for it
-    model = build_model(first_fold.replace(pretrained=False), 2)
-    _check_features(model, recipe, Machine(**machine))
-    load_teacher(first_fold, classes)
-    save_recipe(recipe, out / RECIPE)
-    return resume(out, say=say, **machine)
+    settings = Machine(**machine)
+    _check_parts(recipe, settings)
+    with stop_signals() as stop, _locked(out):
+        _require_empty(out)
+        try:
+            _check_names(recipe, settings)  # before any clip is read
+            recipe = _prepare(recipe, out, say)
+            _check_names(recipe, settings)
+        except BaseException:
+            _abandon(out)
+            raise
+        return _run(recipe, out, settings, say, stop)
 
 
-def resume(out: Path, *, say: Say = print, **machine: Any) -> dict[str, Any]:
-    """Continue a run where its last finished epoch left it; a run that has its result is only reported.
+def resume(
+    out: Path,
+    *,
+    epochs: int | None = None,
+    root: Path | None = None,
+    csv: Path | None = None,
+    say: Say = print,
+    **machine: Any,
+) -> dict[str, Any]:
+    """Continue a run where it was stopped; a run that has its result is only reported, or extended.
 
-    On the CPU the result is the one that an uninterrupted run would have had. Arguments as :func:`train`.
+    On the CPU the result is the one that an uninterrupted run would have had. Arguments as :func:`train`, and:
+
+    Args:
+        out: the run folder.
+        epochs: more epochs than a finished run had. Its weights, its optimizer and its best epoch are taken up. The rate
+            of a one-cycle schedule makes another cycle over the new epochs; that of the other schedules goes on.
+        root: the data set's folder, if it has moved.
+        csv: the data set's table, if it has moved.
+        say: called with a line of news now and then.
+        **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Raises:
         FileNotFoundError: if ``out`` is no run folder.
+        ValueError: where its clips are not those that it was trained on; for epochs that are not more; as :func:`train`.
     """
     if not (out / RECIPE).is_file():
         raise FileNotFoundError(
             f"{out}: no training run, it has no {RECIPE}; start one with specenhance train --out {out}"
         )
-    if (out / RESULT).is_file():
-        say(f"{out}: finished already")
-        return json.loads((out / RESULT).read_text(encoding="utf-8"))
+    settings = Machine(**machine)
     recipe = load_recipe(out / RECIPE)
-    if not _has_folds(recipe):
-        return _train_one(recipe, out, Machine(**machine), say)
-    results = []
-    for fold in FOLDS:
-        folder = out / f"fold{fold}"
-        say(f"fold {fold} of {len(FOLDS)}")
-        if not (folder / RECIPE).is_file():
-            save_recipe(recipe.replace(fold=fold), folder / RECIPE)
-        results.append(resume(folder, say=say, **machine))
-    accuracies = [result["test_accuracy"] for result in results]
-    result = {
-        "test_accuracy": statistics.mean(accuracies),
-        "fold_accuracies": accuracies,
-        "fold_standard_deviation": statistics.stdev(accuracies),
-        "seconds": round(sum(result["seconds"] for result in results), 1),
-        "parameters": results[0]["parameters"],
-        "recipe": dataclasses.asdict(recipe),
-    }
-    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
-    say(f"mean test accuracy of {len(FOLDS)} folds: {result['test_accuracy']:.2%}")
-    return result
+    done = _result(out, recipe)
+    if done is not None and root is csv is None and epochs in (None, recipe.epochs):
+        say(f"{out}: finished already")
+        return done
+    with stop_signals() as stop, _locked(out):
+        moved = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
+        if moved:
+            recipe = _moved(recipe, moved, out)
+        if epochs is not None:
+            recipe = _extended(recipe, epochs, out)
+        return _run(recipe, out, settings, say, stop)
 
 
-def _has_folds(recipe: Recipe) -> bool:
-    return recipe.data == "esc50" and recipe.fold == 0
-
-
-def _check_shares(recipe: Recipe, machine: Machine) -> None:
-    if recipe.batch_size % machine.devices:
-        raise ValueError(
-            f"batch_size = {recipe.batch_size} is the batch of all {machine.devices} devices together, who share it evenly: "
-            f"expected a multiple of {machine.devices}"
-        )
-
-
-def _check_features(model: FrontendModel, recipe: Recipe, machine: Machine) -> None:
-    if machine.features_on == "worker" and any(True for _ in model.features.parameters()):
-        raise ValueError(
-            f"features_on = 'worker': the features {recipe.features!r} learn, which they can only in the model; "
-            "expected 'device'"
-        )
-
-
-def _train_one(recipe: Recipe, out: Path, machine: Machine, say: Say) -> dict[str, Any]:
-    _check_shares(recipe, machine)
-    if recipe.mean is None:
-        data = _open(recipe, "train", machine)
-        measured = measure_normalisation(recipe, loader(data, recipe, train=False))
-        recipe = recipe.replace(mean=measured.mean, std=measured.std)
-        save_recipe(recipe, out / RECIPE)
-        say(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
-    if machine.devices > 1 and machine.cache not in ("", MEMORY):
-        for split in ("train", "validation", "test"):  # here, so that the processes do not do it all at once
-            _open(recipe, split, machine)
-    with ranks(machine.devices, _train_rank, recipe, out, machine):
-        return _train_rank(recipe, out, machine, say)
-
-
-def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda line: None) -> dict[str, Any]:
-    """Do the part of one process; that of rank 0 alone writes and speaks."""
-    data = {split: _open(recipe, split, machine) for split in ("train", "validation", "test")}
-    classes = data["train"].classes
-    last = out / "checkpoints" / "last.ckpt"
-    L.seed_everything(recipe.seed, verbose=False)
-    model = build_model(recipe.replace(pretrained=recipe.pretrained and not last.exists()), len(classes))
-    # A third off a small CNN's step on a CPU, and what tensor cores want. PyTorch's stubs do not know it.
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parameters = _count(model)
-    say(
-        f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "
-        f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test"
-    )
-    module = Classifier(model, recipe, load_teacher(recipe, classes))
-    history = History(
-        out / "metrics.csv",
-        lambda row: say(
-            f"epoch {row['epoch'] + 1:3d}/{recipe.epochs}  loss {row['train_loss']:.3f}  "
-            f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
-        ),
-    )
-    best = Checkpoints(
-        last.parent, "best", monitor="val_accuracy", mode="max", save_top_k=1, enable_version_counter=False
-    )
-    latest = Checkpoints(last.parent, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    bar = [Progress()] if machine.progress and machine.rank == 0 else []
-    trainer = _trainer(
-        machine,
-        max_epochs=recipe.epochs,
-        callbacks=[history, best, latest, *bar],
-        enable_progress_bar=bool(bar),
-        logger=TensorBoardLogger(out, name="", version="tensorboard"),
-        plugins=[AtomicCheckpoints()],
-        num_sanity_val_steps=0,
-    )
-    if last.exists():
-        say(f"continuing from {last}")
-    trainer.fit(
-        module,
-        _loader(data["train"], recipe, machine, model, train=True),
-        _loader(data["validation"], recipe, machine, model, train=False),
-        ckpt_path=last if last.exists() else None,
-        weights_only=True,
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt(f"stopped; continue with specenhance train --resume {out}")
-    if recipe.select == "best":
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
-    accuracy, confusion = _test(trainer, module, data["test"], recipe, machine)
-    if machine.rank:
-        return {}
-    save_model(model, classes, out)
-    if recipe.role == "teacher":
-        save_pretrained(model, classes, out)
-    result = {
-        "test_accuracy": accuracy,
-        "validation_accuracy": max(row["val_accuracy"] for row in history.rows)
-        if recipe.select == "best"
-        else history.rows[-1]["val_accuracy"],
-        "seconds": round(history.seconds, 1),
-        "parameters": parameters,
-        "recipe": dataclasses.asdict(recipe),
-        "versions": {
-            "specenhance": specenhance.__version__,
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "lightning": L.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    _write_confusion(confusion, classes, out)
-    save_figure(plot_curves(history.rows), out / "curves.png")
-    waveform, label = data["test"][0]
-    save_figure(picture(model, waveform, title=f"{classes[label]} (first test clip)"), out / "enhanced.png")
-    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")  # last: it says that the run is finished
-    say(f"test accuracy {accuracy:.2%}, in {out}")
-    return result
-
-
-class Score(NamedTuple):
-    """How a model does on a set of clips."""
-
-    accuracy: float  # share of clips
-    confusion: Tensor  # counts (true, predicted)
-
-
-def evaluate(model: FrontendModel, recipe: Recipe, split: str, *, device: str = "auto", workers: int = 0) -> Score:
-    """Score a model on one split of the recipe's data.
-
-    Raises as :func:`specenhance.training.build.build_split`.
-    """
-    data = build_split(recipe, split)
-    if len(data.classes) != model.num_classes:
-        raise ValueError(
-            f"{recipe.root}: {len(data.classes)} classes, but the model was trained on {model.num_classes}"
-        )
-    machine = Machine(device=device, workers=workers)
-    trainer = _trainer(machine, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    return _test(trainer, Classifier(model, recipe), data, recipe, machine)
-
-
-@torch.no_grad()
-def predict(model: FrontendModel, waveform: Tensor, top: int) -> list[tuple[int, float]]:
-    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and share, the likeliest first."""
-    device = next(model.parameters()).device
-    shares = model.eval()(waveform.to(device)[None])[0].softmax(0)
-    best = shares.topk(min(top, len(shares)))
-    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+def _run(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignals) -> dict[str, Any]:
+    """Go on with a run from wherever it stands, to its result."""
+    done = _result(out, recipe)
+    if done is not None:
+        say(f"{out}: finished already")
+        return done
+    return (_train_folds if _has_folds(recipe) else _train_one)(recipe, out, machine, say, stop)
 
 
 def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
@@ -318,57 +148,193 @@ def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
     )
 
 
-def _test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
-    module.confusion.reset()
-    figures = trainer.test(module, _loader(data, recipe, machine, module.model, train=False), verbose=False)
-    return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu())
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Have a run folder for this process alone; what a killed one left half written in it is removed.
+
+    Raises:
+        ValueError: if another process has it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(out / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ValueError(f"{out}: another process is training in it; wait for it, or choose another --out") from None
+    try:
+        for folder in (out, out / "checkpoints"):
+            if folder.is_dir():
+                remove_leftovers(folder)
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            (out / LOCK).unlink(missing_ok=True)  # before it is released: whoever waits for it then takes a new one
+        lock.release()
 
 
-def _open(recipe: Recipe, split: str, machine: Machine) -> AudioDataset:
-    data = build_split(recipe, split)
-    if not machine.cache:
-        return data
-    return CachedWaveforms(data, None if machine.cache == MEMORY else machine.cache)
+def _require_empty(out: Path) -> None:
+    there = [entry.name for entry in out.iterdir() if entry.name != LOCK]
+    if not there:
+        return
+    cure = f"continue it with --resume {out}, or " if (out / RECIPE).is_file() else ""
+    raise FileExistsError(f"{out}: already there, with {', '.join(sorted(there)[:3])}; {cure}choose another --out")
 
 
-def _loader(data: AudioDataset, recipe: Recipe, machine: Machine, model: FrontendModel, *, train: bool) -> DataLoader:
-    return loader(
-        data,
-        recipe,
-        train=train,
-        workers=machine.workers,
-        devices=machine.devices,
-        rank=machine.rank,
-        # A copy: the model's own goes to the device with it.
-        features=copy.deepcopy(model.features).cpu() if machine.features_on == "worker" else None,
-    )
+def _abandon(out: Path) -> None:
+    """Remove what a run that cannot start has written, and its folder."""
+    for name in (RECIPE, MANIFEST, SKIPPED, LOCK):
+        (out / name).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty, or not ours to remove
+        out.rmdir()
 
 
-def _trainer(machine: Machine, **settings: Any) -> L.Trainer:
-    # Lightning's hints speak to people who write loops, not to those who run ours.
-    for part in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(part).setLevel(logging.WARNING)
-    for category in (UserWarning, FutureWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"lightning\.")
-    several = machine.devices > 1
-    return L.Trainer(
-        accelerator=ACCELERATORS[machine.device],
-        devices=machine.devices,
-        strategy="ddp" if several else machine.strategy,
-        sync_batchnorm=several
-        and torch.cuda.is_available()
-        and machine.device != "cpu",  # PyTorch has none for the CPU
-        use_distributed_sampler=False,  # ours knows which clips a rank has
-        enable_model_summary=False,
-        **settings,
-    )
+def _prepare(recipe: Recipe, out: Path, say: Say) -> Recipe:
+    """Fit a recipe to its data, and write it down with its clips."""
+    prepared = prepare(recipe.replace(fold=1) if _has_folds(recipe) else recipe, say)
+    whole = prepared.recipe.replace(fold=recipe.fold)
+    left_out = [clip.left_out for clip in prepared.manifest.clips if clip.left_out]
+    if left_out:
+        write_text(out / SKIPPED, "".join(f"{fault}\n" for fault in dict.fromkeys(left_out)))
+    if not _has_folds(recipe):
+        save_manifest(prepared.manifest, out)
+    save_recipe(whole, out / RECIPE)
+    return whole
 
 
-def _count(model: FrontendModel) -> dict[str, int]:
-    return {
-        "total": sum(p.numel() for p in model.parameters()),
-        "frontend": sum(p.numel() for p in model.frontend.parameters()),
+def _train_one(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignals) -> dict[str, Any]:
+    _check_parts(recipe, machine)
+    if not (out / MANIFEST).is_file():
+        recipe = _prepare(recipe, out, say)
+    parts = open_splits(recipe, out)
+    if recipe.mean is None:
+        samples = getattr(build_features(recipe), "samples", None)
+        seconds = None if samples is None else samples / recipe.sample_rate
+        batches = loader(parts["train"], recipe, train=False, workers=machine.workers, seconds=seconds)
+        measured = measure_normalisation(recipe, batches)
+        recipe = recipe.replace(mean=measured.mean, std=measured.std)
+        save_recipe(recipe, out / RECIPE)
+        say(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
+    if machine.devices > 1 and machine.cache not in ("", MEMORY):
+        for data in parts.values():  # here, so that the processes do not do it all at once
+            cached(data, machine)
+    with ranks(machine.devices, train_rank, recipe, out, machine):
+        trained = train_rank(recipe, out, machine, say, stop)
+        assert trained is not None
+        return _finish(recipe, out, trained, say)
+
+
+def _finish(recipe: Recipe, out: Path, trained: Trained, say: Say) -> dict[str, Any]:
+    """Write what came out of a training, the result last of all that matters: it says that the run is finished."""
+    save_model(trained.model, trained.classes, out)
+    if recipe.role == "teacher":
+        save_pretrained(trained.model, trained.classes, out)
+    _write_confusion(trained.score.confusion, trained.classes, out)
+    write_text(out / RESULT, json.dumps(trained.result, indent=2) + "\n")
+    save_figure(plot_confusion(trained.score.confusion, trained.classes), out / "confusion_matrix.png")
+    save_figure(plot_curves(trained.rows), out / "curves.png")
+    waveform, label = trained.data[0]
+    title = f"{trained.classes[label]} (first test clip)"
+    save_figure(picture(trained.model, waveform, title=title), out / "enhanced.png")
+    _warn_of_chance(trained, say)
+    say(f"test accuracy {trained.score.accuracy:.2%}, in {out}")
+    return trained.result
+
+
+def _warn_of_chance(trained: Trained, say: Say) -> None:
+    """Say when a model is no better than one that always names the class with the most test clips."""
+    counts = trained.score.confusion.sum(1)
+    largest = int(counts.argmax())
+    always = float(counts[largest] / counts.sum())
+    if trained.score.accuracy <= always:
+        say(
+            f"warning: no better than always naming {trained.classes[largest]!r}, which {always:.2%} of the test clips are: "
+            "the model has learned nothing. Try more epochs (--epochs), another rate (--lr), or more clips; a first look: "
+            "curves.png"
+        )
+
+
+def _train_folds(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignals) -> dict[str, Any]:
+    results = []
+    for fold in FOLDS:
+        folder = out / f"fold{fold}"
+        say(f"fold {fold} of {len(FOLDS)}")
+        if not (folder / RECIPE).is_file():
+            save_recipe(recipe.replace(fold=fold), folder / RECIPE)
+        results.append(_run(load_recipe(folder / RECIPE), folder, machine, say, stop))
+    accuracies = [result["test_accuracy"] for result in results]
+    result = {
+        "test_accuracy": statistics.mean(accuracies),
+        "fold_accuracies": accuracies,
+        "fold_standard_deviation": statistics.stdev(accuracies),
+        "seconds": round(sum(result["seconds"] for result in results), 1),
+        "parameters": results[0]["parameters"],
+        "recipe": dataclasses.asdict(recipe),
     }
+    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
+    say(f"mean test accuracy of {len(FOLDS)} folds: {result['test_accuracy']:.2%}")
+    return result
+
+
+def _result(out: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """Give the result of a run if it is that of its recipe: one that was extended since has none yet."""
+    if not (out / RESULT).is_file():
+        return None
+    result: dict[str, Any] = json.loads((out / RESULT).read_text(encoding="utf-8"))
+    return result if result["recipe"]["epochs"] == recipe.epochs else None
+
+
+def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
+    """Give a finished run more epochs, in its folder too."""
+    if epochs == recipe.epochs:
+        return recipe
+    if epochs < recipe.epochs:
+        raise ValueError(f"epochs = {epochs}: {out} has {recipe.epochs} already; expected more")
+    if _result(out, recipe) is None:
+        raise ValueError(
+            f"epochs = {epochs}: {out} is not finished, and only a finished run can be extended; finish it first: "
+            f"specenhance train --resume {out}"
+        )
+    extended = recipe.replace(epochs=epochs, cycle_from=recipe.epochs)
+    for folder in sorted(out.glob("fold*")) if _has_folds(recipe) else []:
+        save_recipe(extended.replace(fold=load_recipe(folder / RECIPE).fold), folder / RECIPE)
+    save_recipe(extended, out / RECIPE)
+    return extended
+
+
+def _moved(recipe: Recipe, changes: dict[str, str], out: Path) -> Recipe:
+    """Point a run, and its folds, to where its data lies now; the same clips, or nothing is changed."""
+    moved = recipe.replace(**changes)
+    if not _has_folds(recipe):
+        open_splits(moved, out)
+    for folder in sorted(path.parent for path in out.glob(f"fold*/{RECIPE}")):
+        _moved(load_recipe(folder / RECIPE), changes, folder)
+    save_recipe(moved, out / RECIPE)
+    return moved
+
+
+def _has_folds(recipe: Recipe) -> bool:
+    return recipe.data == "esc50" and recipe.fold == 0
+
+
+def _check_parts(recipe: Recipe, machine: Machine) -> None:
+    if recipe.batch_size % machine.devices:
+        raise ValueError(
+            f"batch_size = {recipe.batch_size} is the batch of all {machine.devices} devices together, who have equal parts of "
+            f"it: expected a multiple of {machine.devices}"
+        )
+
+
+def _check_names(recipe: Recipe, machine: Machine) -> None:
+    """Refuse what nobody knows, what does not fit together, and features that cannot be where they are to be."""
+    some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0: not fitted yet
+    model = build_model(some, 2)
+    if machine.features_on == "worker" and any(True for _ in model.features.parameters()):
+        raise ValueError(
+            f"features_on = 'worker': the features {recipe.features!r} learn, which they can only in the model; "
+            "expected 'device'"
+        )
+    first = some.replace(fold=1) if _has_folds(recipe) else some
+    load_teacher(first, build_split(first, "train").classes)
 
 
 def _write_confusion(confusion: Tensor, classes: list[str], out: Path) -> None:
@@ -377,4 +343,3 @@ def _write_confusion(confusion: Tensor, classes: list[str], out: Path) -> None:
     writer.writerow(["true \\ predicted", *classes])
     writer.writerows([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True))
     write_text(out / "confusion_matrix.csv", text.getvalue())
-    save_figure(plot_confusion(confusion, classes), out / "confusion_matrix.png")

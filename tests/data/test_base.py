@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from specenhance.data import AudioDataset, collate
+from specenhance.data import AudioDataset, AudioError, collate
 
 
 @pytest.fixture
@@ -47,6 +47,35 @@ def test_files_are_brought_to_the_data_sets_rate(tmp_path, write):
     assert sounds[0][0].shape == (4000,)
     with pytest.raises(ValueError, match="sample_rate=0"):
         AudioDataset(["a"], [0], [path], sample_rate=0)
+
+
+def test_an_excerpt_of_a_file_and_of_a_sound_that_is_made_are_cut_alike(sounds):
+    class Made(AudioDataset):
+        def waveform(self, i):
+            return sounds.waveform(i)
+
+    made = Made(sounds.classes, sounds.labels)
+    for i, place in ((0, 0.0), (2, 0.0), (2, 1.0), (2, 0.5)):
+        whole = sounds.waveform(i)
+        part = sounds.excerpt(i, 0.02, place)
+        start = round(max(0, len(whole) - 320) * place)
+        assert torch.equal(part, whole[start : start + 320])
+        assert torch.equal(made.excerpt(i, 0.02, place), part)
+
+
+def test_a_subset_has_the_chosen_sounds_and_leaves_the_whole_as_it_was(sounds):
+    part = sounds.subset([2, 1])
+    assert (part.labels, part.paths) == ([0, 1], [sounds.paths[2], sounds.paths[1]])
+    assert (part.classes, part.sample_rate, len(sounds)) == (sounds.classes, sounds.sample_rate, 3)
+
+
+def test_a_file_that_is_not_whole_is_taken_only_where_that_is_allowed(sounds):
+    path = sounds.paths[2]
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(AudioError, match=r"ends after 0\.02 s"):
+        sounds[2]
+    sounds.allow_truncated = True
+    assert len(sounds[2][0]) == len(sounds.excerpt(2, 1.0)) == 280
 
 
 def test_collate_pads_at_the_end_with_zeros(sounds):

@@ -1,6 +1,5 @@
 """AudioFolder: a table of labels, folders of labels, and the splits of both."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -82,9 +81,9 @@ def test_a_path_may_be_absolute(root, write, tmp_path_factory):
         ("path,label\nsounds/a.wav\n", ValueError, "line 2: no label"),
         ("path,label\nsounds/a.wav,dog,extra\n", ValueError, "line 2: more cells than the first line has names"),
         (
-            "path,label,split\nsounds/a.wav,dog,val\n",
+            "path,label,split\nsounds/a.wav,dog,dev\n",
             ValueError,
-            "line 2: split 'val' of sounds/a.wav: expected one of train",
+            "line 2: split 'dev' of sounds/a.wav: expected one of train",
         ),
         ("path,label,split\nsounds/a.wav,dog,\n", ValueError, "line 2: split '' of sounds/a.wav"),
         (
@@ -137,22 +136,28 @@ def labelled(tmp_path, write) -> Path:
     return tmp_path / "labelled"
 
 
-def test_folders_give_labels_and_their_clips_are_split_in_tenths(labelled):
+def test_folders_give_labels_and_parts_of_their_clips_are_held_out(labelled):
     (labelled / "dog" / "notes.txt").write_text("not a sound")
     parts = [AudioFolder(labelled, split=split) for split in SPLITS]
     assert all(part.classes == ["bird", "cat", "cow", "dog"] for part in parts)
-    counts = [Counter(part.classes[label] for label in part.labels) for part in parts]
-    assert counts[0] == {"dog": 16, "cat": 27, "bird": 1, "cow": 2}
-    assert counts[1] == counts[2] == {"dog": 2, "cat": 3, "bird": 1}
-    assert len({path for part in parts for path in part.paths}) == 58
+    assert sum(map(len, parts)) == len({path for part in parts for path in part.paths}) == 58
+    assert all(len(part) >= 5 for part in parts)
     for part in parts:
         assert [path.parent.name for path in part.paths] == [part.classes[label] for label in part.labels]
+
+
+def test_fifteen_clips_of_a_hundred_test_and_as_many_validate(root):
+    for i in range(2000):
+        (root / "sounds" / f"{i}.wav").touch()
+    rows = [f"sounds/{i}.wav,dog" for i in range(2000)]
+    parts = [AudioFolder(root, table(root, "\n".join(["path,label", *rows])), split) for split in SPLITS]
+    assert [len(part) / 20 for part in parts] == pytest.approx([70, 15, 15], abs=2.5)
 
 
 def test_made_splits_depend_on_the_paths_below_root_alone(labelled, tmp_path):
     expected = {path.relative_to(labelled).as_posix() for path in AudioFolder(labelled, split="test").paths}
     # These hashes are a promise: a change would move clips between the splits of trained models.
-    assert {path for path in expected if path.startswith("bird")} == {"bird/2.ogg"}
+    assert {path for path in expected if path.startswith("cow")} == {"cow/0.wav", "cow/1.flac"}
     rows = [f"{path.relative_to(labelled).as_posix()},{path.parent.name}" for path in labelled.glob("*/*")]
     for order in (sorted(rows), sorted(rows, reverse=True)):
         sounds = AudioFolder(labelled, table(tmp_path, "\n".join(["path,label", *order])), "test")
@@ -161,13 +166,27 @@ def test_made_splits_depend_on_the_paths_below_root_alone(labelled, tmp_path):
     assert {path.relative_to(moved).as_posix() for path in AudioFolder(moved, split="test").paths} == expected
 
 
-def test_folders_may_be_splits(tmp_path, write):
-    for split, label in (("train", "dog"), ("train", "cat"), ("validation", "dog"), ("test", "train")):
+def test_a_clip_that_comes_or_goes_moves_no_other(labelled, write):
+    def split_of():
+        return {path: split for split in SPLITS for path in AudioFolder(labelled, split=split).paths}
+
+    before = split_of()
+    for i in range(100, 130):
+        write(labelled / "dog" / f"{i}.wav", seconds=0.02)
+    (labelled / "cat" / "0.wav").unlink()
+    after = split_of()
+    assert {path: after[path] for path in before if path in after} == {p: s for p, s in before.items() if p in after}
+    assert len(after) == len(before) + 29
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "Valid"])
+def test_folders_may_be_splits(tmp_path, write, validation):
+    for split, label in (("train", "dog"), ("train", "cat"), (validation, "dog"), ("test", "train")):
         write(tmp_path / split / label / "a.wav")
     (tmp_path / ".git").mkdir()
-    train, validation, test = (AudioFolder(tmp_path, split=split) for split in SPLITS)
+    train, validating, test = (AudioFolder(tmp_path, split=split) for split in SPLITS)
     assert train.classes == test.classes == ["cat", "dog", "train"]
-    assert (train.labels, validation.labels, test.labels) == ([0, 1], [1], [2])
+    assert (train.labels, validating.labels, test.labels) == ([0, 1], [1], [2])
 
 
 def test_a_label_may_be_called_train(tmp_path, write):
@@ -190,9 +209,53 @@ def test_a_folder_without_sounds_is_refused(labelled, tmp_path):
         AudioFolder(tmp_path / "nothing")
 
 
+def test_a_folder_that_holds_the_sounds_themselves_is_told_what_is_expected(root):
+    with pytest.raises(ValueError, match=r"sounds: holds 4 files and no folder; expected .*sounds/LABEL/\*\.wav"):
+        AudioFolder(root / "sounds")
+
+
+def test_what_is_not_read_is_listed(labelled, write):
+    write(labelled / "beside.wav")
+    write(labelled / "dog" / "old" / "a.wav")
+    (labelled / "cat" / "notes.txt").touch()
+    (labelled / "cat" / ".DS_Store").touch()
+    assert AudioFolder(labelled).passed_over == ["beside.wav", "cat/notes.txt", "dog/old/"]
+    for split in SPLITS:
+        write(labelled / "in" / split / "dog" / "a.wav")
+    write(labelled / "in" / "train" / "dog" / "old" / "a.wav")
+    write(labelled / "in" / "test" / "stray.wav")
+    assert AudioFolder(labelled / "in").passed_over == ["test/stray.wav", "train/dog/old/"]
+
+
+def test_every_format_that_can_be_read_is_found(tmp_path, shared):
+    folder = tmp_path / "train" / "tone"
+    folder.mkdir(parents=True)
+    for name in ("tone.aiff", "gsm610.wav", "vbr_without_xing_header_2s.mp3"):
+        (folder / name).write_bytes((shared / "awkward" / name).read_bytes())
+    for suffix in ("opus", "au", "caf", "w64", "m4a", "WMA", "webm"):
+        (folder / f"other-{suffix}.{suffix}").touch()
+    sounds = AudioFolder(tmp_path)
+    assert len(sounds) == 10
+    assert sounds.passed_over == []
+    by_name = {path.name: i for i, path in enumerate(sounds.paths)}
+    assert all(len(sounds[by_name[name]][0]) >= 16000 for name in ("tone.aiff", "gsm610.wav"))
+
+
+def test_a_table_with_spaces_behind_its_commas(root, shared):
+    for text in (
+        'path, label, split\n"sounds/a.wav", "a dog, barking", train\nsounds/b.wav , cat , train\n',
+        '"path" ,"label"  ,split\nsounds/a.wav,"a dog, barking",train\nsounds/b.wav,cat,train\n',
+    ):
+        sounds = AudioFolder(root, table(root, text))
+        assert names(sounds) == ["a", "b"]
+        assert [sounds.classes[label] for label in sounds.labels] == ["a dog, barking", "cat"]
+    text = (shared / "awkward" / "space_after_comma.csv").read_text()
+    assert text.startswith("path, label")
+
+
 def test_real_recordings_as_a_folder(shared, tmp_path):
     root = shared / "esc50_fold4" / "audio"
     rows = [f"{path.name},{path.stem.split('-')[-1]}" for path in sorted(root.iterdir())]
     parts = [AudioFolder(root, table(tmp_path, "\n".join(["path,label", *rows])), split) for split in SPLITS]
-    assert [len(part) for part in parts] == [300, 50, 50]
-    assert parts[1].labels.count(0) == parts[2].labels.count(0) == 1
+    assert [len(part) for part in parts] == [287, 51, 62]
+    assert len(parts[0].classes) == 50

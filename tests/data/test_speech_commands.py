@@ -57,6 +57,23 @@ def test_the_lists_may_have_the_line_ends_of_windows(root):
     assert len(SpeechCommandsV2(root, "test")) == 2
 
 
+def test_the_lists_may_have_a_byte_order_mark_backslashes_and_dots(root):
+    path = root / "testing_list.txt"
+    lines = path.read_text().splitlines()
+    path.write_bytes(b"\xef\xbb\xbf" + "\n".join([lines[0].replace("/", "\\"), f"./{lines[1]}"]).encode())
+    assert speakers(SpeechCommandsV2(root, "test")) == {"d"}
+    assert speakers(SpeechCommandsV2(root, "train")) == {"a", "b"}
+    path.write_bytes("ja/für.wav".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"testing_list\.txt: no text in UTF-8"):
+        SpeechCommandsV2(root, "test")
+
+
+def test_what_is_not_read_is_listed(root, write):
+    write(root / "stray.wav")
+    (root / "yes" / "notes.txt").touch()
+    assert SpeechCommandsV2(root, "train").passed_over == ["stray.wav", "yes/notes.txt"]
+
+
 def test_an_unknown_split_is_refused(root):
     with pytest.raises(ValueError, match="split='testing': expected one of train, validation, test"):
         SpeechCommandsV2(root, "testing")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from specenhance.features import create_features
-from specenhance.training.batches import SpectrogramBatch, loader, mix
+from specenhance.training.batches import Draw, SpectrogramBatch, loader, mix
 from specenhance.training.build import build_split
 
 
@@ -15,7 +15,7 @@ def features(recipe):
 def batches(recipe, workers=0, train=True, epoch=0):
     made = loader(build_split(recipe, "train"), recipe, train=train, workers=workers, features=features(recipe))
     if train:
-        made.sampler.set_epoch(epoch)
+        made.batch_sampler.set_epoch(epoch)
     return list(made)
 
 
@@ -51,7 +51,7 @@ def test_it_leaves_the_generator_of_its_process_alone(quick):
     torch.manual_seed(0)
     made = loader(build_split(quick, "train"), quick.replace(mixup=1.0), train=True, features=features(quick))
     dataset = made.dataset
-    dataset.__getitems__([0, 1, 2])
+    dataset.__getitems__([Draw(0, 0), Draw(1, 0), Draw(2, 0)])
     assert torch.equal(torch.rand(1), expected)
 
 

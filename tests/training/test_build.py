@@ -31,7 +31,7 @@ def test_the_seed_of_a_recipe_makes_the_built_in_set():
 def test_a_training_loader_draws_its_order_from_seed_and_epoch_alone(quick):
     def order(seed: int, epoch: int) -> list[float]:
         batches = loader(build_split(quick, "train"), quick.replace(seed=seed), train=True)
-        batches.sampler.set_epoch(epoch)
+        batches.batch_sampler.set_epoch(epoch)
         return [float(x) for batch in batches for x in batch.waveform.sum(1)]
 
     assert order(0, 1) == order(0, 1)
@@ -40,12 +40,26 @@ def test_a_training_loader_draws_its_order_from_seed_and_epoch_alone(quick):
     assert sorted(order(0, 1)) == sorted(order(1, 2))
 
 
-def test_a_short_last_batch_is_left_out_in_training_only(quick):
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(10, [10, 10, 4]), (100, [24]), (8, [8, 8, 8]), (23, [24]), (11, [11, 11, 2])]
+)
+def test_a_short_last_batch_is_kept_but_for_a_single_clip_which_joins_the_one_before(quick, batch_size, expected):
     data = build_split(quick, "train")  # 24 clips
-    recipe = quick.replace(batch_size=10)
-    assert [len(batch.label) for batch in loader(data, recipe, train=True)] == [10, 10]
-    assert [len(batch.label) for batch in loader(data, recipe, train=False)] == [10, 10, 4]
-    assert [len(batch.label) for batch in loader(data, quick.replace(batch_size=100), train=True)] == [24]
+    batches = loader(data, quick.replace(batch_size=batch_size), train=True)
+    assert [len(batch.label) for batch in batches] == expected
+    assert len(batches) == len(expected)
+
+
+def test_every_clip_counts_once_in_evaluation(quick):
+    data = build_split(quick, "train")
+    sizes = [len(batch.label) for batch in loader(data, quick.replace(batch_size=23), train=False)]
+    assert sizes == [23, 1]
+
+
+def test_batch_norm_needs_two_clips(quick):
+    data = build_split(quick, "train").subset([0])
+    with pytest.raises(ValueError, match=r"1 training clip\(s\) on 1 device\(s\): expected 2 or more for each"):
+        loader(data, quick, train=True)
 
 
 def test_the_normalisation_is_that_of_the_values_the_model_meets(quick):

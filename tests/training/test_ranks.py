@@ -16,7 +16,7 @@ import torch
 from specenhance.training import save_recipe
 from specenhance.training.batches import NO_LABEL, loader
 from specenhance.training.build import build_split
-from specenhance.training.ranks import ranks
+from specenhance.training.ranks import RankError, ranks
 from specenhance.training.run import resume, train
 
 
@@ -96,20 +96,29 @@ def test_a_run_of_two_processes_is_killed_and_resumed_by_one(plain, alone, tmp_p
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
-def test_together_the_devices_meet_the_batches_of_one(quick, devices):
+@pytest.mark.parametrize("batch_size", [20, 8])
+def test_together_the_devices_meet_the_batches_of_one(quick, devices, batch_size):
     data = build_split(quick, "train")  # 24 clips
-    recipe = quick.replace(batch_size=20)
+    recipe = quick.replace(batch_size=batch_size)
 
     def batches(devices: int, rank: int) -> list[torch.Tensor]:
         made = loader(data, recipe, train=True, devices=devices, rank=rank)
-        made.sampler.set_epoch(3)
+        made.batch_sampler.set_epoch(3)
         return [batch.waveform.sum(1) for batch in made]
 
-    shares = [batches(devices, rank) for rank in range(devices)]
-    together = [torch.cat(parts) for parts in zip(*shares, strict=True)]
-    (expected,) = batches(1, 0)
-    assert len(together) == 1  # the four clips left over are left out
-    assert torch.equal(together[0].sort().values, expected.sort().values)
+    parts = [batches(devices, rank) for rank in range(devices)]
+    together = [torch.cat(of_a_step) for of_a_step in zip(*parts, strict=True)]
+    if devices == 4 and batch_size == 20:  # four clips left over, one for each device: they join the batch before
+        assert [len(batch) for batch in together] == [24]
+        return
+    for ours, expected in zip(together, batches(1, 0), strict=True):
+        assert torch.equal(ours.sort().values, expected.sort().values)
+
+
+def test_a_short_last_batch_is_filled_so_that_every_device_has_its_part(quick):
+    data = build_split(quick, "train").subset(range(23))
+    parts = [loader(data, quick.replace(batch_size=10), train=True, devices=2, rank=rank) for rank in range(2)]
+    assert [[len(batch.label) for batch in part] for part in parts] == [[5, 7], [5, 7]]  # 13 clips and one again
 
 
 @pytest.mark.parametrize("devices", [2, 4])
@@ -138,7 +147,17 @@ def fail() -> None:
     raise ValueError("of rank 1")
 
 
-def test_the_failure_of_another_process_is_told(capfd):
-    with pytest.raises(RuntimeError, match="the processes of rank 1 failed"), ranks(2, fail):
+def test_the_failure_of_another_process_is_told():
+    with pytest.raises(RankError, match="the process of rank 1 failed: of rank 1"), ranks(2, fail):
         pass
-    assert "ValueError: of rank 1" in capfd.readouterr().err
+
+
+def test_the_failure_of_another_process_is_told_before_what_it_does_to_this_one():
+    def meet_it() -> None:
+        with ranks(2, fail):
+            time.sleep(15)
+            raise RuntimeError("connection closed by peer")
+
+    with pytest.raises(RankError, match="the process of rank 1 failed: of rank 1") as caught:
+        meet_it()
+    assert "closed by peer" in str(caught.value.__cause__)

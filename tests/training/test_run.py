@@ -16,7 +16,8 @@ import torch
 
 from specenhance.data import read_audio
 from specenhance.training import load_stored, recipe_for, save_recipe
-from specenhance.training.run import evaluate, predict, resume, train
+from specenhance.training.evaluate import evaluate, predict
+from specenhance.training.run import resume, train
 
 QUIET = {"device": "cpu", "say": lambda line: None}
 
@@ -48,6 +49,7 @@ def whole(quick, tmp_path_factory):
 def test_the_folder_holds_everything(whole, quick):
     assert {path.name for path in whole.iterdir()} == {
         "recipe.toml",
+        "clips.jsonl",
         "metrics.csv",
         "tensorboard",
         "checkpoints",
@@ -58,7 +60,11 @@ def test_the_folder_holds_everything(whole, quick):
         "curves.png",
         "enhanced.png",
     }
-    assert {path.name for path in (whole / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (whole / "checkpoints").iterdir()} == {
+        "best.safetensors",
+        "last.ckpt",
+        "previous.ckpt",
+    }
     assert list((whole / "tensorboard").glob("events*"))
     rows = list(csv.DictReader((whole / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
@@ -77,17 +83,18 @@ def test_the_folder_holds_everything(whole, quick):
 
 
 def test_checkpoints_hold_no_pickled_objects(whole):
-    for path in (whole / "checkpoints").iterdir():
+    for path in (whole / "checkpoints").glob("*.ckpt"):
         assert "state_dict" in torch.load(path, weights_only=True)
+    assert safetensors.torch.load_file(whole / "checkpoints" / "best.safetensors")
 
 
 def test_the_kept_model_is_the_best_epochs_and_scores_what_the_result_says(whole):
     stored = load_stored(whole)
     result = json.loads((whole / "result.json").read_text())
-    assert evaluate(stored.model, stored.recipe, "test", device="cpu").accuracy == pytest.approx(
+    assert evaluate(stored.model, stored.recipe, "test", stored.classes, device="cpu").accuracy == pytest.approx(
         result["test_accuracy"]
     )
-    validation = evaluate(stored.model, stored.recipe, "validation", device="cpu")
+    validation = evaluate(stored.model, stored.recipe, "validation", stored.classes, device="cpu")
     assert validation.accuracy == pytest.approx(result["validation_accuracy"])
     assert validation.confusion.sum() == 6
 
@@ -116,32 +123,33 @@ def test_another_seed_gives_other_weights(whole, quick, tmp_path):
     )
 
 
-# Dies by SIGKILL at the n-th write of a checkpoint (two an epoch: best and last), before or after the write.
+# Dies by SIGKILL at the n-th write of weights or of a checkpoint, before or after the write.
 DIE_AT_WRITE = """
 import os, signal, sys
 from pathlib import Path
-from specenhance.training import load_recipe
-from specenhance.training.callbacks import AtomicCheckpoints
+from specenhance.training import callbacks, load_recipe
 from specenhance.training.run import train
 
 recipe, out, fatal, when = load_recipe(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-writes, save = 0, AtomicCheckpoints.save_checkpoint
+writes, write = 0, callbacks.write_bytes
 
-def save_or_die(self, *args, **kwargs):
+def write_or_die(path, content):
     global writes
     writes += 1
     if writes == fatal and when == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    save(self, *args, **kwargs)
+    write(path, content)
     if writes == fatal and when == "after":
         os.kill(os.getpid(), signal.SIGKILL)
 
-AtomicCheckpoints.save_checkpoint = save_or_die
+callbacks.write_bytes = write_or_die
 train(recipe, out, device="cpu")
 """
 
 
-@pytest.mark.parametrize(("write", "when"), [(1, "before"), (1, "after"), (2, "after"), (3, "after")])
+@pytest.mark.parametrize(
+    ("write", "when"), [(1, "before"), (1, "after"), (2, "before"), (2, "after"), (3, "before"), (3, "after")]
+)
 def test_a_kill_at_a_checkpoint_changes_nothing(whole, quick, tmp_path, write, when):
     save_recipe(quick, tmp_path / "quick.toml")
     out = tmp_path / "run"
@@ -218,19 +226,50 @@ def test_what_cannot_start_leaves_no_folder(quick, tmp_path):
 
 
 def test_a_folder_in_use_is_not_overwritten(whole, quick):
-    with pytest.raises(FileExistsError, match="already there; continue it with --resume"):
+    with pytest.raises(FileExistsError, match=r"already there, with .*; continue it with --resume"):
         train(quick, whole, **QUIET)
     with pytest.raises(FileNotFoundError, match=r"no training run, it has no recipe\.toml"):
         resume(whole / "checkpoints", **QUIET)
 
 
 def test_a_model_of_other_classes_is_not_evaluated(whole, tmp_path, tones):
-    shutil.copytree(tones, tmp_path / "tones")
-    for split in ("train", "validation", "test"):
-        shutil.copytree(tones / split / "low", tmp_path / "tones" / split / "lower")
     stored = load_stored(whole)
-    with pytest.raises(ValueError, match="4 classes, but the model was trained on 3"):
-        evaluate(stored.model, stored.recipe.replace(root=str(tmp_path / "tones")), "test", device="cpu")
+    for copy, (old, new), message in (
+        ("more", ("", "lower"), "only the data has 'lower'"),
+        ("other", ("low", "lower"), "only the data has 'lower'; only the model has 'low'"),
+    ):
+        shutil.copytree(tones, tmp_path / copy)
+        for split in ("train", "validation", "test"):
+            folder = tmp_path / copy / split
+            shutil.copytree(folder / "low", folder / new)
+            if old:
+                shutil.rmtree(folder / old)
+        with pytest.raises(ValueError, match=message):
+            evaluate(stored.model, stored.recipe.replace(root=tmp_path / copy), "test", stored.classes, device="cpu")
+
+
+def test_classes_in_another_order_are_mapped(whole):
+    stored = load_stored(whole)
+    expected = evaluate(stored.model, stored.recipe, "test", stored.classes, device="cpu")
+    order = [2, 0, 1]
+    turned = FirstLogits(stored.model, order)
+    got = evaluate(turned, stored.recipe, "test", [stored.classes[i] for i in order], device="cpu")
+    assert got.accuracy == expected.accuracy
+    assert torch.equal(got.confusion, expected.confusion[order][:, order])
+
+
+class FirstLogits(torch.nn.Module):
+    """A model whose classes stand in another order."""
+
+    def __init__(self, model, order):
+        super().__init__()
+        self.model, self.order, self.features, self.num_classes = model, order, model.features, model.num_classes
+
+    def spectrogram(self, *args):
+        return self.model.spectrogram(*args)
+
+    def classify(self, spec):
+        return self.model.classify(spec)[:, self.order]
 
 
 @pytest.fixture

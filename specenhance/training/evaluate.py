@@ -1,0 +1,62 @@
+"""A trained model on the clips of its data set, and on single sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from specenhance.adapter import FrontendModel
+from specenhance.data import AudioDataset
+from specenhance.data.check import check_sounds
+from specenhance.data.names import with_classes
+from specenhance.training.build import build_split
+from specenhance.training.loop import Score, test
+from specenhance.training.machine import Machine, make_trainer
+from specenhance.training.module import Classifier
+from specenhance.training.recipe import Recipe
+
+__all__ = ["evaluate", "open_split", "predict"]
+
+
+def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDataset:
+    """Open a split for a model that knows ``classes``: its labels are numbered as the model's.
+
+    With ``skip_bad`` in the recipe, files that cannot be read are left out.
+
+    Raises:
+        FileNotFoundError, ValueError: as the data set does, and where its classes are not the model's.
+    """
+    data = with_classes(build_split(recipe, split), classes, "the model")
+    return data.subset(check_sounds(data, thorough=True).good) if recipe.skip_bad and data.paths else data
+
+
+def evaluate(
+    model: FrontendModel, recipe: Recipe, split: str, classes: Sequence[str], *, device: str = "auto", workers: int = 0
+) -> Score:
+    """Score a model on one split of the recipe's data.
+
+    Args:
+        model: the model.
+        recipe: names the data.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        classes: what the model's logits stand for, in order.
+        device: where to compute.
+        workers: processes that read clips.
+
+    Raises as :func:`open_split`.
+    """
+    data = open_split(recipe, split, classes)
+    machine = Machine(device=device, workers=workers)
+    trainer = make_trainer(machine, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    return test(trainer, Classifier(model, recipe), data, recipe, machine)
+
+
+@torch.no_grad()
+def predict(model: FrontendModel, waveform: Tensor, top: int) -> list[tuple[int, float]]:
+    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and probability, the likeliest first."""
+    device = next(model.parameters()).device
+    probabilities = model.eval()(waveform.to(device)[None])[0].softmax(0)
+    best = probabilities.topk(min(top, len(probabilities)))
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))

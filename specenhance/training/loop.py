@@ -1,0 +1,203 @@
+"""One process's part of one training run: from the first step, or from where the run was stopped, to the tested model."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+import specenhance
+from specenhance.adapter import FrontendModel
+from specenhance.data import AudioDataset
+from specenhance.data.cache import CachedWaveforms
+from specenhance.training.batches import START, Loader, Place, loader
+from specenhance.training.build import build_model, build_splits
+from specenhance.training.callbacks import BEST, AtomicCheckpoints, History, Keeper, Progress, last_checkpoint
+from specenhance.training.machine import MEMORY, Machine, make_trainer
+from specenhance.training.manifest import as_trained, load_manifest
+from specenhance.training.module import Classifier
+from specenhance.training.recipe import Recipe
+from specenhance.training.stopping import StopSignals
+from specenhance.training.teach import load_teacher
+
+__all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
+
+Say = Callable[[str], None]
+
+
+class Score(NamedTuple):
+    """How a model does on a set of clips."""
+
+    accuracy: float  # in [0, 1]
+    confusion: Tensor  # counts (true, predicted)
+
+
+class Trained(NamedTuple):
+    """What a finished training gives.
+
+    Attributes:
+        model: with the weights that are kept.
+        classes: their names.
+        result: what ``result.json`` is to hold.
+        rows: the history.
+        test: the score on the test clips, and the clips themselves.
+    """
+
+    model: FrontendModel
+    classes: list[str]
+    result: dict[str, Any]
+    rows: list[dict[str, float]]
+    score: Score
+    data: AudioDataset
+
+
+def open_splits(recipe: Recipe, out: Path) -> dict[str, AudioDataset]:
+    """Open the splits of a run as it was trained; raises as :func:`specenhance.training.manifest.as_trained`."""
+    manifest = load_manifest(out)
+    parts = build_splits(recipe)
+    return parts if manifest is None else as_trained(manifest, recipe, parts, out)
+
+
+def cached(data: AudioDataset, machine: Machine) -> AudioDataset:
+    """Give a data set whose sounds are kept as the machine's cache says."""
+    if not machine.cache:
+        return data
+    return CachedWaveforms(data, None if machine.cache == MEMORY else machine.cache)
+
+
+def train_rank(
+    recipe: Recipe, out: Path, machine: Machine, say: Say = lambda line: None, stop: StopSignals | None = None
+) -> Trained | None:
+    """Train and test; the process of rank 0 alone writes, speaks and gives what came out.
+
+    Raises:
+        DivergedError: where the loss is no longer finite.
+        Stopped: where a signal asked for a stop.
+    """
+    if stop is None:  # a process beside the one that the user sees
+        stop = StopSignals()
+        stop.gentle = True
+        stop.install()
+    data = {split: cached(part, machine) for split, part in open_splits(recipe, out).items()}
+    classes = data["train"].classes
+    checkpoints = out / "checkpoints"
+    last, start = last_checkpoint(checkpoints, say)
+    L.seed_everything(recipe.seed, verbose=False)
+    model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes))
+    # A third off a small CNN's step on a CPU, and what tensor cores want. PyTorch's stubs do not know it.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parameters = {
+        "total": sum(p.numel() for p in model.parameters()),
+        "frontend": sum(p.numel() for p in model.frontend.parameters()),
+    }
+    batches = batches_of(data["train"], recipe, machine, model, train=True, start=start)
+    say(
+        f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "
+        f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test; "
+        f"{recipe.epochs} epochs of {len(batches)} steps, {recipe.epochs * len(batches):,} steps in all"
+    )
+    module = Classifier(model, recipe, load_teacher(recipe, classes))
+    history = History(
+        out / "metrics.csv",
+        lambda row: say(
+            f"epoch {row['epoch'] + 1:3d}/{recipe.epochs}  loss {row['train_loss']:.3f}  "
+            f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
+        ),
+    )
+    keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}")
+    bar = [Progress()] if machine.progress and machine.rank == 0 else []
+    trainer = make_trainer(
+        machine,
+        max_epochs=recipe.epochs,
+        callbacks=[history, keeper, *bar],
+        enable_progress_bar=bool(bar),
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        plugins=[AtomicCheckpoints()],
+        num_sanity_val_steps=0,
+    )
+    if last is not None:
+        within = f", {start.batch} of {len(batches)} steps done" if start.batch else ""
+        say(f"continuing from {last} in epoch {min(start.epoch + 1, recipe.epochs)}{within}")
+    trainer.fit(
+        module,
+        batches,
+        batches_of(data["validation"], recipe, machine, model, train=False),
+        ckpt_path=last,
+        weights_only=True,
+    )
+    if recipe.select == "best":
+        model.load_state_dict(_load_best(checkpoints / BEST, model))
+    score = test(trainer, module, data["test"], recipe, machine)
+    if machine.rank:
+        return None
+    assert keeper.best is not None
+    result = {
+        "test_accuracy": score.accuracy,
+        "validation_accuracy": keeper.best[0] if recipe.select == "best" else history.rows[-1]["val_accuracy"],
+        "seconds": round(history.seconds, 1),
+        "parameters": parameters,
+        "recipe": dataclasses.asdict(recipe),
+        "versions": {
+            "specenhance": specenhance.__version__,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "lightning": L.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    return Trained(model, classes, result, history.rows, score, data["test"])
+
+
+def test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
+    """Score a module on a set of clips."""
+    module.confusion.reset()
+    batches = batches_of(data, recipe, machine, module.model, train=False)
+    figures = trainer.test(module, batches, verbose=False)
+    return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu())
+
+
+def batches_of(
+    data: AudioDataset,
+    recipe: Recipe,
+    machine: Machine,
+    model: FrontendModel,
+    *,
+    train: bool,
+    start: Place = START,
+) -> Loader:
+    """Make batches of a split for a model on a machine."""
+    features = model.features
+    samples = getattr(features, "samples", None)
+    return loader(
+        data,
+        recipe,
+        train=train,
+        workers=machine.workers,
+        devices=machine.devices,
+        rank=machine.rank,
+        start=start,
+        seconds=None if samples is None else samples / recipe.sample_rate,
+        # A copy: the model's own goes to the device with it.
+        features=copy.deepcopy(features).cpu() if machine.features_on == "worker" else None,
+    )
+
+
+def _load_best(path: Path, model: FrontendModel) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path, device=str(next(model.parameters()).device))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(
+            f"{path}: the weights of the best epoch cannot be read ({error}); train anew, or keep the last epoch's by "
+            'select = "last" in the run\'s recipe.toml'
+        ) from error

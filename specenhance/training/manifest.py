@@ -1,0 +1,164 @@
+"""What a run was trained on, written down: each clip with its split, label, size and length, and the classes in their order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from specenhance.data import AudioDataset
+from specenhance.data.check import listed
+from specenhance.data.names import with_classes
+from specenhance.files import write_text
+from specenhance.training.recipe import Recipe
+
+__all__ = ["MANIFEST", "Clip", "Manifest", "as_trained", "load_manifest", "make_manifest", "save_manifest"]
+
+MANIFEST = "clips.jsonl"
+
+
+class Clip(NamedTuple):
+    """One sound of a data set.
+
+    Attributes:
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        path: below the data set's folder, with ``/`` on every system; absolute where it lies elsewhere.
+        label: the name of its class.
+        size: of its file, in bytes.
+        seconds: its length; None for a clip that is left out.
+        left_out: why the run does without it; "" for one that it has.
+    """
+
+    split: str
+    path: str
+    label: str
+    size: int
+    seconds: float | None
+    left_out: str = ""
+
+
+class Manifest(NamedTuple):
+    """The clips of a run, and the names of its classes in their order."""
+
+    classes: list[str]
+    clips: list[Clip]
+
+
+def make_manifest(
+    recipe: Recipe,
+    parts: Mapping[str, AudioDataset],
+    seconds: Mapping[Path, float | None],
+    faults: Mapping[Path, str],
+) -> Manifest:
+    """Write down the clips of a data set's splits; one that makes its own sounds has none.
+
+    Args:
+        recipe: its ``root`` is what paths are relative to.
+        parts: the splits by name.
+        seconds: the length of each file.
+        faults: of the files that are left out, why.
+    """
+    clips = [
+        Clip(
+            split,
+            _below(path, recipe.root),
+            data.classes[label],
+            path.stat().st_size,
+            seconds[path],
+            faults.get(path, ""),
+        )
+        for split, data in parts.items()
+        for path, label in zip(data.paths, data.labels, strict=False)  # no paths: it makes its own
+    ]
+    return Manifest(parts["train"].classes, clips)
+
+
+def save_manifest(manifest: Manifest, run: Path) -> None:
+    """Write a manifest into a run folder: a line of JSON for the classes, then one for each clip."""
+    lines = [json.dumps({"classes": manifest.classes}), *(json.dumps(clip._asdict()) for clip in manifest.clips)]
+    write_text(run / MANIFEST, "\n".join(lines) + "\n")
+
+
+def load_manifest(run: Path) -> Manifest | None:
+    """Read the manifest of a run; None where there is none yet.
+
+    Raises:
+        ValueError: for a file that :func:`save_manifest` did not write.
+    """
+    path = run / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        first, *lines = path.read_text(encoding="utf-8").splitlines()
+        return Manifest(json.loads(first)["classes"], [Clip(**json.loads(line)) for line in lines])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); start the training anew") from error
+
+
+def as_trained(
+    manifest: Manifest, recipe: Recipe, parts: Mapping[str, AudioDataset], run: Path
+) -> dict[str, AudioDataset]:
+    """Give the splits with the labels numbered as the run numbers them, and without the clips that it leaves out.
+
+    Args:
+        manifest: what the run was trained on.
+        recipe: its ``root`` is what paths are relative to.
+        parts: what there is now.
+        run: the run folder, for the message.
+
+    Raises:
+        ValueError: where clips have come or gone, or have another label, size or split; the message lists them.
+    """
+    named = {name: with_classes(data, manifest.classes, f"the run {run}") for name, data in parts.items()}
+    then = {(clip.split, clip.path): clip for clip in manifest.clips}
+    now = {
+        (split, _below(path, recipe.root)): (data.classes[label], path.stat().st_size)
+        for split, data in named.items()
+        for path, label in zip(data.paths, data.labels, strict=False)  # no paths: it makes its own
+    }
+    changes = _changes(then, now)
+    if changes:
+        raise ValueError(
+            f"{run}: its clips in {recipe.root} are not those that it was trained on:\n{listed(changes)}\n"
+            f"Restore them, or start a new run: specenhance train --recipe {run / 'recipe.toml'}"
+        )
+    left_out = {place for place, clip in then.items() if clip.left_out}
+    return {
+        split: data.subset(
+            [i for i, path in enumerate(data.paths) if (split, _below(path, recipe.root)) not in left_out]
+        )
+        if left_out
+        else data
+        for split, data in named.items()
+    }
+
+
+def _changes(then: Mapping[tuple[str, str], Clip], now: Mapping[tuple[str, str], tuple[str, int]]) -> Sequence[str]:
+    splits_then: dict[str, list[str]] = {}
+    splits_now: dict[str, list[str]] = {}
+    for splits, places in ((splits_then, then), (splits_now, now)):
+        for split, path in places:
+            splits.setdefault(path, []).append(split)
+    changes = []
+    for path in sorted(splits_then.keys() | splits_now.keys()):
+        before, after = splits_then.get(path), splits_now.get(path)
+        if before is None or after is None:
+            changes.append(f"{path}: {'new' if before is None else 'gone'}")
+        elif before != after:
+            changes.append(f"{path}: was to {' and '.join(before)}, now {' and '.join(after)}")
+        else:
+            clip, (label, size) = then[before[0], path], now[before[0], path]
+            if clip.label != label:
+                changes.append(f"{path}: was {clip.label!r}, now {label!r}")
+            elif clip.size != size:
+                changes.append(f"{path}: had {clip.size:,} bytes, now {size:,}")
+    return changes
+
+
+def _below(path: Path, root: str) -> str:
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return Path(os.path.abspath(path)).as_posix()
