@@ -5,7 +5,11 @@ Each command imports what it needs when it runs, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -111,6 +115,11 @@ class Input(str, Enum):
     spectrogram = "spectrogram"
 
 
+AllowTruncatedOption = Annotated[
+    bool, typer.Option("--allow-truncated", help="Take what there is of sound files that are not whole.")
+]
+RootOption = Annotated[Path | None, typer.Option(help="The data set's folder, if it has moved.")]
+CsvOption = Annotated[Path | None, typer.Option(help="The data set's table, if it has moved.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that 'specenhance train' wrote.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
 DevicesOption = Annotated[int, typer.Option(min=1, help="How many of them share each batch, a process each.")]
@@ -158,17 +167,27 @@ def train(
         str | None,
         typer.Option(help="Learn from it too: the run folder of a teacher, or ast:NAME_OR_PATH."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training clips.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Clips a step.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training clips; with --resume, more than a finished run had.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips in each step.")] = None,
     lr: Annotated[float | None, typer.Option(help="The learning rate at its peak.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(help="A TOML file of recipe fields, such as a run's recipe.toml; options above override it."),
     ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Train without files that cannot be used, and write down which.")
+    ] = False,
+    allow_truncated: AllowTruncatedOption = False,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Any other field of the recipe; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Any other field of the recipe ('specenhance recipe' lists them); may be repeated.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -201,6 +220,8 @@ def train(
         "batch_size": batch_size,
         "lr": lr,
         "seed": seed,
+        "skip_bad": skip_bad or None,
+        "allow_truncated": allow_truncated or None,
     }
     fields = {name: str(value) for name, value in fields.items() if value is not None}
     with _told():
@@ -215,14 +236,17 @@ def train(
             "say": _say,
         }
         if resume is not None:
+            changes: dict[str, Any] = {"epochs": epochs, "root": root, "csv": csv}
+            fields = {name: value for name, value in fields.items() if name not in changes}
             if fields or set_ or recipe or out:
                 raise ValueError(
-                    "--resume continues a run by its own recipe; only the options of the machine go with it: "
-                    "--device, --devices, --strategy, --workers, --features-on, --cache and --progress"
+                    "--resume continues a run by its own recipe; only these go with it: --epochs, --root, --csv, --device, "
+                    "--devices, --strategy, --workers, --features-on, --cache and --progress"
                 )
+            _require_run(resume)
             from specenhance.training.run import resume as resume_run
 
-            resume_run(resume, **settings)
+            resume_run(resume, **changes, **settings)
             return
         for pair in set_ or ():
             name, equals, value = pair.partition("=")
@@ -232,9 +256,25 @@ def train(
                 raise ValueError(f"--set {pair}: {name} is also given as --{name.replace('_', '-')}; leave one out")
             fields[name] = value
         chosen = _recipe(recipe, fields)
+        _require_data(chosen)
+        folder = out or _new_folder(chosen)
+        _say(f"training in {folder}")  # what follows takes seconds to load
         from specenhance.training.run import train as train_run
 
-        train_run(chosen, out or _new_folder(chosen), **settings)
+        train_run(chosen, folder, **settings)
+
+
+@app.command()
+def recipe(
+    data: Annotated[str, typer.Option(help="esc50, speech_commands, folder or synthetic.")] = "synthetic",
+    role: Annotated[Role, typer.Option(help="What the model is for.")] = Role.student,
+) -> None:
+    """Print every field of a recipe, with its default for a data set and what it is: a file for 'train --recipe'."""
+    with _told():
+        from specenhance.training.recipe import explain
+
+        fields = {"data": data, "role": role.value} | ({} if data == "synthetic" else {"root": "."})
+        _say(explain(_recipe(None, fields)).rstrip())
 
 
 @app.command()
@@ -307,12 +347,14 @@ def reproduce(
 def evaluate(
     run: RunArgument,
     split: Annotated[Split, typer.Option(help="The part of the data set.")] = Split.test,
-    root: Annotated[Path | None, typer.Option(help="The data set's folder, if it has moved.")] = None,
+    root: RootOption = None,
+    csv: CsvOption = None,
     device: DeviceOption = Device.auto,
     workers: WorkersOption = 0,
 ) -> None:
     """Count a run's accuracy, and what it confuses most, on the data it was trained for."""
     with _told():
+        _require_run(run)
         from specenhance.training.evaluate import evaluate as evaluate_run
         from specenhance.training.store import load_stored, stored_runs
 
@@ -320,8 +362,7 @@ def evaluate(
         accuracies = []
         for folder in folders:
             model, classes, recipe = load_stored(folder)
-            if root is not None:
-                recipe = recipe.replace(root=root.resolve())
+            recipe = _moved(recipe, root, csv)
             result = evaluate_run(model, recipe, split.value, classes, device=device.value, workers=workers)
             accuracies.append(result.accuracy)
             _say(f"{folder}: {split.value} accuracy {result.accuracy:.2%} of {int(result.confusion.sum())} clips")
@@ -329,10 +370,32 @@ def evaluate(
             for flat in wrong.flatten().argsort(descending=True, stable=True)[:5].tolist():
                 true, predicted = divmod(flat, len(classes))
                 if wrong[true, predicted]:
-                    share = f"{int(wrong[true, predicted])} of {int(result.confusion[true].sum())}"
-                    _say(f"  {share} {classes[true]} taken for {classes[predicted]}")
+                    part = f"{int(wrong[true, predicted])} of {int(result.confusion[true].sum())}"
+                    _say(f"  {part} {classes[true]} taken for {classes[predicted]}")
         if len(folders) > 1:
             _say(f"mean of {len(folders)} folds: {sum(accuracies) / len(accuracies):.2%}")
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Option(help="esc50, speech_commands, folder or synthetic.")],
+    root: Annotated[Path | None, typer.Option(help="The data set's folder.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="With --data folder: a CSV of path, label[, split].")] = None,
+    allow_truncated: AllowTruncatedOption = False,
+) -> None:
+    """Read every sound of a data set whole, and say what cannot be used, what is passed over, and what stands twice."""
+    with _told():
+        fields: dict[str, Any] = {"root": root and root.resolve(), "csv": csv and csv.resolve()}
+        fields = {"data": data, **{name: str(value) for name, value in fields.items() if value is not None}}
+        if data == "esc50":
+            fields["fold"] = 1
+        chosen = _recipe(None, fields | {"allow_truncated": str(allow_truncated)})
+        _require_data(chosen)
+        from specenhance.training.prepare import check as check_data
+
+        faults = check_data(chosen, _say)
+        if faults:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -386,7 +449,7 @@ def report(
         list[Path] | None, typer.Option("--clip", help="An audio file whose mask is shown; may be given several times.")
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst clips to show.")] = 8,
-    root: Annotated[Path | None, typer.Option(help="The data set's folder, if it has moved.")] = None,
+    root: RootOption = None,
 ) -> None:
     """Write one page on a run: curves, confusions, the worst clips with players, and what its mask does."""
     with _told():
@@ -589,7 +652,48 @@ def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
 
 
 def _new_folder(recipe: Recipe) -> Path:
-    return Path("runs") / f"{recipe.data}-{recipe.backbone}-{recipe.frontend}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """Make a run folder that no other process has; of several in one second each gets its own."""
+    backbone = re.sub(r"[^\w.+-]+", "_", recipe.backbone.rstrip("/").rpartition("/")[2])
+    name = f"{recipe.data}-{backbone}-{recipe.frontend}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
+
+
+def _require_run(run: Path) -> None:
+    """Refuse what is no run folder, before anything heavy is loaded for it."""
+    from specenhance.training.recipe import RECIPE
+
+    if run.is_file():
+        raise ValueError(f"{run}: a file, and no run folder that 'specenhance train' wrote")
+    if not (run / RECIPE).is_file():
+        raise FileNotFoundError(
+            f"{run}: no training run, it has no {RECIPE}; give the folder that 'specenhance train' wrote"
+        )
+
+
+def _require_data(recipe: Recipe) -> None:
+    """Refuse a data set that is not there, before anything heavy is loaded for it."""
+    for path in (recipe.root, recipe.csv):
+        if path and not Path(path).exists():
+            raise FileNotFoundError(f"{path}: no such {'table' if path == recipe.csv else 'folder'}; check the path")
+
+
+def _moved(recipe: Recipe, root: Path | None, csv: Path | None) -> Recipe:
+    """Point a recipe to where its data lies now; say how, where it does not lie where it did."""
+    places = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
+    recipe = recipe.replace(**places)
+    for name in ("root", "csv"):
+        path = getattr(recipe, name)
+        if path and not Path(path).exists():
+            raise FileNotFoundError(f"{path}: not there any more; say where the data lies now by --{name}")
+    return recipe
 
 
 def _torch_device(device: Device) -> str:
@@ -602,15 +706,38 @@ def _torch_device(device: Device) -> str:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell a user's mistake in a line instead of a traceback; exit with 1, or 130 after Ctrl-C."""
+    """Tell a user's mistake in a line instead of a traceback; exit with 1, or 128 and the signal's number after a stop."""
+    from specenhance.training.stopping import Stopped
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    handler = _Warnings(console)
+    logger = logging.getLogger("specenhance")
+    logger.addHandler(handler)
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"error: {error}", style="red")
+        console.print(f"error: {error}", style="red")
         raise typer.Exit(1) from None
-    except KeyboardInterrupt as stop:
-        Console(stderr=True, markup=False).print(str(stop) or "stopped")
-        raise typer.Exit(130) from None
+    except (KeyboardInterrupt, Stopped) as stop:
+        console.print(str(stop) or "stopped")
+        raise typer.Exit(128 + getattr(stop, "signum", signal.SIGINT)) from None
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Warnings(logging.Handler):
+    """Show the library's warnings, each once."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console, self._shown = console, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a warning that has not been shown yet."""
+        text = record.getMessage()
+        if text not in self._shown:
+            self._shown.add(text)
+            self._console.print(f"warning: {text}", style="yellow")
 
 
 if __name__ == "__main__":

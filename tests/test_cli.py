@@ -72,9 +72,10 @@ def test_version():
 def test_train_says_what_it_does_and_keeps_the_recipe(trained, tones):
     folder, output = trained
     lines = output.splitlines()
-    assert lines[0].startswith("normalisation measured")
-    assert "24 clips train, 6 validate, 6 test" in lines[1]
-    assert [line[:11] for line in lines[2:4]] == ["epoch   1/2", "epoch   2/2"]
+    assert lines[0] == f"training in {folder}"
+    assert lines[1].startswith("normalisation measured")
+    assert "24 clips train, 6 validate, 6 test; 2 epochs of 3 steps, 6 steps in all" in lines[2]
+    assert [line[:11] for line in lines[3:5]] == ["epoch   1/2", "epoch   2/2"]
     accuracy = json.loads((folder / "result.json").read_text())["test_accuracy"]
     assert lines[-1] == f"test accuracy {accuracy:.2%}, in {folder}"
     recipe = load_recipe(folder / "recipe.toml")
@@ -186,7 +187,8 @@ def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
     assert "also given as --epochs" in refusal("train", "--data", "synthetic", "--epochs", 3, "--set", "epochs=3")
     assert "did you mean 'tfe" in refusal("train", "--data", "synthetic", "--frontend", "tfe", "--out", tmp_path / "x")
     assert "already there" in refusal("train", "--data", "synthetic", "--out", folder)
-    assert "by its own recipe; only the options of the machine" in refusal("train", "--resume", folder, "--epochs", 3)
+    assert "by its own recipe; only these go with it" in refusal("train", "--resume", folder, "--lr", 3)
+    assert "has 2 already; expected more" in refusal("train", "--resume", folder, "--epochs", 1)
     assert "no training run" in refusal("train", "--resume", tmp_path)
     assert "no training run" in refusal("predict", tmp_path, sound)
     assert "no such audio file" in refusal("predict", folder, tmp_path / "none.wav")

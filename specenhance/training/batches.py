@@ -30,6 +30,7 @@ __all__ = [
     "steps_per_epoch",
 ]
 
+PATIENCE = 30  # s that a process which reads clips goes on after a stop signal
 NO_LABEL = -1  # of a clip that only fills a batch
 
 
@@ -248,6 +249,12 @@ class Loader(DataLoader[Any]):
                 "--shm-size=2g), or read in the main process by --workers 0"
             ) from None
 
+    def close(self) -> None:
+        """End the processes that read clips."""
+        if self._iterator is not None and hasattr(self._iterator, "_shutdown_workers"):
+            self._iterator._shutdown_workers()  # as Lightning does; PyTorch has no public way
+            self._iterator = None
+
 
 def _whole(batch: Any) -> Any:
     return batch
@@ -257,7 +264,7 @@ def _start_worker(number: int) -> None:
     """Set a process that reads clips up to end, and let itself be ended, in order."""
     # Ctrl-C and the stop signals go to all processes; this one is still needed until the step is finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda signum, frame: signal.alarm(PATIENCE))
     # A batch that cannot be sent is otherwise printed and dropped, and the run would wait for it forever.
     queues.Queue._on_queue_feeder_error = staticmethod(_die)  # type: ignore[attr-defined]
 

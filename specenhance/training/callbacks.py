@@ -7,6 +7,7 @@ import io
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ class DivergedError(ValueError):
 
 
 class History(L.Callback):
-    """Keep a row of figures for each epoch, written to a CSV after each, and the seconds spent over all starts of the run.
+    """Keep a row of figures for each epoch, its last step's rate among them, and the seconds spent over all starts of the run.
 
+    The rows are written to a CSV after each epoch.
     Lightning's own CSV logger deletes the earlier epochs when a run is resumed; this keeps them in the checkpoint, with what
     the epoch under way has counted so far.
 
@@ -60,13 +62,15 @@ class History(L.Callback):
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         self._began = 0.0
+        self._rate = 0.0
         self._module: Any = None  # while an epoch is under way
         self._counted: dict[str, dict[str, Any]] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time, and take up what the epoch under way had counted when it was stopped."""
         self._began = time.monotonic()
-        for name, state in self._counted.items():
+        # What all processes had counted is taken up by the first.
+        for name, state in self._counted.items() if trainer.is_global_zero else ():
             metric = getattr(pl_module, name)
             for key, value in state.items():
                 setattr(metric, key, value.to(metric.device) if isinstance(value, Tensor) else value)
@@ -74,6 +78,12 @@ class History(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
         self._began = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the rate of the step: at its end it is that of the next already."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -85,7 +95,7 @@ class History(L.Callback):
         """Add the epoch's row."""
         self._module = None
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name in COLUMNS}
-        self.rows.append({"epoch": trainer.current_epoch, **figures, "lr": trainer.optimizers[0].param_groups[0]["lr"]})
+        self.rows.append({"epoch": trainer.current_epoch, **figures, "lr": self._rate})
         self._pass_time()
         if trainer.is_global_zero:
             self._write()
@@ -110,8 +120,11 @@ class History(L.Callback):
         counted = {}
         for name in ("train_loss", "train_accuracy") if self._module is not None else ():
             metric = getattr(self._module, name)
-            state = {key: value.detach().cpu().clone() for key, value in metric.metric_state.items()}
-            counted[name] = {**state, "_update_count": metric._update_count}
+            state = {key: value.detach().clone() for key, value in metric.metric_state.items()}
+            if torch.distributed.is_initialized():
+                for value in state.values():
+                    torch.distributed.all_reduce(value)
+            counted[name] = {key: value.cpu() for key, value in state.items()} | {"_update_count": metric._update_count}
         return {"rows": self.rows, "seconds": self.seconds, "counted": counted}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -155,6 +168,9 @@ def last_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path | No
         if not path.is_file():
             continue
         try:
+            with zipfile.ZipFile(path) as archive:  # PyTorch itself takes a flipped bit for a weight
+                if broken := archive.testzip():
+                    raise ValueError(f"{broken} in it is damaged")
             content = torch.load(path, map_location="cpu", weights_only=True)
             place = Place(*content["callbacks"][Keeper.__qualname__]["place"])
         except Exception as error:  # whatever a damaged file makes of itself

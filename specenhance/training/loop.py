@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import platform
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,13 +130,8 @@ def train_rank(
     if last is not None:
         within = f", {start.batch} of {len(batches)} steps done" if start.batch else ""
         say(f"continuing from {last} in epoch {min(start.epoch + 1, recipe.epochs)}{within}")
-    trainer.fit(
-        module,
-        batches,
-        batches_of(data["validation"], recipe, machine, model, train=False),
-        ckpt_path=last,
-        weights_only=True,
-    )
+    with closing(batches), closing(batches_of(data["validation"], recipe, machine, model, train=False)) as validation:
+        trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
     if recipe.select == "best":
         model.load_state_dict(_load_best(checkpoints / BEST, model))
     score = test(trainer, module, data["test"], recipe, machine)
@@ -162,8 +158,8 @@ def train_rank(
 def test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
     """Score a module on a set of clips."""
     module.confusion.reset()
-    batches = batches_of(data, recipe, machine, module.model, train=False)
-    figures = trainer.test(module, batches, verbose=False)
+    with closing(batches_of(data, recipe, machine, module.model, train=False)) as batches:
+        figures = trainer.test(module, batches, verbose=False)
     return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu())
 
 

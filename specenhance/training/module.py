@@ -121,7 +121,7 @@ class Classifier(L.LightningModule):
             cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=steps, pct_start=rise)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         if recipe.schedule == "step":
-            falls = range(recipe.decay_from, recipe.epochs, recipe.decay_every)
+            falls = range(recipe.decay_from, recipe.epochs + 1, recipe.decay_every)
             steps_down = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(falls), gamma=recipe.decay)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps_down, "interval": "epoch"}}
         return {"optimizer": optimizer}

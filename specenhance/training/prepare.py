@@ -17,7 +17,7 @@ from specenhance.training.defaults import PERCENTILE, fitted
 from specenhance.training.manifest import Manifest, make_manifest
 from specenhance.training.recipe import FITTED, Recipe
 
-__all__ = ["Prepared", "Sounds", "dead_filters", "look_at", "prepare"]
+__all__ = ["Prepared", "Sounds", "check", "dead_filters", "look_at", "prepare"]
 
 Say = Callable[[str], None]
 
@@ -124,6 +124,33 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     _tell_fitted(recipe, whole, sounds, say)
     _check_filters(whole, say)
     return Prepared(whole, make_manifest(whole, sounds.parts, sounds.seconds, sounds.faults))
+
+
+def check(recipe: Recipe, say: Say) -> int:
+    """Read every sound of a recipe's data set whole, and say what was found.
+
+    Returns:
+        The number of faults: files that cannot be used, and sounds that train and also validate or test.
+
+    Raises:
+        FileNotFoundError, ValueError: as the data set does.
+    """
+    sounds = look_at(recipe, say, thorough=True)
+    twins = list(find_twins(sounds.readable(), by_content=True))
+    for name, data in sounds.parts.items():
+        lengths = sounds.lengths(name)
+        seconds = f", {min(lengths):.2f} to {max(lengths):.2f} s, {sum(lengths) / 60:.1f} min in all" if lengths else ""
+        say(f"{name}: {len(data):,} sounds of {len(set(data.labels))} classes{seconds}")
+    if sounds.faults:
+        say(
+            f"{len(sounds.faults)} files cannot be used:\n"
+            + "\n".join(f"  {fault}" for fault in sounds.faults.values())
+        )
+    if twins:
+        say(f"{len(twins)} sounds train and also validate or test:\n" + "\n".join(f"  {a} and {b}" for a, b in twins))
+    if not sounds.faults and not twins:
+        say("nothing is wrong with them")
+    return len(sounds.faults) + len(twins)
 
 
 def _check_classes(sounds: Sounds, say: Say) -> None:

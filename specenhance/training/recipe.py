@@ -73,8 +73,15 @@ BOUNDS: dict[str, tuple[float, float, str]] = {
     "clip_seconds": (1e-3, 86_400, "seconds"),
 }
 
+RECIPE = "recipe.toml"
+"""The name of a recipe's file in a run folder."""
+
 PAPER = {"esc50": "esc50", "speech_commands": "speech_commands_v2"}
 """Data sets of the paper's recipes, and what their files are called."""
+
+
+def _field(default: Any, about: str) -> Any:
+    return dataclasses.field(default=default, metadata={"about": about})
 
 
 @dataclass(frozen=True)
@@ -85,53 +92,59 @@ class Recipe:
         ValueError: for a value out of its range; the message names the field, the value and what was expected.
     """
 
-    role: str = "student"  # "teacher": its backbone is also stored as its own library stores it
+    role: str = _field("student", '"student", or "teacher": its backbone is also stored as its own library stores it')
     # Data
-    data: str = "synthetic"  # one of DATA
-    root: str = ""  # the data set's folder; the built-in set has none
-    csv: str = ""  # data = "folder": a CSV of path, label[, split]
-    fold: int = 0  # data = "esc50": the fold that is tested, 1 to 5
-    skip_bad: bool = False  # train without files that cannot be read; otherwise they are an error
-    allow_truncated: bool = False  # take what there is of files that are not whole
+    data: str = _field("synthetic", "one of DATA")
+    root: str = _field("", "the data set's folder; the built-in set has none")
+    csv: str = _field("", 'data = "folder": a CSV of path, label[, split]')
+    fold: int = _field(0, 'data = "esc50": the fold that is tested, 1 to 5')
+    skip_bad: bool = _field(False, "train without files that cannot be read; otherwise they are an error")
+    allow_truncated: bool = _field(False, "take what there is of files that are not whole")
     # Features
-    features: str = "kaldi"  # one of specenhance.features.list_features()
-    sample_rate: int = 16000  # Hz
-    frames: int = 128  # T; shorter clips are padded, longer ones cut; 0: fitted to the training clips
-    crop: str = "start"  # what training takes of a clip that is longer: its start, or "random": another part each time
-    clip_seconds: float | None = None  # the usual length of a training clip; None: measured
-    bins: int = 128  # F
-    mean: float | None = None  # normalisation: (x - mean) / (2 * std); None: measured on the training clips
-    std: float | None = None
+    features: str = _field("kaldi", "one of specenhance.features.list_features()")
+    sample_rate: int = _field(16000, "Hz")
+    frames: int = _field(128, "T; shorter clips are padded, longer ones cut; 0: fitted to the training clips")
+    crop: str = _field(
+        "start", 'what training takes of a clip that is longer: its start, or "random": another part each time'
+    )
+    clip_seconds: float | None = _field(None, "the usual length of a training clip; None: measured")
+    bins: int = _field(128, "F, mel bins")
+    mean: float | None = _field(None, "normalisation: (x - mean) / (2 * std); None: measured on the training clips")
+    std: float | None = _field(None, "see mean")
     # Model
-    backbone: str = "tf_efficientnetv2_b2"  # any timm model, or "ast:" and what ast_teacher takes
-    pretrained: bool = False
-    frontend: str = "tfe4"  # any of specenhance.list_frontends()
+    backbone: str = _field("tf_efficientnetv2_b2", 'any timm model, or "ast:" and what ast_teacher takes')
+    pretrained: bool = _field(False, "start from published weights")
+    frontend: str = _field("tfe4", "any of specenhance.list_frontends()")
     # Optimisation
-    epochs: int = 30  # 0: fitted to the number of training clips
-    batch_size: int = 64  # 0: fitted to the number of training clips
-    optimizer: str = "adamw"  # or "adam"
-    lr: float = 3e-3  # the highest
-    weight_decay: float = 1e-2
-    schedule: str = "onecycle"  # up, then down, over all steps; "step": times decay, now and then; "constant"
-    cycle_from: int = 0  # schedule = "onecycle": the epoch at which the cycle starts, where a finished run was extended
-    decay: float = 0.85  # schedule = "step": the factor
-    decay_from: int = 5  # epochs until the rate falls first
-    decay_every: int = 5  # epochs from one fall to the next
-    loss: str = "cross_entropy"  # or "binary_cross_entropy", on probabilities
-    label_smoothing: float = 0.1
-    select: str = "best"  # the weights that are kept: "best" on the validation clips (ties: the lower loss), or "last"
-    seed: int = 0
+    epochs: int = _field(30, "0: fitted to the number of training clips")
+    batch_size: int = _field(64, "0: fitted to the number of training clips")
+    optimizer: str = _field("adamw", 'or "adam"')
+    lr: float = _field(3e-3, "the rate at its highest")
+    weight_decay: float = _field(1e-2, "of the optimizer")
+    schedule: str = _field("onecycle", 'up, then down, over all steps; "step": times decay, now and then; "constant"')
+    cycle_from: int = _field(
+        0, 'schedule = "onecycle": the epoch at which the cycle starts, where a finished run was extended'
+    )
+    decay: float = _field(0.85, 'schedule = "step": the factor')
+    decay_from: int = _field(5, "epochs until the rate falls first")
+    decay_every: int = _field(5, "epochs from one fall to the next")
+    loss: str = _field("cross_entropy", 'or "binary_cross_entropy", on probabilities')
+    label_smoothing: float = _field(0.1, "the part of a label's probability that is spread over all classes")
+    select: str = _field(
+        "best", 'the weights that are kept: "best" on the validation clips (ties: the lower loss), or "last"'
+    )
+    seed: int = _field(0, "of weights, order and augmentation")
     # Augmentation, in training only
-    time_mask: int = 0  # maximum, in frames
-    freq_mask: int = 0  # maximum, in bins
-    shift: int = 0  # maximum, in frames, rolled either way
-    noise: float = 0.0  # maximum amplitude, in normalised units
-    mixup: float = 0.0  # the probability that a clip is mixed with another
-    mixup_alpha: float = 10.0  # of the Beta distribution of the part that a clip keeps
+    time_mask: int = _field(0, "maximum, in frames")
+    freq_mask: int = _field(0, "maximum, in bins")
+    shift: int = _field(0, "maximum, in frames, rolled either way")
+    noise: float = _field(0.0, "maximum amplitude, in normalised units")
+    mixup: float = _field(0.0, "the probability that a clip is mixed with another")
+    mixup_alpha: float = _field(10.0, "of the Beta distribution of the part that a clip keeps")
     # Distillation, where there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
-    teacher: str = ""  # a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes
-    kd_weight: float = 0.5  # 1 trains on the labels alone
-    kd_temperature: float = 5.0  # the teacher's
+    teacher: str = _field("", 'a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes')
+    kd_weight: float = _field(0.5, "1 trains on the labels alone")
+    kd_temperature: float = _field(5.0, "the teacher's")
 
     def __post_init__(self) -> None:
         _expect(self, "data", self.data in DATA, f"one of {', '.join(DATA)}")
@@ -166,6 +179,16 @@ class Recipe:
             ValueError: for an unknown field, or a value of the wrong type or out of range.
         """
         return dataclasses.replace(self, **{name: _typed(name, value) for name, value in changes.items()})
+
+    def differences(self, asked: Recipe) -> list[str]:
+        """Name the fields in which this recipe of a run is not the one that was asked for.
+
+        What ``asked`` leaves to the data, the run has filled in.
+        """
+        left = {name for name in FITTED if not getattr(asked, name)}
+        left |= {name for name in ("mean", "std", "clip_seconds") if getattr(asked, name) is None}
+        names = [field.name for field in dataclasses.fields(self) if field.name not in left]
+        return [name for name in names if getattr(self, name) != getattr(asked, name)]
 
 
 def _normalisation(name: str) -> dict[str, float]:
@@ -253,6 +276,14 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
         raise ValueError(f"{path}: {error}") from error
 
 
+def _dumps(fields: dict[str, Any]) -> str:
+    try:
+        import tomli_w  # who only loads a model writes none
+    except ImportError as error:
+        raise ImportError(f"{error}; writing recipes needs it: pip install tomli-w") from error
+    return tomli_w.dumps(fields)
+
+
 def _text(path: str | os.PathLike[str]) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")  # -sig: some editors put a byte-order mark first
@@ -273,13 +304,22 @@ def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
 
 def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
     """Write a recipe as TOML, whole: fields that are None are left out, a relative ``root`` or ``csv`` becomes absolute."""
-    try:
-        import tomli_w  # who only loads a model writes none
-    except ImportError as error:
-        raise ImportError(f"{error}; writing recipes needs it: pip install tomli-w") from error
     fields = {name: value for name, value in dataclasses.asdict(recipe).items() if value is not None}
     fields |= {name: os.path.abspath(fields[name]) for name in ("root", "csv") if fields[name]}
-    write_text(path, tomli_w.dumps(fields))
+    write_text(path, _dumps(fields))
+
+
+def explain(recipe: Recipe) -> str:
+    """Write a recipe as TOML in which every field is explained: what a file for :func:`load_recipe` may hold."""
+    lines = []
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        about = field.metadata["about"]
+        if value is None:
+            lines.append(f"# {field.name} = ...  # {about}")
+        else:
+            lines.append(f"{_dumps({field.name: value}).strip()}  # {about}")
+    return "\n".join(lines) + "\n"
 
 
 def _expect(recipe: Recipe, name: str, holds: bool, expected: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import statistics
 from collections.abc import Callable
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from specenhance.files import write_text
-from specenhance.training.recipe import PAPER, Recipe, load_recipe, paper_recipe
+from specenhance.training.recipe import PAPER, RECIPE, Recipe, load_recipe, paper_recipe
 from specenhance.training.run import resume, train
-from specenhance.training.store import RECIPE
 
 __all__ = ["PUBLISHED", "SCALES", "SMALL", "TABLES", "Row", "reproduce", "to_markdown"]
 
@@ -187,13 +185,11 @@ def _run(recipe: Recipe, folder: Path, **settings: Any) -> dict[str, Any]:
     """Train a recipe in a folder, or go on with what is there."""
     if (folder / RECIPE).is_file():
         there = load_recipe(folder / RECIPE)
-        if there != recipe:
-            names = [f.name for f in dataclasses.fields(recipe) if getattr(there, f.name) != getattr(recipe, f.name)]
+        names = there.differences(recipe)
+        if names:
             differ = ", ".join(f"{name} = {getattr(there, name)!r}, not {getattr(recipe, name)!r}" for name in names)
             raise ValueError(f"{folder}: was made with {differ}; choose another --out, or remove it")
         return resume(folder, **settings)
-    for half_written in folder.glob(f".{Path(RECIPE).stem}.*"):  # what a kill during the first write left
-        half_written.unlink()
     return train(recipe, folder, **settings)
 
 

@@ -8,7 +8,7 @@ import io
 import json
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +209,8 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: Stop
     if recipe.mean is None:
         samples = getattr(build_features(recipe), "samples", None)
         seconds = None if samples is None else samples / recipe.sample_rate
-        batches = loader(parts["train"], recipe, train=False, workers=machine.workers, seconds=seconds)
-        measured = measure_normalisation(recipe, batches)
+        with closing(loader(parts["train"], recipe, train=False, workers=machine.workers, seconds=seconds)) as batches:
+            measured = measure_normalisation(recipe, batches)
         recipe = recipe.replace(mean=measured.mean, std=measured.std)
         save_recipe(recipe, out / RECIPE)
         say(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
@@ -247,9 +247,8 @@ def _warn_of_chance(trained: Trained, say: Say) -> None:
     always = float(counts[largest] / counts.sum())
     if trained.score.accuracy <= always:
         say(
-            f"warning: no better than always naming {trained.classes[largest]!r}, which {always:.2%} of the test clips are: "
-            "the model has learned nothing. Try more epochs (--epochs), another rate (--lr), or more clips; a first look: "
-            "curves.png"
+            f"warning: the test accuracy is no better than that of always naming {trained.classes[largest]!r} ({always:.2%}). "
+            "Try more epochs (--epochs), another rate (--lr) or more clips; curves.png shows whether it learned at all"
         )
 
 

@@ -15,7 +15,7 @@ import torch
 from specenhance.adapter import FrontendModel
 from specenhance.files import atomic_folder, atomic_path
 from specenhance.training.build import AST_PREFIX, build_model
-from specenhance.training.recipe import Recipe, load_recipe
+from specenhance.training.recipe import RECIPE, Recipe, load_recipe
 
 __all__ = [
     "RECIPE",
@@ -29,7 +29,7 @@ __all__ = [
     "stored_runs",
 ]
 
-RECIPE, WEIGHTS, RESULT, PRETRAINED = "recipe.toml", "model.safetensors", "result.json", "pretrained"
+WEIGHTS, RESULT, PRETRAINED = "model.safetensors", "result.json", "pretrained"
 
 
 class Stored(NamedTuple):

@@ -131,7 +131,7 @@ def test_a_table_says_what_its_runs_say_beside_the_paper(speech, tmp_path, tiny)
 
 def test_runs_of_other_settings_are_not_taken_for_these(speech, tmp_path, tiny, monkeypatch):
     (tmp_path / "teacher").mkdir()
-    (tmp_path / "teacher" / ".recipe.123.toml").write_text("half a rec")  # killed as it began
+    (tmp_path / "teacher" / ".recipe.99999999.tmp.toml").write_text("half a rec")  # killed as it began
     short = TINY | {"epochs": 1}
     monkeypatch.setattr(module, "SMALL", {data: {"student": short, "teacher": short} for data in PUBLISHED})
     monkeypatch.setattr(module, "TABLES", {2: [Row("tfe1", True)]})
@@ -187,7 +187,7 @@ def test_a_folder_that_is_no_run_is_left_alone(speech, tmp_path, tiny):
 def test_a_recipe_that_a_kill_left_half_written_does_not_stop_the_next_call(speech, tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(module, "TABLES", {4: [Row("tfe1")]})
     (tmp_path / "tfe1-0").mkdir()
-    (tmp_path / "tfe1-0" / ".recipe.123.toml").write_text("data = ")
+    (tmp_path / "tfe1-0" / ".recipe.99999999.tmp.toml").write_text("data = ")
     reproduce("speech_commands_v2", 4, speech, tmp_path, **settings([]) | {"repeats": 1})
     assert (tmp_path / "tfe1-0" / "result.json").is_file()
-    assert not (tmp_path / "tfe1-0" / ".recipe.123.toml").exists()
+    assert not (tmp_path / "tfe1-0" / ".recipe.99999999.tmp.toml").exists()

@@ -1,0 +1,5 @@
+"""``python -m specenhance``: the command line."""
+
+from specenhance.cli import main
+
+main()
