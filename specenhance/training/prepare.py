@@ -196,7 +196,7 @@ def _check_filters(recipe: Recipe, say: Say) -> None:
         return 0 if mel is None else dead_filters(mel)
 
     count = dead(recipe.bins)
-    if count:
+    if count > recipe.bins // 50:  # a few at the low end are usual: of 128 at 16 kHz one
         enough = next((bins for bins in range(recipe.bins, 3, -1) if not dead(bins)), 4)
         say(
             f"warning: {count} of {recipe.bins} mel filters at {recipe.sample_rate} Hz are too narrow to hear anything; "
