@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
 
 from specenhance.plots import (
     plot_confusion,
@@ -73,6 +75,53 @@ def test_a_confusion_matrix_shows_shares_of_the_true_class():
     assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 0.0]]
     assert axes.get_title() == "accuracy 75.0%"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+
+
+NAMES = ["$5_to_$10", "a\nb", "\x1b[31m", "x" * 300, "$\\frac"]
+
+
+def test_names_are_drawn_and_not_obeyed(tmp_path):
+    n = len(NAMES)
+    figures = [
+        plot_confusion(torch.eye(n), NAMES),
+        plot_masks([torch.rand(20, 11)] * n, NAMES, hop_seconds=0.01, frequencies=FREQUENCIES, label="mask"),
+        *(
+            plot_enhancement(
+                torch.rand(20, 11), torch.rand(20, 11), None, hop_seconds=0.01, frequencies=FREQUENCIES, title=name
+            )
+            for name in NAMES
+        ),
+    ]
+    for figure in figures:
+        save_figure(figure, tmp_path / "a.png")
+    labels = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
+    assert labels == ["$5_to_$10", r"a\nb", r"\x1b[31m", "x" * 20 + "…" + "x" * 19, r"$\frac"]
+    assert [axes.get_title() for axes in figures[1].axes[:3]] == labels[:3]
+    assert [figure.get_suptitle() for figure in figures[2:5]] == labels[:3]
+
+
+@pytest.mark.parametrize("n", [2, 20])
+def test_long_names_leave_the_confusion_matrix_its_place(n):
+    figure = plot_confusion(torch.eye(n), ["x" * 40] * n)
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    assert axes.bbox.width / figure.dpi >= 2.5  # inches
+    box = axes.get_tightbbox()
+    assert Bbox.union([figure.bbox, box]).bounds == figure.bbox.bounds  # nothing is cut off
+
+
+def test_one_column_puts_panels_one_below_the_other():
+    spec = torch.rand(20, 11)
+    axes = {"hop_seconds": 0.01, "frequencies": FREQUENCIES}
+    for columns, width, heights in ((1, 1, 3), (3, 3, 1)):
+        figure = plot_enhancement(spec, spec, spec, columns=columns, **axes)
+        assert figure.get_size_inches() == pytest.approx([4.6 * width, 3.6 * heights])
+    for draw in (
+        lambda **k: plot_curves([{"epoch": 0, "train_loss": 1.0, "train_accuracy": 0.5}], **k),
+        lambda **k: plot_factors(*[spec[:, 0], spec[0]] * 2, **axes, **k),
+    ):
+        narrow, wide = (draw(columns=columns).get_size_inches() for columns in (1, 2))
+        assert narrow == pytest.approx([wide[0] / 2, wide[1] * 2])
 
 
 def test_curves_show_training_beside_validation():
