@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -22,10 +23,14 @@ try:
 except ImportError as error:
     raise SystemExit(f'{error}; the command line needs more packages: pip install "specenhance[train]"') from error
 
+from specenhance.names import file_name, shown
+
 if TYPE_CHECKING:
     from specenhance.training.recipe import Recipe
 
 __all__ = ["main"]
+
+FRONTENDS = ("identity", "tfe4")  # that the demo compares
 
 app = typer.Typer(
     help="Learned time-frequency masks in front of any timm backbone, for sound classification.",
@@ -300,7 +305,7 @@ def reproduce(
             progress=progress,
             say=_say,
         )
-        _say(to_markdown(report))
+        _say(*to_markdown(report).splitlines())
 
 
 @app.command()
@@ -475,12 +480,12 @@ def listen(
                 loud = [i for i in shares.argsort()[::-1] if shares[i] >= threshold]
                 if loud:
                     told = ", ".join(f"{exported.classes[i]} {shares[i]:.1%}" for i in loud)
-                    print(f"{start:.2f} to {end:.2f} s: {told}", flush=True)
+                    print(shown(f"{start:.2f} to {end:.2f} s: {told}"), flush=True)
         except BrokenPipeError:  # whoever read has seen enough
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it at its end)
         finally:
             if end:
-                Console(stderr=True, highlight=False, soft_wrap=True).print(
+                _console().print(
                     f"{end:.1f} s of sound in {computing:.1f} s of computing: real-time factor {computing / end:.4f}"
                 )
         if not end:
@@ -498,15 +503,18 @@ def enhance(
     """Draw what a run's front end does to a sound: spectrogram, mask and enhanced spectrogram."""
     with _told():
         from specenhance.data import read_audio
+        from specenhance.masks import flat_mask
         from specenhance.plots import save_figure
         from specenhance.training.run import picture
         from specenhance.training.store import load_stored
 
         model, _, recipe = load_stored(run)
-        out = out or Path(f"{file.stem}-enhanced.png")
-        title = f"{file.name}, {recipe.frontend}"
-        save_figure(picture(model, read_audio(file, recipe.sample_rate), title=title), out)
+        waveform = read_audio(file, recipe.sample_rate)
+        out = out or Path(f"{file_name(file.stem)}-enhanced.png")
+        save_figure(picture(model, waveform, title=f"{file.name}, {recipe.frontend}"), out)
         _say(out)
+        if warning := flat_mask(model, recipe.frontend, waveform):
+            _console().print(warning)
 
 
 @app.command("list")
@@ -522,7 +530,7 @@ def list_names(
             names = timm.list_models(pattern)
             if not names:
                 raise ValueError(f"--pattern {pattern!r}: no timm model has such a name; try '*{pattern.strip('*')}*'")
-            _say("\n".join(names))
+            _say(*names)
             return
         from specenhance.features import list_features
         from specenhance.registry import list_frontends
@@ -530,7 +538,7 @@ def list_names(
 
         known = {Kind.frontends: list_frontends(), Kind.features: list_features(), Kind.data: list(DATA)}
         if kind is not None:
-            _say("\n".join(known[kind]))
+            _say(*known[kind])
             return
         for name, values in known.items():
             _say(f"{name.value}: {', '.join(values)}")
@@ -549,8 +557,8 @@ def demo(
 
         if out.exists():
             raise FileExistsError(f"{out}: already there; remove it or choose another --out")
-        table = Table("front end", "test accuracy", "parameters", "seconds", "picture")
-        for frontend in ("identity", "tfe4"):
+        table = Table("front end", "test accuracy", "parameters", "seconds")
+        for frontend in FRONTENDS:
             recipe = recipe_for("synthetic", frontend=frontend, backbone="mobilenetv3_small_050", epochs=epochs)
             result = train_run(recipe, out / frontend, device=device.value, say=_say)
             table.add_row(
@@ -558,13 +566,16 @@ def demo(
                 f"{result['test_accuracy']:.1%}",
                 f"{result['parameters']['total']:,}",
                 f"{result['seconds']:.0f}",
-                str(out / frontend / "enhanced.png"),
             )
         rich.get_console().print(table)
+        _say("pictures of what the front ends do:", *(out / frontend / "enhanced.png" for frontend in FRONTENDS))
 
 
 def main() -> None:
     """Run the command line; the console script ``specenhance`` calls this."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without a name's letters shows their codes
     app()
 
 
@@ -572,9 +583,14 @@ def _likely(file: Path, likely: list[tuple[int, float]], classes: list[str]) -> 
     return f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}"
 
 
-def _say(line: object) -> None:
+def _say(*lines: object) -> None:
     # On rich's own console, which moves a progress bar out of the way.
-    rich.get_console().print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in lines:
+        rich.get_console().print(shown(line), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
@@ -588,7 +604,8 @@ def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
 
 
 def _new_folder(recipe: Recipe) -> Path:
-    return Path("runs") / f"{recipe.data}-{recipe.backbone}-{recipe.frontend}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = file_name(f"{recipe.data}-{recipe.backbone}-{recipe.frontend}")  # a backbone may be a path
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _torch_device(device: Device) -> str:
@@ -605,10 +622,10 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"error: {error}", style="red")
+        _console().print(shown(f"error: {error}"), style="red")
         raise typer.Exit(1) from None
     except KeyboardInterrupt as stop:
-        Console(stderr=True, markup=False).print(str(stop) or "stopped")
+        _console().print(shown(stop) or "stopped")
         raise typer.Exit(130) from None
 
 

@@ -7,16 +7,42 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from specenhance.files import atomic_path
 from specenhance.lettering import lettering, width
 
-__all__ = ["plot_confusion", "plot_curves", "plot_enhancement", "plot_factors", "plot_masks", "save_figure"]
+__all__ = [
+    "plot_confusion",
+    "plot_curves",
+    "plot_enhancement",
+    "plot_factors",
+    "plot_masks",
+    "plot_spectrogram",
+    "save_figure",
+]
 
 MOST_LABELS = 60  # beyond it class names on an axis cannot be read
 POINTS = 72  # to an inch
+
+
+def plot_spectrogram(
+    values: Tensor, name: str, *, hop_seconds: float, frequencies: Sequence[float], colours: str = "magma"
+) -> Figure:
+    """Draw one spectrogram or mask ``(T, F)``, time in seconds, frequency in Hz.
+
+    Args:
+        values: ``(T, F)``.
+        name: over the picture.
+        hop_seconds: seconds between frames.
+        frequencies: centre frequency of each of the F bins, Hz.
+        colours: matplotlib's name of a colour map.
+    """
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+    _spectrogram(figure.subplots(), values, name, colours, hop_seconds, frequencies)
+    return figure
 
 
 def plot_enhancement(
@@ -27,7 +53,6 @@ def plot_enhancement(
     hop_seconds: float,
     frequencies: Sequence[float],
     title: str = "",
-    columns: int = 3,
 ) -> Figure:
     """Draw one spectrogram, its mask and the enhanced spectrogram side by side, time in seconds, frequency in Hz.
 
@@ -38,33 +63,37 @@ def plot_enhancement(
         hop_seconds: seconds between frames.
         frequencies: centre frequency of each of the F bins, Hz.
         title: over the whole figure.
-        columns: pictures side by side, at most.
     """
     panels = [("spectrogram", spec, "magma"), ("enhanced", enhanced, "magma")]
     if mask is not None:
         panels.insert(1, ("mask", mask, "viridis"))
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), layout="constrained")
-    (title,), style = lettering([title], columns=45 * columns)
+    figure = Figure(figsize=(4.6 * len(panels), 3.6), layout="constrained")
+    (title,), style = lettering([title], columns=45 * len(panels))
     figure.suptitle(title, **style)
-    T, F = spec.shape
-    ticks = [round(i * (F - 1) / 5) for i in range(6)]
-    for axes, (name, image, colours) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
-        # Row i spans [i - 0.5, i + 0.5]; mel bins are evenly spaced on the picture and labelled with their Hz.
-        extent = (0.0, T * hop_seconds, -0.5, F - 0.5)
-        shown = axes.imshow(
-            image.detach().float().cpu().numpy().T,
-            origin="lower",
-            aspect="auto",
-            cmap=colours,
-            extent=extent,
-            interpolation="nearest",
-        )
-        axes.set(title=name, xlabel="time (s)", ylabel="frequency (Hz)")
-        axes.set_yticks(ticks, [f"{frequencies[i]:.0f}" for i in ticks])
-        figure.colorbar(shown, ax=axes)
+    for axes, (name, values, colours) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        _spectrogram(axes, values, name, colours, hop_seconds, frequencies)
     return figure
+
+
+def _spectrogram(
+    axes: Axes, values: Tensor, name: str, colours: str, hop_seconds: float, frequencies: Sequence[float]
+) -> None:
+    T, F = values.shape
+    ticks = [round(i * (F - 1) / 5) for i in range(6)]
+    shown = axes.imshow(
+        values.detach().float().cpu().numpy().T,
+        origin="lower",
+        aspect="auto",
+        cmap=colours,
+        # Row i spans [i - 0.5, i + 0.5]; mel bins are evenly spaced on the picture and labelled with their Hz.
+        extent=(0.0, T * hop_seconds, -0.5, F - 0.5),
+        interpolation="nearest",
+    )
+    (name,), style = lettering([name])
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
+    axes.set_title(name, **style)
+    axes.set_yticks(ticks, [f"{frequencies[i]:.0f}" for i in ticks])
+    axes.figure.colorbar(shown, ax=axes)
 
 
 def plot_masks(

@@ -113,9 +113,6 @@ def test_long_names_leave_the_confusion_matrix_its_place(n):
 def test_one_column_puts_panels_one_below_the_other():
     spec = torch.rand(20, 11)
     axes = {"hop_seconds": 0.01, "frequencies": FREQUENCIES}
-    for columns, width, heights in ((1, 1, 3), (3, 3, 1)):
-        figure = plot_enhancement(spec, spec, spec, columns=columns, **axes)
-        assert figure.get_size_inches() == pytest.approx([4.6 * width, 3.6 * heights])
     for draw in (
         lambda **k: plot_curves([{"epoch": 0, "train_loss": 1.0, "train_accuracy": 0.5}], **k),
         lambda **k: plot_factors(*[spec[:, 0], spec[0]] * 2, **axes, **k),

@@ -10,10 +10,12 @@ import json
 import logging
 import os
 import platform
+import shlex
 import statistics
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +32,8 @@ from specenhance.data import AudioDataset
 from specenhance.data.cache import CachedWaveforms
 from specenhance.data.esc50 import FOLDS
 from specenhance.files import write_text
+from specenhance.masks import constant_mask
+from specenhance.names import cell, shown
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.batches import loader
 from specenhance.training.build import build_model, build_split, measure_normalisation
@@ -37,7 +41,7 @@ from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, Histo
 from specenhance.training.module import Classifier
 from specenhance.training.ranks import ranks
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
-from specenhance.training.store import RECIPE, RESULT, save_model, save_pretrained
+from specenhance.training.store import RECIPE, RESULT, Stored, load_stored, save_model, save_pretrained, stored_runs
 from specenhance.training.teach import load_teacher
 
 __all__ = ["ACCELERATORS", "Machine", "Score", "evaluate", "picture", "predict", "resume", "train"]
@@ -88,7 +92,8 @@ def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dic
 
     The folder gets ``recipe.toml``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``, ``model.safetensors``,
     ``result.json``, ``confusion_matrix.csv`` and ``.png``, ``curves.png`` and ``enhanced.png``, and for ``role = "teacher"``
-    ``pretrained/``, the model as its own library stores it.
+    ``pretrained/``, the model as its own library stores it. A picture that cannot be drawn is a line of news; :func:`resume`
+    tries again.
 
     Args:
         recipe: what to train.
@@ -129,6 +134,8 @@ def resume(out: Path, *, say: Say = print, **machine: Any) -> dict[str, Any]:
         )
     if (out / RESULT).is_file():
         say(f"{out}: finished already")
+        for run in stored_runs(out):
+            _pictures(run, say)
         return json.loads((out / RESULT).read_text(encoding="utf-8"))
     recipe = load_recipe(out / RECIPE)
     if not _has_folds(recipe):
@@ -252,6 +259,7 @@ def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda l
         else history.rows[-1]["val_accuracy"],
         "seconds": round(history.seconds, 1),
         "parameters": parameters,
+        "classes": classes,
         "recipe": dataclasses.asdict(recipe),
         "versions": {
             "specenhance": specenhance.__version__,
@@ -262,10 +270,10 @@ def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda l
         },
     }
     _write_confusion(confusion, classes, out)
-    save_figure(plot_curves(history.rows), out / "curves.png")
-    waveform, label = data["test"][0]
-    save_figure(picture(model, waveform, title=f"{classes[label]} (first test clip)"), out / "enhanced.png")
     write_text(out / RESULT, json.dumps(result, indent=2) + "\n")  # last: it says that the run is finished
+    _pictures(out, say, Stored(model, classes, recipe))
+    if warning := constant_mask(model, recipe.frontend, data["validation"]):
+        say(warning)
     say(f"test accuracy {accuracy:.2%}, in {out}")
     return result
 
@@ -273,7 +281,7 @@ def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda l
 class Score(NamedTuple):
     """How a model does on a set of clips."""
 
-    accuracy: float  # share of clips
+    accuracy: float  # part of the clips
     confusion: Tensor  # counts (true, predicted)
 
 
@@ -294,10 +302,10 @@ def evaluate(model: FrontendModel, recipe: Recipe, split: str, *, device: str = 
 
 @torch.no_grad()
 def predict(model: FrontendModel, waveform: Tensor, top: int) -> list[tuple[int, float]]:
-    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and share, the likeliest first."""
+    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and probability, the likeliest first."""
     device = next(model.parameters()).device
-    shares = model.eval()(waveform.to(device)[None])[0].softmax(0)
-    best = shares.topk(min(top, len(shares)))
+    probabilities = model.eval()(waveform.to(device)[None])[0].softmax(0)
+    best = probabilities.topk(min(top, len(probabilities)))
     return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
@@ -373,8 +381,37 @@ def _count(model: FrontendModel) -> dict[str, int]:
 
 def _write_confusion(confusion: Tensor, classes: list[str], out: Path) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true \\ predicted", *classes])
-    writer.writerows([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True))
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(["true \\ predicted", *map(cell, classes)])
+    writer.writerows([cell(name), *row] for name, row in zip(classes, confusion.tolist(), strict=True))
     write_text(out / "confusion_matrix.csv", text.getvalue())
-    save_figure(plot_confusion(confusion, classes), out / "confusion_matrix.png")
+
+
+def _pictures(run: Path, say: Say, trained: Stored | None = None) -> None:
+    """Draw the pictures of a finished run that are not there; one that cannot be drawn is told, and costs nothing else."""
+    stored = cache(lambda: trained or load_stored(run))
+
+    def confusion() -> Any:
+        with (run / "confusion_matrix.csv").open(encoding="utf-8", newline="") as file:
+            _, *rows = csv.reader(file)
+        return plot_confusion(torch.tensor([[int(count) for count in row[1:]] for row in rows]), stored().classes)
+
+    def curves() -> Any:
+        with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        return plot_curves(rows)
+
+    def enhanced() -> Any:
+        model, classes, recipe = stored()
+        waveform, label = build_split(recipe, "test")[0]
+        return picture(model, waveform, title=f"{classes[label]} (first test clip)")
+
+    for name, draw in (("confusion_matrix.png", confusion), ("curves.png", curves), ("enhanced.png", enhanced)):
+        if not (run / name).is_file():
+            try:
+                save_figure(draw(), run / name)
+            except Exception as error:  # whatever it is: the run is finished, and its result is written
+                say(
+                    f"warning: {shown(run / name)} was not drawn ({shown(error)}); specenhance train --resume "
+                    f"{shlex.quote(str(run))} tries again"
+                )

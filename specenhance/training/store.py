@@ -104,7 +104,7 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{run / WEIGHTS} does not fit {run / RECIPE}: {error}") from error
+        raise ValueError(f"{run / WEIGHTS} does not fit {run / RECIPE}: {' '.join(str(error).split())}") from error
     return Stored(model.eval().to(device), classes, recipe)
 
 
