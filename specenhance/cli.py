@@ -567,8 +567,8 @@ def demo(
                 f"{result['parameters']['total']:,}",
                 f"{result['seconds']:.0f}",
             )
+        _say("what the front ends do, as pictures:", *(out / frontend / "enhanced.png" for frontend in FRONTENDS))
         rich.get_console().print(table)
-        _say("pictures of what the front ends do:", *(out / frontend / "enhanced.png" for frontend in FRONTENDS))
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ def flat_mask(model: FrontendModel, name: str, waveform: Tensor) -> str | None:
         return None
     return (
         f"warning: the mask of {shown(name)} is flat on this sound: over time it changes by {change.time:.2%} of its mean, "
-        f"over frequency by {change.frequency:.2%} (below {CONSTANT:.0%} counts as flat), so all of the sound is weighed alike. "
+        f"over frequency by {change.frequency:.2%} (below {CONSTANT:.0%} counts as flat), so it weighs all alike. "
         f"Try {TO_TRY}"
     )
 
