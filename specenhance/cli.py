@@ -580,7 +580,7 @@ def main() -> None:
 
 
 def _likely(file: Path, likely: list[tuple[int, float]], classes: list[str]) -> str:
-    return f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}"
+    return f"{file}: {', '.join(f'{classes[label]} {probability:.1%}' for label, probability in likely)}"
 
 
 def _say(*lines: object) -> None:

@@ -26,22 +26,23 @@ __all__ = [
 
 MOST_LABELS = 60  # beyond it class names on an axis cannot be read
 POINTS = 72  # to an inch
+SPAN = 0.01  # of its largest value: a mask's colours span so much at least, or its rounding would look like a pattern
 
 
 def plot_spectrogram(
-    values: Tensor, name: str, *, hop_seconds: float, frequencies: Sequence[float], colours: str = "magma"
+    values: Tensor, name: str, *, hop_seconds: float, frequencies: Sequence[float], mask: bool = False
 ) -> Figure:
-    """Draw one spectrogram or mask ``(T, F)``, time in seconds, frequency in Hz.
+    """Draw one spectrogram or mask, time in seconds, frequency in Hz.
 
     Args:
         values: ``(T, F)``.
         name: over the picture.
         hop_seconds: seconds between frames.
         frequencies: centre frequency of each of the F bins, Hz.
-        colours: matplotlib's name of a colour map.
+        mask: whether it is a mask.
     """
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
-    _spectrogram(figure.subplots(), values, name, colours, hop_seconds, frequencies)
+    _spectrogram(figure.subplots(), values, name, hop_seconds, frequencies, mask=mask)
     return figure
 
 
@@ -64,27 +65,31 @@ def plot_enhancement(
         frequencies: centre frequency of each of the F bins, Hz.
         title: over the whole figure.
     """
-    panels = [("spectrogram", spec, "magma"), ("enhanced", enhanced, "magma")]
+    panels = [("spectrogram", spec), ("enhanced", enhanced)]
     if mask is not None:
-        panels.insert(1, ("mask", mask, "viridis"))
+        panels.insert(1, ("mask", mask))
     figure = Figure(figsize=(4.6 * len(panels), 3.6), layout="constrained")
     (title,), style = lettering([title], columns=45 * len(panels))
     figure.suptitle(title, **style)
-    for axes, (name, values, colours) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        _spectrogram(axes, values, name, colours, hop_seconds, frequencies)
+    for axes, (name, values) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        _spectrogram(axes, values, name, hop_seconds, frequencies, mask=values is mask)
     return figure
 
 
 def _spectrogram(
-    axes: Axes, values: Tensor, name: str, colours: str, hop_seconds: float, frequencies: Sequence[float]
+    axes: Axes, values: Tensor, name: str, hop_seconds: float, frequencies: Sequence[float], *, mask: bool
 ) -> None:
     T, F = values.shape
+    values = values.detach().float().cpu()
+    low, high = _mask_range(values.min().item(), values.max().item()) if mask else (None, None)
     ticks = [round(i * (F - 1) / 5) for i in range(6)]
     shown = axes.imshow(
-        values.detach().float().cpu().numpy().T,
+        values.numpy().T,
         origin="lower",
         aspect="auto",
-        cmap=colours,
+        cmap="viridis" if mask else "magma",
+        vmin=low,
+        vmax=high,
         # Row i spans [i - 0.5, i + 0.5]; mel bins are evenly spaced on the picture and labelled with their Hz.
         extent=(0.0, T * hop_seconds, -0.5, F - 0.5),
         interpolation="nearest",
@@ -125,6 +130,8 @@ def plot_masks(
     if centred:
         high = max(-low, high, 1e-12)
         low = -high
+    else:
+        low, high = _mask_range(low, high)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     T, F = masks[0].shape
     ticks = [round(i * (F - 1) / 3) for i in range(4)]
@@ -149,6 +156,12 @@ def plot_masks(
     figure.supylabel("frequency (Hz)", fontsize=9)
     figure.colorbar(shown, ax=grid, label=label, fraction=0.03)
     return figure
+
+
+def _mask_range(low: float, high: float) -> tuple[float, float]:
+    """Widen the range of a mask's colours to what can be told from a constant."""
+    missing = max(0.0, SPAN * max(abs(low), abs(high), 1e-12) - (high - low))
+    return low - missing / 2, high + missing / 2
 
 
 def plot_factors(

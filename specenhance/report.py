@@ -257,10 +257,18 @@ def _confusion(classes: list[str], found: Findings) -> str:
         true, predicted = divmod(flat, len(classes))
         if wrong[true, predicted]:
             pairs.append(
-                (classes[true], classes[predicted], f"{int(wrong[true, predicted])} of {int(matrix[true].sum())}")
+                (
+                    classes[true],
+                    classes[predicted],
+                    f"{int(wrong[true, predicted])} of {int(matrix[true].sum())}",
+                )
             )
     each = [
-        (name, f"{int(row[i])} of {int(row.sum())}", f"{int(row[i]) / int(row.sum()):.0%}" if row.sum() else "")
+        (
+            name,
+            f"{int(row[i])} of {int(row.sum())}",
+            f"{int(row[i]) / int(row.sum()):.0%}" if row.sum() else "",
+        )
         for i, (name, row) in enumerate(zip(classes, matrix, strict=True))
     ]
     each.sort(key=lambda row: (row[2] == "", float(row[2].rstrip("%") or 0)))
@@ -298,16 +306,9 @@ def _mean_masks(model: FrontendModel, classes: list[str], recipe: Recipe, found:
         "hop_seconds": model.features.hop_seconds,
         "frequencies": [float(f) for f in model.features.frequencies],
     }
-    difference = mask.classes - mask.all
     finite = mask.all[mask.all.isfinite()]
-    largest = difference[difference.isfinite()].abs().max().item()
-    facts = (
-        f"Over all clips the mean mask lies between {finite.min():.3f} and {finite.max():.3f}. No class's mean mask is further "
-        f"than {largest:.4f} from it."
-    )
-    return _section(
-        "The mask",
-        f"<p>{_verdict(mask.change)}</p><p>{facts} Frames that are padding are left out.</p>",
+    facts = f"Over all clips the mean mask lies between {finite.min():.3f} and {finite.max():.3f}."
+    parts = [
         _figure(
             partial(plot_factors, mask.e_t, mask.e_f, mask.spread_t, mask.spread_f, **axes),
             "The mean of the mask's two factors over the clips, in a band of one standard deviation between clips.",
@@ -317,17 +318,25 @@ def _mean_masks(model: FrontendModel, classes: list[str], recipe: Recipe, found:
             partial(plot_masks, [mask.all], ["all clips"], label="mask", columns=1, **axes),
             "The mean mask over all clips.",
         ),
-        _figure(
-            partial(plot_masks, list(mask.classes), classes, label="mask", **axes),
-            "The mean mask of each class's clips, on one scale.",
-            narrow={"columns": 2},
-        ),
-        _figure(
-            partial(plot_masks, list(difference), classes, label="difference to all clips", centred=True, **axes),
-            "The mean mask of each class less that of all clips, on one scale"
-            + ("; of a constant mask, what is left is rounding." if mask.change.constant else "."),
-            narrow={"columns": 2},
-        ),
+    ]
+    if not mask.change.constant:  # else pictures of rounding
+        difference = mask.classes - mask.all
+        largest = difference[difference.isfinite()].abs().max().item()
+        facts += f" No class's mean mask is further than {largest:.4f} from it."
+        parts += [
+            _figure(
+                partial(plot_masks, list(mask.classes), classes, label="mask", **axes),
+                "The mean mask of each class's clips, on one scale.",
+                narrow={"columns": 2},
+            ),
+            _figure(
+                partial(plot_masks, list(difference), classes, label="difference to all clips", centred=True, **axes),
+                "The mean mask of each class less that of all clips, on one scale.",
+                narrow={"columns": 2},
+            ),
+        ]
+    return _section(
+        "The mask", f"<p>{_verdict(mask.change)}</p><p>{facts} Frames that are padding are left out.</p>", *parts
     )
 
 
@@ -385,13 +394,13 @@ def _card(
     enhanced = model.frontend(spec)
     mask = model.frontend.mask(spec)[0, 0] if hasattr(model.frontend, "mask") else None
     features = model.features
-    panels = [("spectrogram", spec[0, 0], "magma"), ("enhanced", enhanced[0, 0], "magma")]
+    panels = [("spectrogram", spec[0, 0]), ("enhanced", enhanced[0, 0])]
     if mask is not None:
-        panels.insert(1, ("mask", mask, "viridis"))
+        panels.insert(1, ("mask", mask))
     axes = {"hop_seconds": features.hop_seconds, "frequencies": [float(f) for f in features.frequencies]}
     pictures = [
-        _picture(partial(plot_spectrogram, values, panel, colours=colours, **axes), f"{panel} of {name}")
-        for panel, values, colours in panels
+        _picture(partial(plot_spectrogram, values, panel, mask=values is mask, **axes), f"{panel} of {name}")
+        for panel, values in panels
     ]
     sound = io.BytesIO()
     soundfile.write(sound, waveform.clamp(-1, 1).numpy(), features.sample_rate, format="FLAC", subtype="PCM_16")
@@ -475,8 +484,9 @@ body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--ground
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; } h3 { font-size: 1rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; } th, td { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); } th { font-weight: 600; }
+table { border-collapse: collapse; } th, td { overflow-wrap: anywhere; padding: .3rem .8rem .3rem 0;
+  text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+th { font-weight: 600; } th[scope=row] { min-width: 7rem; } thead + tbody td:last-child { white-space: nowrap; }
 figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .9rem; }
 img { max-width: 100%; height: auto; display: block; } .row { display: flex; flex-wrap: wrap; gap: .5rem; }
 .row picture { flex: 1 1 18rem; max-width: 26rem; }

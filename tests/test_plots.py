@@ -11,6 +11,7 @@ from specenhance.plots import (
     plot_enhancement,
     plot_factors,
     plot_masks,
+    plot_spectrogram,
     save_figure,
 )
 
@@ -58,6 +59,25 @@ def test_masks_share_one_scale_and_leave_out_what_is_no_number():
         .images
     )
     assert image.get_clim() == pytest.approx((-0.3, 0.3))
+
+
+def test_a_constant_mask_looks_constant():
+    constant = 0.226 + 1e-6 * torch.rand(20, 11)  # but for rounding
+    axes = {"hop_seconds": 0.01, "frequencies": FREQUENCIES}
+    figures = [
+        plot_masks([constant, constant], ["a", "b"], label="mask", **axes),
+        plot_enhancement(constant, constant, constant, **axes),
+        plot_spectrogram(constant, "mask", mask=True, **axes),
+    ]
+    images = [figures[0].axes[0].images[0], figures[0].axes[1].images[0], figures[1].axes[1].images[0]]
+    for image in [*images, figures[2].axes[0].images[0]]:
+        low, high = image.get_clim()
+        assert high - low >= 0.01 * 0.226
+        colours = image.cmap(image.norm(image.get_array()))
+        assert abs(colours - colours[0, 0]).max() < 0.01  # one colour, and the same in each picture
+        assert image.norm(image.get_array()).mean() == pytest.approx(0.5, abs=0.01)
+    spread = torch.linspace(0.2, 0.6, 220).reshape(20, 11)
+    assert plot_spectrogram(spread, "mask", mask=True, **axes).axes[0].images[0].get_clim() == pytest.approx((0.2, 0.6))
 
 
 def test_factors_over_seconds_and_hertz():
