@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 from specenhance.files import atomic_path
@@ -79,26 +80,39 @@ def plot_enhancement(
 def _spectrogram(
     axes: Axes, values: Tensor, name: str, hop_seconds: float, frequencies: Sequence[float], *, mask: bool
 ) -> None:
-    T, F = values.shape
-    values = values.detach().float().cpu()
+    values = values.detach().float()
     low, high = _mask_range(values.min().item(), values.max().item()) if mask else (None, None)
-    ticks = [round(i * (F - 1) / 5) for i in range(6)]
-    shown = axes.imshow(
-        values.numpy().T,
+    shown = _image(axes, values, "viridis" if mask else "magma", low, high, hop_seconds, frequencies, ticks=6)
+    (name,), style = lettering([name])
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
+    axes.set_title(name, **style)
+    axes.figure.colorbar(shown, ax=axes)
+
+
+def _image(
+    axes: Axes,
+    values: Tensor,
+    colours: str,
+    low: float | None,
+    high: float | None,
+    hop_seconds: float,
+    frequencies: Sequence[float],
+    ticks: int,
+) -> AxesImage:
+    T, F = values.shape
+    places = [round(i * (F - 1) / (ticks - 1)) for i in range(ticks)]
+    axes.set_yticks(places, [f"{frequencies[i]:.0f}" for i in places])
+    return axes.imshow(
+        values.T.cpu().numpy(),
         origin="lower",
         aspect="auto",
-        cmap="viridis" if mask else "magma",
+        cmap=colours,
         vmin=low,
         vmax=high,
         # Row i spans [i - 0.5, i + 0.5]; mel bins are evenly spaced on the picture and labelled with their Hz.
         extent=(0.0, T * hop_seconds, -0.5, F - 0.5),
         interpolation="nearest",
     )
-    (name,), style = lettering([name])
-    axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
-    axes.set_title(name, **style)
-    axes.set_yticks(ticks, [f"{frequencies[i]:.0f}" for i in ticks])
-    axes.figure.colorbar(shown, ax=axes)
 
 
 def plot_masks(
@@ -133,25 +147,16 @@ def plot_masks(
     else:
         low, high = _mask_range(low, high)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    T, F = masks[0].shape
-    ticks = [round(i * (F - 1) / 3) for i in range(4)]
+    colours = "RdBu_r" if centred else "viridis"
     names, style = lettering(names, columns=22)  # what has room over one picture
     for axes, mask, name in zip(grid.flat, everything, names, strict=False):
-        shown = axes.imshow(
-            mask.T.cpu().numpy(),
-            origin="lower",
-            aspect="auto",
-            cmap="RdBu_r" if centred else "viridis",
-            vmin=low,
-            vmax=high,
-            extent=(0.0, T * hop_seconds, -0.5, F - 0.5),
-            interpolation="nearest",
-        )
+        shown = _image(axes, mask, colours, low, high, hop_seconds, frequencies, ticks=4)
         axes.set_title(name, fontsize=9, **style)
-        axes.set_yticks(ticks, [f"{frequencies[i]:.0f}" for i in ticks])
         axes.tick_params(labelsize=8)
     for axes in grid.flat[len(masks) :]:
         axes.set_axis_off()
+    for column in range(min(columns, len(masks))):
+        grid[(len(masks) - 1 - column) // columns, column].tick_params(labelbottom=True)  # the lowest that is drawn
     figure.supxlabel("time (s)", fontsize=9)
     figure.supylabel("frequency (Hz)", fontsize=9)
     figure.colorbar(shown, ax=grid, label=label, fraction=0.03)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import json
 import os
@@ -29,7 +28,7 @@ from specenhance.plots import plot_confusion, plot_curves, plot_factors, plot_ma
 from specenhance.training.batches import loader
 from specenhance.training.build import build_split
 from specenhance.training.recipe import Recipe
-from specenhance.training.store import RESULT, load_stored
+from specenhance.training.store import HISTORY, RESULT, load_stored, read_history
 
 __all__ = ["Findings", "MeanMask", "examine", "report"]
 
@@ -169,7 +168,7 @@ def report(
     if root is not None:
         recipe = recipe.replace(root=root)
     data = build_split(recipe, split)
-    sounds = {Path(clip).name: read_audio(clip, recipe.sample_rate) for clip in clips}
+    sounds = [(Path(clip).name, read_audio(clip, recipe.sample_rate)) for clip in clips]
     found = examine(model, data, recipe)
     write_text(path, _page(run, model, classes, recipe, split, data, found, sounds, worst))
     return path
@@ -183,7 +182,7 @@ def _page(
     split: str,
     data: AudioDataset,
     found: Findings,
-    sounds: dict[str, Tensor],
+    sounds: list[tuple[str, Tensor]],
     worst: int,
 ) -> str:
     name = run.resolve().name
@@ -238,11 +237,9 @@ def wilson(right: int, clips: int) -> tuple[float, float]:
 
 
 def _curves(run: Path) -> str:
-    history = run / "metrics.csv"
-    if not history.is_file():
+    if not (run / HISTORY).is_file():
         return ""
-    with history.open(encoding="utf-8", newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    rows = read_history(run)
     return _section(
         "Learning curves",
         _figure(partial(plot_curves, rows), "Loss and accuracy over the epochs.", narrow={"columns": 1}),
@@ -354,11 +351,11 @@ def _verdict(change: MaskChange) -> str:
 
 
 def _chosen(
-    model: FrontendModel, classes: list[str], data: AudioDataset, found: Findings, sounds: dict[str, Tensor]
+    model: FrontendModel, classes: list[str], data: AudioDataset, found: Findings, sounds: list[tuple[str, Tensor]]
 ) -> str:
     if sounds:
         cards = []
-        for name, waveform in sounds.items():
+        for name, waveform in sounds:
             with torch.no_grad():
                 probabilities = model(waveform[None])[0].softmax(0)
             cards.append(_card(model, classes, name, waveform, probabilities, None))

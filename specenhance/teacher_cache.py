@@ -41,7 +41,7 @@ class CachedTeacher(FrozenTeacher):
     Args:
         teacher: as :class:`FrozenTeacher` takes it.
         path: the file; it is made if there is none.
-        transform, dtype, device: as :class:`FrozenTeacher`.
+        transform, dtype, device: as :class:`FrozenTeacher`, but that the teacher keeps its own type where dtype is None.
         identity: a name for what cannot be told from another of its kind, such as a function; give another one whenever its
             answers change. What can be told is still compared.
 

@@ -228,6 +228,12 @@ def test_chosen_clips_and_the_command(run, tmp_path, write):
     assert page.tags.count("article") == 1
 
 
+def test_two_chosen_clips_of_one_name_are_both_shown(run, tmp_path, write):
+    clips = [write(tmp_path / folder / "a.wav", seconds=0.3, frequency=f) for folder, f in (("x", 300), ("y", 900))]
+    text = report(run, tmp_path / "p.html", clips=clips, worst=0).read_text()
+    assert len({source for source in Page(text).sources if source.startswith("data:audio")}) == 2
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [(["--out", "page.pdf"], "ends in .html"), (["--clip", "none.wav"], "no such audio file")],

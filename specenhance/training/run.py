@@ -41,7 +41,17 @@ from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, Histo
 from specenhance.training.module import Classifier
 from specenhance.training.ranks import ranks
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
-from specenhance.training.store import RECIPE, RESULT, Stored, load_stored, save_model, save_pretrained, stored_runs
+from specenhance.training.store import (
+    HISTORY,
+    RECIPE,
+    RESULT,
+    Stored,
+    load_stored,
+    read_history,
+    save_model,
+    save_pretrained,
+    stored_runs,
+)
 from specenhance.training.teach import load_teacher
 
 __all__ = ["ACCELERATORS", "Machine", "Score", "evaluate", "picture", "predict", "resume", "train"]
@@ -212,7 +222,7 @@ def _train_rank(recipe: Recipe, out: Path, machine: Machine, say: Say = lambda l
     )
     module = Classifier(model, recipe, load_teacher(recipe, classes))
     history = History(
-        out / "metrics.csv",
+        out / HISTORY,
         lambda row: say(
             f"epoch {row['epoch'] + 1:3d}/{recipe.epochs}  loss {row['train_loss']:.3f}  "
             f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
@@ -396,17 +406,16 @@ def _pictures(run: Path, say: Say, trained: Stored | None = None) -> None:
             _, *rows = csv.reader(file)
         return plot_confusion(torch.tensor([[int(count) for count in row[1:]] for row in rows]), stored().classes)
 
-    def curves() -> Any:
-        with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-        return plot_curves(rows)
-
     def enhanced() -> Any:
         model, classes, recipe = stored()
         waveform, label = build_split(recipe, "test")[0]
         return picture(model, waveform, title=f"{classes[label]} (first test clip)")
 
-    for name, draw in (("confusion_matrix.png", confusion), ("curves.png", curves), ("enhanced.png", enhanced)):
+    for name, draw in (
+        ("confusion_matrix.png", confusion),
+        ("curves.png", lambda: plot_curves(read_history(run))),
+        ("enhanced.png", enhanced),
+    ):
         if not (run / name).is_file():
             try:
                 save_figure(draw(), run / name)
