@@ -416,6 +416,8 @@ def _pictures(run: Path, say: Say, trained: Stored | None = None) -> None:
         ("curves.png", lambda: plot_curves(read_history(run))),
         ("enhanced.png", enhanced),
     ):
+        if trained is not None:
+            (run / name).unlink(missing_ok=True)  # of an earlier end of the run
         if not (run / name).is_file():
             try:
                 save_figure(draw(), run / name)
