@@ -604,7 +604,8 @@ def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
 
 
 def _new_folder(recipe: Recipe) -> Path:
-    name = file_name(f"{recipe.data}-{recipe.backbone}-{recipe.frontend}")  # a backbone may be a path
+    backbone = recipe.backbone.rstrip("/").rpartition("/")[2]  # of a path, the last part
+    name = file_name(f"{recipe.data}-{backbone}-{recipe.frontend}")
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

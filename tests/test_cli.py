@@ -176,11 +176,12 @@ def test_labels_are_shown_and_not_obeyed(tones, tmp_path, monkeypatch):
     assert all(name in text for name in (r"\x1b[31mred", r":dog:\nline", "=1+2"))
 
 
-def test_a_new_runs_folder_is_one_folder_whatever_the_backbone_is_called():
-    recipe = recipe_for("synthetic", backbone="local-dir:../models/my net", frontend="tfe1")
+def test_a_new_runs_folder_is_one_folder_whatever_the_backbone_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_for("synthetic", backbone="local-dir:../models/my net/", frontend="tfe1")
     folder = cli._new_folder(recipe)
     assert folder.parent == Path("runs")
-    assert folder.name.startswith("synthetic-local-dir_.._models_my net-tfe1-2")
+    assert folder.name.startswith("synthetic-my net-tfe1-2")
 
 
 def test_a_terminal_without_a_names_letters_shows_their_codes(trained, tones, tmp_path):
