@@ -5,10 +5,10 @@ Each command imports what it needs when it runs, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -26,10 +26,14 @@ try:
 except ImportError as error:
     raise SystemExit(f'{error}; the command line needs more packages: pip install "specenhance[train]"') from error
 
+from specenhance.names import file_name, shown
+
 if TYPE_CHECKING:
     from specenhance.training.recipe import Recipe
 
 __all__ = ["main"]
+
+FRONTENDS = ("identity", "tfe4")  # that the demo compares
 
 app = typer.Typer(
     help="Learned time-frequency masks in front of any timm backbone, for sound classification.",
@@ -274,7 +278,7 @@ def recipe(
         from specenhance.training.recipe import explain
 
         fields = {"data": data, "role": role.value} | ({} if data == "synthetic" else {"root": "."})
-        _say(explain(_recipe(None, fields)).rstrip())
+        _say(*explain(_recipe(None, fields)).splitlines())
 
 
 @app.command()
@@ -340,7 +344,7 @@ def reproduce(
             progress=progress,
             say=_say,
         )
-        _say(to_markdown(report))
+        _say(*to_markdown(report).splitlines())
 
 
 @app.command()
@@ -539,12 +543,12 @@ def listen(
                 loud = [i for i in shares.argsort()[::-1] if shares[i] >= threshold]
                 if loud:
                     told = ", ".join(f"{exported.classes[i]} {shares[i]:.1%}" for i in loud)
-                    print(f"{start:.2f} to {end:.2f} s: {told}", flush=True)
+                    print(shown(f"{start:.2f} to {end:.2f} s: {told}"), flush=True)
         except BrokenPipeError:  # whoever read has seen enough
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it at its end)
         finally:
             if end:
-                Console(stderr=True, highlight=False, soft_wrap=True).print(
+                _console().print(
                     f"{end:.1f} s of sound in {computing:.1f} s of computing: real-time factor {computing / end:.4f}"
                 )
         if not end:
@@ -562,15 +566,18 @@ def enhance(
     """Draw what a run's front end does to a sound: spectrogram, mask and enhanced spectrogram."""
     with _told():
         from specenhance.data import read_audio
+        from specenhance.masks import flat_mask
         from specenhance.plots import save_figure
         from specenhance.training.run import picture
         from specenhance.training.store import load_stored
 
         model, _, recipe = load_stored(run)
-        out = out or Path(f"{file.stem}-enhanced.png")
-        title = f"{file.name}, {recipe.frontend}"
-        save_figure(picture(model, read_audio(file, recipe.sample_rate), title=title), out)
+        waveform = read_audio(file, recipe.sample_rate)
+        out = out or Path(f"{file_name(file.stem)}-enhanced.png")
+        save_figure(picture(model, waveform, title=f"{file.name}, {recipe.frontend}"), out)
         _say(out)
+        if warning := flat_mask(model, recipe.frontend, waveform):
+            _console().print(warning)
 
 
 @app.command("list")
@@ -586,7 +593,7 @@ def list_names(
             names = timm.list_models(pattern)
             if not names:
                 raise ValueError(f"--pattern {pattern!r}: no timm model has such a name; try '*{pattern.strip('*')}*'")
-            _say("\n".join(names))
+            _say(*names)
             return
         from specenhance.features import list_features
         from specenhance.registry import list_frontends
@@ -594,7 +601,7 @@ def list_names(
 
         known = {Kind.frontends: list_frontends(), Kind.features: list_features(), Kind.data: list(DATA)}
         if kind is not None:
-            _say("\n".join(known[kind]))
+            _say(*known[kind])
             return
         for name, values in known.items():
             _say(f"{name.value}: {', '.join(values)}")
@@ -613,8 +620,8 @@ def demo(
 
         if out.exists():
             raise FileExistsError(f"{out}: already there; remove it or choose another --out")
-        table = Table("front end", "test accuracy", "parameters", "seconds", "picture")
-        for frontend in ("identity", "tfe4"):
+        table = Table("front end", "test accuracy", "parameters", "seconds")
+        for frontend in FRONTENDS:
             recipe = recipe_for("synthetic", frontend=frontend, backbone="mobilenetv3_small_050", epochs=epochs)
             result = train_run(recipe, out / frontend, device=device.value, say=_say)
             table.add_row(
@@ -622,23 +629,31 @@ def demo(
                 f"{result['test_accuracy']:.1%}",
                 f"{result['parameters']['total']:,}",
                 f"{result['seconds']:.0f}",
-                str(out / frontend / "enhanced.png"),
             )
+        _say("what the front ends do, as pictures:", *(out / frontend / "enhanced.png" for frontend in FRONTENDS))
         rich.get_console().print(table)
 
 
 def main() -> None:
     """Run the command line; the console script ``specenhance`` calls this."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without a name's letters shows their codes
     app()
 
 
 def _likely(file: Path, likely: list[tuple[int, float]], classes: list[str]) -> str:
-    return f"{file}: {', '.join(f'{classes[label]} {share:.1%}' for label, share in likely)}"
+    return f"{file}: {', '.join(f'{classes[label]} {probability:.1%}' for label, probability in likely)}"
 
 
-def _say(line: object) -> None:
+def _say(*lines: object) -> None:
     # On rich's own console, which moves a progress bar out of the way.
-    rich.get_console().print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in lines:
+        rich.get_console().print(shown(line), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
@@ -653,8 +668,8 @@ def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
 
 def _new_folder(recipe: Recipe) -> Path:
     """Make a run folder that no other process has; of several in one second each gets its own."""
-    backbone = re.sub(r"[^\w.+-]+", "_", recipe.backbone.rstrip("/").rpartition("/")[2])
-    name = f"{recipe.data}-{backbone}-{recipe.frontend}-{time.strftime('%Y%m%d-%H%M%S')}"
+    backbone = recipe.backbone.rstrip("/").rpartition("/")[2]  # of a path, the last part
+    name = file_name(f"{recipe.data}-{backbone}-{recipe.frontend}-{time.strftime('%Y%m%d-%H%M%S')}")
     for number in itertools.count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -709,17 +724,19 @@ def _told() -> Iterator[None]:
     """Tell a user's mistake in a line instead of a traceback; exit with 1, or 128 and the signal's number after a stop."""
     from specenhance.training.stopping import Stopped
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = _console()
     handler = _Warnings(console)
     logger = logging.getLogger("specenhance")
     logger.addHandler(handler)
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        console.print(f"error: {error}", style="red")
+        first, *more = getattr(error, "lines", [str(error)])
+        for line in (f"error: {first}", *more):
+            console.print(shown(line), style="red")
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, Stopped) as stop:
-        console.print(str(stop) or "stopped")
+        console.print(shown(stop) or "stopped")
         raise typer.Exit(128 + getattr(stop, "signum", signal.SIGINT)) from None
     finally:
         logger.removeHandler(handler)
@@ -737,7 +754,7 @@ class _Warnings(logging.Handler):
         text = record.getMessage()
         if text not in self._shown:
             self._shown.add(text)
-            self._console.print(f"warning: {text}", style="yellow")
+            self._console.print(shown(f"warning: {text}"), style="yellow")
 
 
 if __name__ == "__main__":

@@ -36,9 +36,13 @@ class DistillationLoss(nn.Module):
     Classification Using Time-Frequency Enhancer", after Gong et al., CMKD, arXiv:2203.06760: only the teacher is softened.
     ``student_temperature=temperature, scale_by_temperature=True`` is Hinton et al., arXiv:1503.02531.
 
+    A teacher's logit of -inf excludes a class: its probability is 0, and so is its term of KL, in value and gradient, whatever
+    the student says of it. A student's logit of -inf where the teacher's probability is not 0 makes KL inf. A teacher's row
+    without a distribution (a NaN, a +inf, or -inf throughout) makes KL NaN: an error would halt a GPU at every step.
+
     Args:
-        criterion: maps ``(logits, target)`` to a scalar, such as ``nn.CrossEntropyLoss()`` (hard labels or shares) or
-            ``nn.BCEWithLogitsLoss()`` (multi-hot labels or shares).
+        criterion: maps ``(logits, target)`` to a scalar, such as ``nn.CrossEntropyLoss()`` (class numbers or probabilities) or
+            ``nn.BCEWithLogitsLoss()`` (multi-hot labels or probabilities).
         weight: w, of the labels, in [0, 1]. At 1 there is no distillation and no teacher is needed.
         temperature: tau, > 0, by which the teacher's logits are divided.
         student_temperature: tau_s, > 0, by which the student's are.
@@ -79,7 +83,8 @@ class DistillationLoss(nn.Module):
         Args:
             student_logits: ``(B, C)``.
             teacher_logits: ``(B, C)``; ignored, and may be None, where the weight is 1.
-            target: what the criterion takes: class numbers ``(B,)``, or shares or multi-hot labels ``(B, C)`` of any type.
+            target: what the criterion takes: class numbers ``(B,)``, or probabilities or multi-hot labels ``(B, C)`` of any
+                type.
 
         Raises:
             ValueError: for logits that are not (B, C) or differ in shape, a missing teacher, or a criterion that gives
@@ -112,7 +117,12 @@ class DistillationLoss(nn.Module):
     def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         log_teacher = F.log_softmax(_at_least_float32(teacher) / self.temperature, dim=1)
         log_student = F.log_softmax(student / self.student_temperature, dim=1)
-        divergence = F.kl_div(log_student, log_teacher.to(log_student.dtype), reduction="batchmean", log_target=True)
+        log_teacher = log_teacher.to(log_student.dtype)
+        # p log(p / q) is 0 at p = 0, whatever q: of finite numbers, where kl_div would multiply 0 by an infinity.
+        excluded = log_teacher.exp() == 0
+        log_teacher = log_teacher.masked_fill(excluded, torch.finfo(log_teacher.dtype).min)
+        log_student = log_student.masked_fill(excluded, 0.0)
+        divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
         return divergence * self.temperature**2 if self.scale_by_temperature else divergence
 
     def extra_repr(self) -> str:

@@ -20,6 +20,7 @@ from torch import nn
 
 from specenhance.features import create_features, describe_features
 from specenhance.files import atomic_path, write_text
+from specenhance.names import markdown, markdown_code, shown
 from specenhance.registry import create_frontend
 
 __all__ = ["HubMixin"]
@@ -196,12 +197,12 @@ def _check_same(part: str, model: nn.Module, made: nn.Module) -> None:
 
 CARD_TEXT = """# {title}
 
-`{backbone}` of [timm](https://github.com/huggingface/pytorch-image-models) behind the front end `{frontend}`
+{backbone} of [timm](https://github.com/huggingface/pytorch-image-models) behind the front end {frontend}
 of specenhance, which enhances the spectrogram before the backbone reads it, trained to tell sounds apart.
 
 - **Input:** {takes}
-- **Front end:** `{frontend}`, {frontend_weights:,} weights; {frontend_arguments}
-- **Backbone:** `{backbone}`, {backbone_weights:,} weights; {backbone_arguments}
+- **Front end:** {frontend}, {frontend_weights:,} weights; {frontend_arguments}
+- **Backbone:** {backbone}, {backbone_weights:,} weights; {backbone_arguments}
 - **Output:** {gives}
 
 ## Use
@@ -209,7 +210,7 @@ of specenhance, which enhances the spectrogram before the backbone reads it, tra
 ```python
 from specenhance import FrontendModel
 
-model = FrontendModel.from_pretrained("{repo_id}")
+model = FrontendModel.from_pretrained({repo_id})
 {output} = model({variable})
 ```
 
@@ -222,23 +223,23 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
     takes, variable = f"spectrograms `(batch, {frontend['in_chans']}, time, freq)`", "spectrogram"
     if features is not None:
         takes, variable = f"waveforms `(batch, samples)` at {model.features.sample_rate} Hz", "waveform"
-        takes += f", of which `{features['name']}` makes the spectrogram; {_listed(features)}"
+        takes += f", of which {markdown_code(features['name'])} makes the spectrogram; {_listed(features)}"
     gives, output = "feature maps", "feature_maps"
     if hasattr(model, "num_classes"):
         gives, output = f"logits `(batch, {model.num_classes})`", "logits"
         if names := config.get("label_names"):
-            gives += f", of the classes {', '.join(map(str, names))}"
+            gives += f", of the classes {', '.join(map(markdown, names))}"
     return CARD_TEXT.format(
-        title=f"{frontend['name']} before {backbone['model_name']}",
-        backbone=backbone["model_name"],
-        frontend=frontend["name"],
+        title=markdown(f"{frontend['name']} before {backbone['model_name']}"),
+        backbone=markdown_code(backbone["model_name"]),
+        frontend=markdown_code(frontend["name"]),
         takes=takes,
         frontend_weights=_weights(model.frontend),
         frontend_arguments=_listed(frontend),
         backbone_weights=_weights(model.backbone),
         backbone_arguments=_listed({key: value for key, value in backbone.items() if key != "pretrained_cfg_overlay"}),
         gives=gives,
-        repo_id=repo_id,
+        repo_id=shown(json.dumps(repo_id, ensure_ascii=False)),
         output=output,
         variable=variable,
         weights=WEIGHTS,
@@ -247,7 +248,9 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
 
 
 def _listed(arguments: dict[str, Any]) -> str:
-    return ", ".join(f"`{key}={value!r}`" for key, value in arguments.items() if key not in ("name", "model_name"))
+    return ", ".join(
+        markdown_code(f"{key}={value!r}") for key, value in arguments.items() if key not in ("name", "model_name")
+    )
 
 
 def _weights(module: nn.Module) -> int:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import base64
-import csv
-import html
 import io
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import soundfile
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 from specenhance.adapter import FrontendModel
-from specenhance.data import AudioDataset, Batch, read_audio
+from specenhance.data import AudioDataset, read_audio
 from specenhance.files import write_text
-from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, plot_factors, plot_masks
+from specenhance.masks import CONSTANT, TO_TRY, MaskChange, mask_change, real_frames
+from specenhance.names import markup
+from specenhance.plots import plot_confusion, plot_curves, plot_factors, plot_masks, plot_spectrogram
 from specenhance.training.batches import loader
-from specenhance.training.build import build_split
+from specenhance.training.build import open_split
 from specenhance.training.recipe import Recipe
-from specenhance.training.store import load_stored
+from specenhance.training.store import HISTORY, RESULT, load_stored, read_history
 
 __all__ = ["Findings", "MeanMask", "examine", "report"]
 
@@ -41,6 +44,7 @@ class MeanMask:
         e_f: mean factor over frequency ``(F,)``.
         spread_t: standard deviation between clips ``(T,)``.
         spread_f: standard deviation between clips ``(F,)``.
+        change: how much the mask changes, the first channel's.
     """
 
     classes: Tensor
@@ -49,6 +53,7 @@ class MeanMask:
     e_f: Tensor
     spread_t: Tensor
     spread_f: Tensor
+    change: MaskChange
 
 
 @dataclass
@@ -56,48 +61,41 @@ class Findings:
     """What is found out about a model on the clips of a split.
 
     Attributes:
-        shares: of each class, for each clip ``(clips, classes)``.
+        probabilities: of each class, for each clip ``(clips, classes)``.
         labels: ``(clips,)`` int64.
         mask: None for a front end without one.
     """
 
-    shares: Tensor
+    probabilities: Tensor
     labels: Tensor
     mask: MeanMask | None
 
     @property
     def predicted(self) -> Tensor:
         """The likeliest class of each clip ``(clips,)``."""
-        return self.shares.argmax(1)
+        return self.probabilities.argmax(1)
 
     @property
     def confusion(self) -> Tensor:
         """Counts ``(true, predicted)``."""
-        n = self.shares.shape[1]
+        n = self.probabilities.shape[1]
         return torch.bincount(self.labels * n + self.predicted, minlength=n * n).reshape(n, n)
 
 
 @torch.no_grad()
 def examine(model: FrontendModel, data: AudioDataset, recipe: Recipe) -> Findings:
     """Classify the clips of a data set, and average the mask over them."""
-    shares, labels = [], []
+    probabilities, labels = [], []
     sums: _MaskSums | None = None
     for batch in loader(data, recipe, train=False):
         spec = model.spectrogram(batch.waveform, batch.length)
-        shares.append(model.classify(spec).softmax(1))
+        probabilities.append(model.classify(spec).softmax(1))
         labels.append(batch.label)
         if hasattr(model.frontend, "factors"):
             sums = sums or _MaskSums(len(data.classes))
             e_t, e_f = model.frontend.factors(spec)
-            sums.add(e_t, e_f, _real_frames(model, batch), batch.label)
-    return Findings(torch.cat(shares), torch.cat(labels), None if sums is None else sums.mean())
-
-
-def _real_frames(model: FrontendModel, batch: Batch) -> Tensor:
-    """Say which frames of each clip are sound and not padding: ``(B, T)``, 1 or 0."""
-    features = model.features
-    counts = torch.tensor([features.num_frames(length) for length in batch.length.tolist()])
-    return (torch.arange(features.frames) < counts[:, None]).double()
+            sums.add(e_t, e_f, real_frames(model, batch), batch.label)
+    return Findings(torch.cat(probabilities), torch.cat(labels), None if sums is None else sums.mean())
 
 
 class _MaskSums:
@@ -130,6 +128,7 @@ class _MaskSums:
             e_f=e_f.mean(0),
             spread_t=spread_t,
             spread_f=e_f.std(0, correction=0),
+            change=mask_change(e_t[:, None], e_f[:, None], real),
         )
 
 
@@ -143,6 +142,8 @@ def report(
     root: Path | None = None,
 ) -> Path:
     """Write the page of a finished run: one HTML file with all its pictures and sounds in it. The same run gives the same page.
+
+    A picture that cannot be drawn leaves a line that says why.
 
     Args:
         run: the run folder.
@@ -166,8 +167,8 @@ def report(
     model, classes, recipe = load_stored(run)
     if root is not None:
         recipe = recipe.replace(root=root)
-    data = build_split(recipe, split)
-    sounds = {Path(clip).name: read_audio(clip, recipe.sample_rate) for clip in clips}
+    data = open_split(recipe, split, classes)
+    sounds = [(Path(clip).name, read_audio(clip, recipe.sample_rate)) for clip in clips]
     found = examine(model, data, recipe)
     write_text(path, _page(run, model, classes, recipe, split, data, found, sounds, worst))
     return path
@@ -181,53 +182,68 @@ def _page(
     split: str,
     data: AudioDataset,
     found: Findings,
-    sounds: dict[str, Tensor],
+    sounds: list[tuple[str, Tensor]],
     worst: int,
 ) -> str:
-    title = f"{recipe.frontend} + {recipe.backbone}"
+    name = run.resolve().name
     sections = [
-        _head(model, recipe, split, found),
+        _head(run, model, recipe, split, found),
         _curves(run),
         _confusion(classes, found),
         _worst(model, classes, data, found, worst),
         _mean_masks(model, classes, recipe, found),
         _chosen(model, classes, data, found, sounds),
     ]
-    return PAGE.format(title=html.escape(title), style=STYLE, sections="\n".join(sections))
+    return PAGE.format(title=markup(f"Run {name}"), name=_marked(name), style=STYLE, sections="\n".join(sections))
 
 
-def _head(model: FrontendModel, recipe: Recipe, split: str, found: Findings) -> str:
+def _head(run: Path, model: FrontendModel, recipe: Recipe, split: str, found: Findings) -> str:
     right, clips = int((found.predicted == found.labels).sum()), len(found.labels)
     low, high = wilson(right, clips)
     parameters = sum(p.numel() for p in model.parameters())
     ours = sum(p.numel() for p in model.frontend.parameters())
+    finished = (
+        datetime.fromtimestamp((run / RESULT).stat().st_mtime, timezone.utc) if (run / RESULT).is_file() else None
+    )
+    versions = json.loads((run / RESULT).read_text(encoding="utf-8")).get("versions", {}) if finished else {}
     rows = {
         f"accuracy on {clips:,} {split} clips": f"{right / clips:.2%} (95% interval {low:.1%} to {high:.1%}, Wilson's)",
-        "parameters": f"{parameters:,}, of them {ours:,} in the front end",
+        "model": f"{recipe.frontend} + {recipe.backbone}: {parameters:,} parameters, of them {ours:,} in the front end",
         "spectrogram": f"{recipe.features}, {recipe.frames} frames x {recipe.bins} bins at {recipe.sample_rate} Hz",
         "training": f"{recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} at {recipe.lr:g}, "
         f"{recipe.schedule}, seed {recipe.seed}",
-        "data": f"{recipe.data}, {len(found.shares[0])} classes" + (f", fold {recipe.fold}" if recipe.fold else ""),
+        "data": f"{recipe.data}, {found.probabilities.shape[1]} classes"
+        + (f", fold {recipe.fold}" if recipe.fold else ""),
     }
+    if recipe.root:
+        rows["data folder"] = recipe.root
+    if recipe.csv:
+        rows["table"] = recipe.csv
     if recipe.teacher:
-        rows["teacher"] = f"{Path(recipe.teacher).name}, weight of the labels {recipe.kd_weight}"
+        rows["teacher"] = f"{recipe.teacher}, weight of the labels {recipe.kd_weight}"
+    rows["run folder"] = str(run.resolve())
+    if finished is not None:
+        rows["finished"] = f"{finished:%Y-%m-%d %H:%M} UTC"
+    if versions:
+        rows["versions"] = ", ".join(f"{library} {version}" for library, version in versions.items())
     return _table("The run", ["", ""], list(rows.items()), header=False)
 
 
 def wilson(right: int, clips: int) -> tuple[float, float]:
-    """Give the 95% interval of a share (Wilson 1927)."""
+    """Give the 95% interval of the probability that a clip is classified right (Wilson 1927)."""
     z, p = 1.959964, right / clips
     middle, half = p + z**2 / (2 * clips), z * (p * (1 - p) / clips + z**2 / (4 * clips**2)) ** 0.5
     return (middle - half) / (1 + z**2 / clips), (middle + half) / (1 + z**2 / clips)
 
 
 def _curves(run: Path) -> str:
-    history = run / "metrics.csv"
-    if not history.is_file():
+    if not (run / HISTORY).is_file():
         return ""
-    with history.open(encoding="utf-8", newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return _section("Learning curves", _figure(lambda: plot_curves(rows), "Loss and accuracy over the epochs."))
+    rows = read_history(run)
+    return _section(
+        "Learning curves",
+        _figure(partial(plot_curves, rows), "Loss and accuracy over the epochs.", narrow={"columns": 1}),
+    )
 
 
 def _confusion(classes: list[str], found: Findings) -> str:
@@ -238,34 +254,43 @@ def _confusion(classes: list[str], found: Findings) -> str:
         true, predicted = divmod(flat, len(classes))
         if wrong[true, predicted]:
             pairs.append(
-                (classes[true], classes[predicted], f"{int(wrong[true, predicted])} of {int(matrix[true].sum())}")
+                (
+                    classes[true],
+                    classes[predicted],
+                    f"{int(wrong[true, predicted])} of {int(matrix[true].sum())}",
+                )
             )
     each = [
-        (name, f"{int(row[i])} of {int(row.sum())}", f"{int(row[i]) / int(row.sum()):.0%}" if row.sum() else "")
+        (
+            name,
+            f"{int(row[i])} of {int(row.sum())}",
+            f"{int(row[i]) / int(row.sum()):.0%}" if row.sum() else "",
+        )
         for i, (name, row) in enumerate(zip(classes, matrix, strict=True))
     ]
     each.sort(key=lambda row: (row[2] == "", float(row[2].rstrip("%") or 0)))
     return _section(
         "What is taken for what",
         _figure(
-            lambda: plot_confusion(matrix, classes),
-            "Confusion matrix: each true class's share of each predicted class.",
+            partial(plot_confusion, matrix, classes),
+            "Confusion matrix: the part of each true class's clips that is taken for each class.",
         ),
         _table("Most confused", ["true", "taken for", "clips"], pairs, level=3),
         "<details><summary>Every class, worst first</summary>",
-        _table("", ["class", "right", "share"], each),
+        _table("", ["class", "right", "part"], each),
         "</details>",
     )
 
 
 def _worst(model: FrontendModel, classes: list[str], data: AudioDataset, found: Findings, worst: int) -> str:
-    true = found.shares.gather(1, found.labels[:, None])[:, 0]
+    true = found.probabilities.gather(1, found.labels[:, None])[:, 0]
     wrong = [i for i in true.argsort(stable=True).tolist() if found.predicted[i] != found.labels[i]][:worst]
     if not wrong:
         return _section("The worst clips", "<p>None is wrong.</p>" if worst else "")
-    text = "<p>Those whose true class got the least share.</p>"
+    text = "<p>Those whose true class got the lowest probability.</p>"
     cards = [
-        _card(model, classes, _name(data, i), data.waveform(i), found.shares[i], int(found.labels[i])) for i in wrong
+        _card(model, classes, _name(data, i), data.waveform(i), found.probabilities[i], int(found.labels[i]))
+        for i in wrong
     ]
     return _section("The worst clips", text, *cards)
 
@@ -273,63 +298,75 @@ def _worst(model: FrontendModel, classes: list[str], data: AudioDataset, found: 
 def _mean_masks(model: FrontendModel, classes: list[str], recipe: Recipe, found: Findings) -> str:
     mask = found.mask
     if mask is None:
-        return _section("The mask", f"<p>{html.escape(recipe.frontend)} has no mask.</p>")
+        return _section("The mask", f"<p>{markup(recipe.frontend)} has no mask.</p>")
     axes: dict[str, Any] = {
         "hop_seconds": model.features.hop_seconds,
         "frequencies": [float(f) for f in model.features.frequencies],
     }
-    difference = mask.classes - mask.all
     finite = mask.all[mask.all.isfinite()]
-    largest = difference[difference.isfinite()].abs().max().item()
-    between = max(mask.spread_t.nan_to_num().max().item(), mask.spread_f.max().item())
-    facts = (
-        f"Over all clips the mean mask lies between {finite.min():.3f} and {finite.max():.3f}. No class's mean mask is further "
-        f"than {largest:.4f} from it; a factor's standard deviation between clips is {between:.4f} at most. "
-    )
-    facts += (
-        "So the mask is the same for every clip: it is a fixed weighting of time and frequency, and what follows is rounding."
-        if between < 1e-3
-        else "What the colours below show is as large as the scale beside them says, no larger."
-    )
-    return _section(
-        "The mask",
-        f"<p>{facts} Frames that are padding are left out.</p>",
+    facts = f"Over all clips the mean mask lies between {finite.min():.3f} and {finite.max():.3f}."
+    parts = [
         _figure(
-            lambda: plot_factors(mask.e_t, mask.e_f, mask.spread_t, mask.spread_f, **axes),
+            partial(plot_factors, mask.e_t, mask.e_f, mask.spread_t, mask.spread_f, **axes),
             "The mean of the mask's two factors over the clips, in a band of one standard deviation between clips.",
+            narrow={"columns": 1},
         ),
         _figure(
-            lambda: plot_masks([mask.all], ["all clips"], label="mask", columns=1, **axes),
+            partial(plot_masks, [mask.all], ["all clips"], label="mask", columns=1, **axes),
             "The mean mask over all clips.",
-            "small",
         ),
-        _figure(
-            lambda: plot_masks(list(mask.classes), classes, label="mask", **axes),
-            "The mean mask of each class's clips, on one scale.",
-        ),
-        _figure(
-            lambda: plot_masks(list(difference), classes, label="difference to all clips", centred=True, **axes),
-            "The mean mask of each class less that of all clips, on one scale.",
-        ),
+    ]
+    if not mask.change.constant:  # else pictures of rounding
+        difference = mask.classes - mask.all
+        largest = difference[difference.isfinite()].abs().max().item()
+        facts += f" No class's mean mask is further than {largest:.4f} from it."
+        parts += [
+            _figure(
+                partial(plot_masks, list(mask.classes), classes, label="mask", **axes),
+                "The mean mask of each class's clips, on one scale.",
+                narrow={"columns": 2},
+            ),
+            _figure(
+                partial(plot_masks, list(difference), classes, label="difference to all clips", centred=True, **axes),
+                "The mean mask of each class less that of all clips, on one scale.",
+                narrow={"columns": 2},
+            ),
+        ]
+    return _section(
+        "The mask", f"<p>{_verdict(mask.change)}</p><p>{facts} Frames that are padding are left out.</p>", *parts
+    )
+
+
+def _verdict(change: MaskChange) -> str:
+    """Say whether the mask does anything, and if not, what to try."""
+    if not change.constant:
+        return (
+            f"The mask changes from clip to clip: its factors' standard deviation is {change.clips:.1%} of their mean."
+        )
+    return (
+        "<strong>The mask is constant: it does not change from clip to clip.</strong> Its factors' standard deviation is "
+        f"{change.clips:.2%} of their mean; below {CONSTANT:.0%} counts as constant. The front end does the same to every "
+        f"sound, whatever is in it. Try {TO_TRY}."
     )
 
 
 def _chosen(
-    model: FrontendModel, classes: list[str], data: AudioDataset, found: Findings, sounds: dict[str, Tensor]
+    model: FrontendModel, classes: list[str], data: AudioDataset, found: Findings, sounds: list[tuple[str, Tensor]]
 ) -> str:
     if sounds:
         cards = []
-        for name, waveform in sounds.items():
+        for name, waveform in sounds:
             with torch.no_grad():
-                shares = model(waveform[None])[0].softmax(0)
-            cards.append(_card(model, classes, name, waveform, shares, None))
+                probabilities = model(waveform[None])[0].softmax(0)
+            cards.append(_card(model, classes, name, waveform, probabilities, None))
         return _section("Chosen clips", *cards)
     right = [int(i) for i in (found.predicted == found.labels).nonzero()]
     of_class = {int(found.labels[i]): i for i in reversed(right)}  # the first of each class
     step = max(1, len(of_class) // 4)
     picked = [of_class[label] for label in sorted(of_class)[::step]][:4]
     cards = [
-        _card(model, classes, _name(data, i), data.waveform(i), found.shares[i], int(found.labels[i])) for i in picked
+        _card(model, classes, _name(data, i), data.waveform(i), found.probabilities[i], int(found.labels[i]))
+        for i in picked
     ]
     return _section("Some clips that it gets right", *cards)
 
@@ -340,37 +377,40 @@ def _name(data: AudioDataset, i: int) -> str:
 
 @torch.no_grad()
 def _card(
-    model: FrontendModel, classes: list[str], name: str, waveform: Tensor, shares: Tensor, label: int | None
+    model: FrontendModel, classes: list[str], name: str, waveform: Tensor, probabilities: Tensor, label: int | None
 ) -> str:
     """Show a clip: its name, a player, what it is taken for, and its spectrogram, mask and enhanced spectrogram."""
-    best = shares.topk(min(3, len(classes)))
+    best = probabilities.topk(min(3, len(classes)))
     told = ", ".join(
-        f"{classes[i]} {share:.1%}" for share, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        f"{_marked(classes[i])} {probability:.1%}"
+        for probability, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     )
     if label is not None:
-        told = f"{classes[label]} (share {shares[label]:.1%}), taken for {told}"
+        told = f"{_marked(classes[label])} (probability {probabilities[label]:.1%}), taken for {told}"
     spec = model.spectrogram(waveform[None])
     enhanced = model.frontend(spec)
     mask = model.frontend.mask(spec)[0, 0] if hasattr(model.frontend, "mask") else None
     features = model.features
-
-    def draw() -> Figure:
-        return plot_enhancement(
-            spec[0, 0],
-            enhanced[0, 0],
-            mask,
-            hop_seconds=features.hop_seconds,
-            frequencies=[float(f) for f in features.frequencies],
-        )
-
+    panels = [("spectrogram", spec[0, 0]), ("enhanced", enhanced[0, 0])]
+    if mask is not None:
+        panels.insert(1, ("mask", mask))
+    axes = {"hop_seconds": features.hop_seconds, "frequencies": [float(f) for f in features.frequencies]}
+    pictures = [
+        _picture(partial(plot_spectrogram, values, panel, mask=values is mask, **axes), f"{panel} of {name}")
+        for panel, values in panels
+    ]
     sound = io.BytesIO()
     soundfile.write(sound, waveform.clamp(-1, 1).numpy(), features.sample_rate, format="FLAC", subtype="PCM_16")
     source = f"data:audio/flac;base64,{base64.b64encode(sound.getvalue()).decode()}"
     return (
-        f"<article><h3>{html.escape(name)}</h3><p>{html.escape(told)}</p><audio controls "
-        f'aria-label="{html.escape(name)}" src="{source}"></audio>'
-        f"{_figure(draw, f'Spectrogram, mask and enhanced spectrogram of {name}.')}</article>"
+        f'<article><h3>{_marked(name)}</h3><p>{told}</p><audio controls aria-label="{markup(name)}" src="{source}"></audio>'
+        f'<div class="row">{"".join(pictures)}</div></article>'
     )
+
+
+def _marked(name: str) -> str:
+    """Give a name as HTML text that a script which runs from right to left does not reorder around it."""
+    return f"<bdi>{markup(name)}</bdi>"
 
 
 def _section(title: str, *parts: str) -> str:
@@ -385,29 +425,51 @@ def _table(
     if header:
         parts.append(f"<thead><tr>{''.join(f'<th scope=col>{name}</th>' for name in names)}</tr></thead>")
     for first, *others in rows:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in others)
-        parts.append(f"<tr><th scope=row>{html.escape(first)}</th>{cells}</tr>")
+        cells = "".join(f"<td>{_marked(cell)}</td>" for cell in others)
+        parts.append(f"<tr><th scope=row>{_marked(first)}</th>{cells}</tr>")
     return "\n".join([*parts, "</table></div>"])
 
 
-def _figure(draw: Callable[[], Figure], text: str, kind: str = "") -> str:
-    """Draw a figure twice, for light and for dark; the reader's browser takes one."""
-    sources = []
-    for colours in ({}, DARK):
+def _figure(draw: Callable[..., Figure], text: str, narrow: dict[str, Any] | None = None) -> str:
+    return f"<figure>{_picture(draw, text, narrow)}<figcaption>{markup(text)}</figcaption></figure>"
+
+
+def _picture(draw: Callable[..., Figure], text: str, narrow: dict[str, Any] | None = None) -> str:
+    """Draw a figure for light and for dark and, with other arguments, for narrow screens: the reader's browser takes one."""
+    try:
+        light, dark = _drawn(draw())
+        sources = [(DARK, dark)]
+        if narrow is not None:
+            narrow_light, narrow_dark = _drawn(draw(**narrow))
+            sources = [(f"{NARROW} and {DARK}", narrow_dark), (NARROW, narrow_light), *sources]
+    except Exception as error:  # a page without one of its pictures is worth more than none
+        return f"<p>Not drawn: {markup(text)} ({markup(f'{type(error).__name__}: {error}')})</p>"
+    given = "".join(f'<source media="{media}" srcset="{source}">' for media, source in sources)
+    return f'<picture>{given}<img src="{light}" alt="{markup(text)}"></picture>'
+
+
+def _drawn(figure: Figure) -> tuple[str, str]:
+    """Give a figure as two pictures, for a light ground and for a dark one."""
+    pictures = []
+    for ink in (None, "#e8e8e8"):
+        if ink is not None:
+            figure.set_layout_engine("none")  # it has its places by now
+            for text in figure.findobj(Text):
+                text.set_color(ink)
+            for axes in figure.axes:
+                axes.tick_params(which="both", colors=ink)
+                for spine in axes.spines.values():
+                    spine.set_edgecolor(ink)
+                if (legend := axes.get_legend()) is not None:
+                    legend.get_frame().set_facecolor("#222222")
         drawn = io.BytesIO()
-        with matplotlib.rc_context({"savefig.transparent": True, **colours}):
-            draw().savefig(drawn, dpi=90, metadata={"Software": None})
-        sources.append(f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}")
-    light, dark = sources
-    text = html.escape(text)
-    image = f'<source media="(prefers-color-scheme: dark)" srcset="{dark}"><img src="{light}" alt="{text}">'
-    picture = f'<div class="wide" tabindex="0"><picture>{image}</picture></div>'
-    return f'<figure class="{kind}">{picture}<figcaption>{text}</figcaption></figure>'
+        figure.savefig(drawn, dpi=90, transparent=True, format="webp", pil_kwargs={"lossless": True})
+        pictures.append(f"data:image/webp;base64,{base64.b64encode(drawn.getvalue()).decode()}")
+    return pictures[0], pictures[1]
 
 
-DARK = dict.fromkeys(
-    ["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"], "#e8e8e8"
-) | {"legend.facecolor": "#222222"}
+DARK = "(prefers-color-scheme: dark)"
+NARROW = "(max-width: 50rem)"  # where panels stand one below the other
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #ffffff; --ink: #1b1b1b; --faint: #5c5c5c; --line: #d5d5d5; --card: #f6f6f6; }
@@ -419,10 +481,12 @@ body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--ground
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; } h3 { font-size: 1rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; } th, td { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); } th { font-weight: 600; }
+table { border-collapse: collapse; } th, td { overflow-wrap: anywhere; padding: .3rem .8rem .3rem 0;
+  text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+th { font-weight: 600; } th[scope=row] { min-width: 7rem; } thead + tbody td:last-child { white-space: nowrap; }
 figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .9rem; }
-img { max-width: 100%; min-width: min(34rem, 200vw); height: auto; display: block; } figure.small img { min-width: 0; }
+img { max-width: 100%; height: auto; display: block; } .row { display: flex; flex-wrap: wrap; gap: .5rem; }
+.row picture { flex: 1 1 18rem; max-width: 26rem; }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: 0 1rem 1rem; margin: 1rem 0; }
 audio { width: 100%; max-width: 30rem; } details { margin: 1rem 0; } summary { cursor: pointer; }
 """
@@ -439,7 +503,7 @@ PAGE = """<!doctype html>
 </head>
 <body>
 <main>
-<h1>{title}</h1>
+<h1>Run {name}</h1>
 {sections}
 </main>
 </body>

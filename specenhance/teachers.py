@@ -73,7 +73,9 @@ class FrozenTeacher(nn.Module):
         object.__setattr__(self, "teacher", teacher)
         object.__setattr__(self, "transform", transform)
         if isinstance(teacher, nn.Module):
-            teacher.requires_grad_(False).eval().to(device=self.device, dtype=dtype)
+            for parameter in teacher.parameters():  # TorchScript's modules lack the method for all of them
+                parameter.requires_grad_(False)
+            teacher.eval().to(device=self.device, dtype=dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenTeacher:
         super()._apply(fn, recurse)

@@ -1,14 +1,18 @@
 """The command line, as a user meets it: what it prints, what it writes, how it says no."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 import specenhance
+from specenhance import cli, masks
 from specenhance.cli import app
 from specenhance.training import load_recipe, recipe_for, save_recipe
 
@@ -141,6 +145,68 @@ def test_enhance_draws_a_picture(trained, tones, tmp_path, monkeypatch):
     assert b"<svg" in (tmp_path / "a.svg").read_bytes()
 
 
+def test_a_terminal_is_shown_names_and_nothing_else(trained, tones, tmp_path):
+    folder, _ = trained
+    file = tmp_path / "\x1b[31mred\x1b[0m\nline :dog: [bold]\u202e.wav"
+    file.write_bytes((tones / "test" / "low" / "0.wav").read_bytes())
+    (line,) = run("predict", folder, file).stdout.splitlines()
+    assert line.startswith(rf"{tmp_path}/\x1b[31mred\x1b[0m\nline :dog: [bold]\u202e.wav: ")
+    message = refusal("predict", folder, tmp_path / "\x1b]0;title\x07\n.wav")
+    assert r"\x1b]0;title\x07\n.wav: no such audio file" in message
+    file.write_text("no sound")
+    assert "cannot be decoded" in refusal("enhance", folder, file)
+
+
+def test_labels_are_shown_and_not_obeyed(tones, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = {"low": "\x1b[31mred", "middle": ":dog:\nline", "high": "=1+2"}
+    for split in ("train", "validation", "test"):
+        for old, new in labels.items():
+            shutil.copytree(tones / split / old, tmp_path / "sounds" / split / new)
+    result = run(
+        "train", "--data", "folder", "--root", "sounds", "--backbone", "test_resnet", "--frontend", "tfe1", "--epochs", 1,
+        "--batch-size", 8, "--set", "frames=24", "--set", "bins=32", "--out", "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    sounds = sorted((tmp_path / "sounds" / "test").rglob("*.wav"))
+    for command in (("predict", "run", *sounds), ("evaluate", "run", "--split", "train")):
+        output = run(*command).stdout
+        assert "\x1b" not in output
+        assert len(output.splitlines()) == len(sounds) if command[0] == "predict" else " taken for " in output
+    text = run("predict", "run", sounds[0]).stdout
+    assert all(name in text for name in (r"\x1b[31mred", r":dog:\nline", "=1+2"))
+
+
+def test_a_new_runs_folder_is_one_folder_whatever_the_backbone_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_for("synthetic", backbone="local-dir:../models/my net/", frontend="tfe1")
+    folder = cli._new_folder(recipe)
+    assert folder.parent == Path("runs")
+    assert folder.name.startswith("synthetic-my net-tfe1-2")
+
+
+def test_a_terminal_without_a_names_letters_shows_their_codes(trained, tones, tmp_path):
+    file = tmp_path / "猫.wav"
+    file.write_bytes((tones / "test" / "low" / "0.wav").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "specenhance.cli", "predict", str(trained[0]), str(file)],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"/\u732b.wav: " in done.stdout
+
+
+def test_enhance_says_that_a_mask_is_flat_and_not_where_it_is_not(trained, tones, tmp_path, monkeypatch):
+    folder, _ = trained
+    args = ("enhance", folder, tones / "test" / "low" / "0.wav", "--out", tmp_path / "a.png")
+    for threshold, flat in ((1e3, True), (0.0, False)):
+        monkeypatch.setattr(masks, "CONSTANT", threshold)
+        done = run(*args)
+        assert done.stdout.strip() == str(tmp_path / "a.png")
+        assert done.stderr.startswith("warning: the mask of tfe2 is flat on this sound") is flat
+
+
 def test_list_names_what_there_is():
     everything = run("list").stdout
     assert "frontends: identity, tfa, tfe1, tfe2, tfe4" in everything
@@ -225,4 +291,7 @@ def test_the_demo_compares_both_front_ends(tmp_path, monkeypatch):
         accuracy = json.loads((tmp_path / "demo" / frontend / "result.json").read_text())["test_accuracy"]
         assert any(frontend in line and f"{accuracy:.1%}" in line for line in result.stdout.splitlines()[-6:])
         assert (tmp_path / "demo" / frontend / "enhanced.png").is_file()
+        assert (
+            str(tmp_path / "demo" / frontend / "enhanced.png") in result.stdout.splitlines()
+        )  # whole, on its own line
     assert "already there" in refusal("demo", "--out", tmp_path / "demo")

@@ -97,6 +97,77 @@ def test_the_gradient_is_that_of_the_formula_and_only_the_students(logits):
     np.testing.assert_allclose(student.grad.numpy(), expected, atol=1e-14)
 
 
+# ---- Classes that a teacher excludes, and rows that say nothing.
+
+INF = float("inf")
+
+
+def limit(z_s: np.ndarray, z_t: np.ndarray, tau: float, tau_s: float) -> tuple[float, np.ndarray]:
+    """KL and its gradient in the student's logits, in float64, by plain sums over the classes that the teacher has."""
+    value, gradient = [], np.zeros_like(z_s)
+    for row, (student, teacher) in enumerate(zip(z_s, z_t, strict=True)):
+        kept = teacher > -INF
+        p = np.zeros(len(teacher))
+        p[kept] = np.exp(log_softmax(teacher[kept][None] / tau)[0])
+        log_q = student / tau_s - np.logaddexp.reduce(student / tau_s)
+        value += [p[i] * (math.log(p[i]) - log_q[i]) for i in np.flatnonzero(p)]
+        gradient[row] = (np.exp(log_q) - p) / tau_s / len(z_s)
+    return math.fsum(value) / len(z_s), gradient
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("temperature", "student_temperature"), [(5.0, 1.0), (4.0, 4.0)])
+@pytest.mark.parametrize("student_too", [False, True])
+def test_a_class_that_the_teacher_excludes_costs_nothing(logits, dtype, temperature, student_temperature, student_too):
+    student, teacher = (z.detach().clone() for z in logits)
+    teacher[0, 1] = teacher[1, :4] = teacher[2, [0, 3]] = -INF  # one, all but one, some
+    if student_too:
+        student[0, 1] = student[2, 3] = -INF
+    value, gradient = limit(student.numpy(), teacher.numpy(), temperature, student_temperature)
+    z = student.to(dtype).requires_grad_()
+    loss = DistillationLoss(nn.CrossEntropyLoss(), 0.0, temperature, student_temperature)
+    losses = loss(z, teacher.to(dtype), HARD)
+    losses.total.backward()
+    tolerance = {"rel": 1e-12, "abs": 1e-13} if dtype == torch.float64 else {"rel": 1e-5, "abs": 1e-6}
+    assert losses.distill.item() == pytest.approx(value, **tolerance)
+    np.testing.assert_allclose(z.grad.numpy(), gradient, rtol=tolerance["rel"], atol=tolerance["abs"])
+    if not student_too:
+        near = teacher.masked_fill(teacher == -INF, -1e5)  # the limit is what large numbers come to
+        assert losses.distill.item() == pytest.approx(loss(z, near.to(dtype), HARD).distill.item(), rel=1e-6)
+
+
+def test_a_class_that_only_the_student_excludes_costs_everything(logits):
+    student, teacher = (z.detach().clone() for z in logits)
+    student[3, 2] = -INF
+    assert DistillationLoss(nn.CrossEntropyLoss())(student, teacher, HARD).distill == INF
+
+
+@pytest.mark.parametrize("row", [[-INF] * 5, [INF, 0, 0, 0, 0], [INF, INF, 0, 0, -INF], [float("nan"), 0, 0, 0, 0]])
+def test_a_teacher_without_a_distribution_gives_no_number(logits, row):
+    student, teacher = (z.detach().clone() for z in logits)
+    teacher[2] = torch.tensor(row)
+    losses = DistillationLoss(nn.CrossEntropyLoss())(student.requires_grad_(), teacher, HARD)
+    losses.total.backward()
+    assert losses.distill.isnan()
+    assert losses.total.isnan()
+    assert student.grad[2].isnan().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_finite_logits_give_the_very_bits_of_pytorchs_divergence(logits, dtype):
+    student, teacher = (z.detach().to(dtype) for z in logits)
+    teacher[0, 0] = -300.0  # a probability that rounds to 0
+    ours, theirs = (student.clone().requires_grad_() for _ in range(2))
+    value = DistillationLoss(nn.CrossEntropyLoss(), 0.0, 1.0)(ours, teacher, HARD).total
+    expected = nn.functional.kl_div(
+        theirs.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True
+    )
+    assert torch.equal(value, expected)
+    for loss in (value, expected):
+        loss.backward()
+    assert torch.equal(ours.grad, theirs.grad)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("labels", LABELS)
 def test_extreme_logits_give_a_finite_loss_and_gradient(dtype, labels):

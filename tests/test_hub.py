@@ -1,5 +1,6 @@
 """save_pretrained, from_pretrained and push_to_hub: the same model again, from files that hold no pickle."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from huggingface_hub import ModelCard
 from torch import Tensor, nn
 
 from specenhance import TFE, FrontendModel, KaldiFbank, TrainableMel, with_frontend
+from specenhance.names import shown
 
 LABELS = ["yes", "no", "up"]
 
@@ -117,6 +119,31 @@ def test_the_class_names_stay_and_a_card_that_is_there_too(tmp_path: Path) -> No
     loaded.reset_classifier(2)
     loaded.save_pretrained(tmp_path)
     assert "label_names" not in json.loads((tmp_path / "config.json").read_text())
+
+
+def test_the_card_shows_names_and_nothing_else(tmp_path: Path) -> None:
+    names = ["$5_to_$10", "a|b `c` <b>d</b>\n# e", "\x1b[31mred"][: len(LABELS)]
+    names += LABELS[len(names) :]
+    folder = tmp_path / 'my "models" \\ \u202e'
+    with_frontend(make_backbone(), "tfe1").save_pretrained(folder, config={"label_names": names})
+    assert json.loads((folder / "config.json").read_text())["label_names"] == names
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert not set("\x1b\u202e") & set(card)
+    tokens = pytest.importorskip("markdown_it").MarkdownIt().parse(card.split("---\n", 2)[2])
+    assert [token.type for token in tokens].count("heading_open") == 2
+    (listed,) = [token for token in tokens if token.type == "inline" and "of the classes" in token.content]
+    assert {child.type for child in listed.children} <= {
+        "text",
+        "text_special",
+        "strong_open",
+        "strong_close",
+        "code_inline",
+    }
+    text = "".join(child.content for child in listed.children)
+    assert text.endswith(f"of the classes {', '.join(map(shown, names))}")
+    (code,) = [token.content for token in tokens if token.type == "fence"]
+    call = next(node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
+    assert call.args[0].value == folder.name  # exact, as a string of Python's
 
 
 def test_what_is_given_on_loading_overrides(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
 
 from specenhance.plots import (
     plot_confusion,
@@ -9,6 +11,7 @@ from specenhance.plots import (
     plot_enhancement,
     plot_factors,
     plot_masks,
+    plot_spectrogram,
     save_figure,
 )
 
@@ -58,6 +61,25 @@ def test_masks_share_one_scale_and_leave_out_what_is_no_number():
     assert image.get_clim() == pytest.approx((-0.3, 0.3))
 
 
+def test_a_constant_mask_looks_constant():
+    constant = 0.226 + 1e-6 * torch.rand(20, 11)  # but for rounding
+    axes = {"hop_seconds": 0.01, "frequencies": FREQUENCIES}
+    figures = [
+        plot_masks([constant, constant], ["a", "b"], label="mask", **axes),
+        plot_enhancement(constant, constant, constant, **axes),
+        plot_spectrogram(constant, "mask", mask=True, **axes),
+    ]
+    images = [figures[0].axes[0].images[0], figures[0].axes[1].images[0], figures[1].axes[1].images[0]]
+    for image in [*images, figures[2].axes[0].images[0]]:
+        low, high = image.get_clim()
+        assert high - low >= 0.01 * 0.226
+        colours = image.cmap(image.norm(image.get_array()))
+        assert abs(colours - colours[0, 0]).max() < 0.01  # one colour, and the same in each picture
+        assert image.norm(image.get_array()).mean() == pytest.approx(0.5, abs=0.01)
+    spread = torch.linspace(0.2, 0.6, 220).reshape(20, 11)
+    assert plot_spectrogram(spread, "mask", mask=True, **axes).axes[0].images[0].get_clim() == pytest.approx((0.2, 0.6))
+
+
 def test_factors_over_seconds_and_hertz():
     e_t, e_f = torch.rand(20), torch.rand(11)
     figure = plot_factors(e_t, e_f, 0 * e_t, 0 * e_f, hop_seconds=0.01, frequencies=FREQUENCIES)
@@ -73,6 +95,50 @@ def test_a_confusion_matrix_shows_shares_of_the_true_class():
     assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 0.0]]
     assert axes.get_title() == "accuracy 75.0%"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+
+
+NAMES = ["$5_to_$10", "a\nb", "\x1b[31m", "x" * 300, "$\\frac"]
+
+
+def test_names_are_drawn_and_not_obeyed(tmp_path):
+    n = len(NAMES)
+    figures = [
+        plot_confusion(torch.eye(n), NAMES),
+        plot_masks([torch.rand(20, 11)] * n, NAMES, hop_seconds=0.01, frequencies=FREQUENCIES, label="mask"),
+        *(
+            plot_enhancement(
+                torch.rand(20, 11), torch.rand(20, 11), None, hop_seconds=0.01, frequencies=FREQUENCIES, title=name
+            )
+            for name in NAMES
+        ),
+    ]
+    for figure in figures:
+        save_figure(figure, tmp_path / "a.png")
+    labels = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
+    assert labels == ["$5_to_$10", r"a\nb", r"\x1b[31m", "x" * 20 + "…" + "x" * 19, r"$\frac"]
+    assert [axes.get_title() for axes in figures[1].axes[:3]] == labels[:3]
+    assert [figure.get_suptitle() for figure in figures[2:5]] == labels[:3]
+
+
+@pytest.mark.parametrize("n", [2, 20])
+def test_long_names_leave_the_confusion_matrix_its_place(n):
+    figure = plot_confusion(torch.eye(n), ["x" * 40] * n)
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    assert axes.bbox.width / figure.dpi >= 2.5  # inches
+    box = axes.get_tightbbox()
+    assert Bbox.union([figure.bbox, box]).bounds == figure.bbox.bounds  # nothing is cut off
+
+
+def test_one_column_puts_panels_one_below_the_other():
+    spec = torch.rand(20, 11)
+    axes = {"hop_seconds": 0.01, "frequencies": FREQUENCIES}
+    for draw in (
+        lambda **k: plot_curves([{"epoch": 0, "train_loss": 1.0, "train_accuracy": 0.5}], **k),
+        lambda **k: plot_factors(*[spec[:, 0], spec[0]] * 2, **axes, **k),
+    ):
+        narrow, wide = (draw(columns=columns).get_size_inches() for columns in (1, 2))
+        assert narrow == pytest.approx([wide[0] / 2, wide[1] * 2])
 
 
 def test_curves_show_training_beside_validation():

@@ -2,6 +2,11 @@
 
 import base64
 import io
+import json
+import re
+import shutil
+import subprocess
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,6 +15,8 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
+from specenhance import masks
+from specenhance import report as report_module
 from specenhance.cli import app
 from specenhance.data import AudioDataset
 from specenhance.report import Findings, examine, report, wilson
@@ -77,6 +84,76 @@ def test_the_page_says_how_good_the_model_is(run, page):
     low, high = wilson(right, 6)
     assert f"{right / 6:.2%} (95% interval {low:.1%} to {high:.1%}" in page.text
     assert "72 in the front end" in page.text
+
+
+def test_the_page_names_the_run_its_date_its_data_and_the_versions(run, page):
+    assert f"Run {run.name}" in page.text
+    assert str(run) in page.text
+    assert load_stored(run).recipe.root in page.text
+    finished = datetime.fromtimestamp((run / "result.json").stat().st_mtime, timezone.utc)
+    assert f"{finished:%Y-%m-%d %H:%M} UTC" in page.text
+    versions = json.loads((run / "result.json").read_text())["versions"]
+    assert all(f"{library} {version}" in page.text for library, version in versions.items())
+
+
+def test_a_run_without_a_result_has_a_page(run, tmp_path):
+    for name in ("recipe.toml", "model.safetensors"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    page = Page(report(tmp_path, worst=0).read_text())
+    assert "UTC" not in page.text
+    assert f"Run {tmp_path.name}" in page.text
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e3])
+def test_a_constant_mask_is_said_plainly_with_what_to_try(run, tmp_path, monkeypatch, threshold):
+    for module in (masks, report_module):
+        monkeypatch.setattr(module, "CONSTANT", threshold)
+    text = Page(report(run, tmp_path / "p.html", worst=0).read_text()).text
+    constant = threshold > 0
+    assert ("The mask is constant: it does not change from clip to clip." in text) is constant
+    assert (f"Try {masks.TO_TRY}" in text) is constant
+    assert ("The mask changes from clip to clip" in text) is not constant
+    assert ("The mean mask of each class" in text) is not constant  # no pictures of rounding
+
+
+def test_a_picture_that_cannot_be_drawn_loses_no_page(run, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("no <ink>\n")
+
+    monkeypatch.setattr(report_module, "plot_confusion", fail)
+    page = Page(report(run, tmp_path / "p.html", worst=0).read_text())
+    assert "Not drawn: Confusion matrix" in page.text
+    assert r"(RuntimeError: no <ink>\n)" in page.text
+    assert "Most confused" in page.text
+
+
+MEASURE = """<!doctype html><title>?</title><body style="margin:0"><iframe style="border:0" width="{width}" height="9000"
+ src="{page}"></iframe><script>
+document.querySelector("iframe").onload = (event) => {{
+  const inside = event.target.contentDocument, beyond = [];
+  for (const part of inside.querySelectorAll("img, table, h1, h3, p, audio")) {{
+    const box = part.getBoundingClientRect();
+    if (box.left < 0 || box.right > {width} || box.width == 0) beyond.push(part.tagName + " " + box.left + ":" + box.right);
+  }}
+  const used = inside.querySelector("img").currentSrc, wide = inside.querySelector("img").src;
+  document.title = "cut: " + beyond.join() + "; scrolls: " + (inside.documentElement.scrollWidth > {width})
+    + "; wide picture: " + (used == wide);
+}};
+</script>"""
+
+
+@pytest.mark.parametrize(("width", "wide"), [(390, False), (500, False), (1100, True), (1500, True)])
+def test_nothing_is_cut_off_at_any_width(run, page, tmp_path, width, wide):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium to look with")
+    frame = tmp_path / "frame.html"
+    frame.write_text(MEASURE.format(width=width, page=(run / "report.html").as_uri()))
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    command = [browser, *options, f"--user-data-dir={tmp_path / 'browser'}", "--window-size=1600,1000", frame.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    (title,) = re.findall("<title>(.*)</title>", done.stdout)
+    assert title == f"cut: ; scrolls: false; wide picture: {str(wide).lower()}"
 
 
 def test_wilsons_interval():
@@ -151,6 +228,12 @@ def test_chosen_clips_and_the_command(run, tmp_path, write):
     assert page.tags.count("article") == 1
 
 
+def test_two_chosen_clips_of_one_name_are_both_shown(run, tmp_path, write):
+    clips = [write(tmp_path / folder / "a.wav", seconds=0.3, frequency=f) for folder, f in (("x", 300), ("y", 900))]
+    text = report(run, tmp_path / "p.html", clips=clips, worst=0).read_text()
+    assert len({source for source in Page(text).sources if source.startswith("data:audio")}) == 2
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [(["--out", "page.pdf"], "ends in .html"), (["--clip", "none.wav"], "no such audio file")],
@@ -168,6 +251,6 @@ def test_a_run_that_has_not_finished(tmp_path):
 
 
 def test_the_confusion_matrix_counts_true_by_predicted():
-    shares = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
-    found = Findings(shares, torch.tensor([0, 1, 1]), None)
+    probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    found = Findings(probabilities, torch.tensor([0, 1, 1]), None)
     assert found.confusion.tolist() == [[1, 0], [1, 1]]

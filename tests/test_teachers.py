@@ -28,6 +28,15 @@ def x():
     return torch.randn(4, 1, 3, 4, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("made", [torch.jit.script, lambda module: torch.jit.trace(module, torch.zeros(2, 12))])
+def test_a_torchscript_model_may_teach(made):
+    module = nn.Linear(12, 5)
+    x = torch.randn(3, 12)
+    taught = FrozenTeacher(made(module))(x)
+    assert torch.equal(taught, module(x))
+    assert not taught.requires_grad
+
+
 def test_a_teacher_is_frozen_and_hidden(x):
     module = net()
     model = Student(FrozenTeacher(module)).train()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from specenhance.audio import AudioError, probe
 from specenhance.data.base import AudioDataset
 
-__all__ = ["Checked", "check_sounds", "find_twins", "listed"]
+__all__ = ["Checked", "FaultsError", "check_sounds", "find_twins", "listed"]
 
 SHOWN = 10  # faults listed in a message
 
@@ -103,7 +103,19 @@ def _content(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 
-def listed(faults: Sequence[str]) -> str:
-    """Put faults on lines of their own, the first few of many."""
+class FaultsError(ValueError):
+    """Several faults at once.
+
+    Attributes:
+        lines: what is wrong, the faults, and the cure, a line each.
+    """
+
+    def __init__(self, what: str, faults: Sequence[str], cure: str) -> None:
+        self.lines = [what, *listed(faults), cure]
+        super().__init__("\n".join(self.lines))
+
+
+def listed(faults: Sequence[str]) -> list[str]:
+    """Give each of the first few faults a line of its own."""
     more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-    return "\n".join(f"  {fault}" for fault in [*faults[:SHOWN], *more])
+    return [f"  {fault}" for fault in [*faults[:SHOWN], *more]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,12 +11,22 @@ from torch.utils.data import DataLoader
 
 from specenhance.adapter import FrontendModel, with_frontend
 from specenhance.data import ESC50, AudioDataset, AudioFolder, SpeechCommandsV2, SyntheticSounds
+from specenhance.data.check import check_sounds
+from specenhance.data.classes import with_classes
 from specenhance.data.layout import SPLITS, check_split
 from specenhance.features import create_features
 from specenhance.teachers import timm_teacher
 from specenhance.training.recipe import Recipe
 
-__all__ = ["AST_PREFIX", "build_features", "build_model", "build_split", "build_splits", "measure_normalisation"]
+__all__ = [
+    "AST_PREFIX",
+    "build_features",
+    "build_model",
+    "build_split",
+    "build_splits",
+    "measure_normalisation",
+    "open_split",
+]
 
 AST_PREFIX = "ast:"  # before the name of an Audio Spectrogram Transformer
 
@@ -37,6 +48,18 @@ def build_split(recipe: Recipe, split: str) -> AudioDataset:
 def build_splits(recipe: Recipe) -> dict[str, AudioDataset]:
     """Open the three splits of the recipe's data set by their names; raises as :func:`build_split`."""
     return {split: build_split(recipe, split) for split in SPLITS}
+
+
+def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDataset:
+    """Open a split for a model that knows ``classes``: its labels are numbered as the model's.
+
+    With ``skip_bad`` in the recipe, files that cannot be read are left out.
+
+    Raises:
+        FileNotFoundError, ValueError: as the data set does, and where its classes are not the model's.
+    """
+    data = with_classes(build_split(recipe, split), classes, "the model")
+    return data.subset(check_sounds(data, thorough=True).good) if recipe.skip_bad and data.paths else data
 
 
 def _open(recipe: Recipe, split: str) -> AudioDataset:

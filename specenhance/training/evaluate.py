@@ -8,28 +8,13 @@ import torch
 from torch import Tensor
 
 from specenhance.adapter import FrontendModel
-from specenhance.data import AudioDataset
-from specenhance.data.check import check_sounds
-from specenhance.data.names import with_classes
-from specenhance.training.build import build_split
+from specenhance.training.build import open_split
 from specenhance.training.loop import Score, test
 from specenhance.training.machine import Machine, make_trainer
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 
-__all__ = ["evaluate", "open_split", "predict"]
-
-
-def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDataset:
-    """Open a split for a model that knows ``classes``: its labels are numbered as the model's.
-
-    With ``skip_bad`` in the recipe, files that cannot be read are left out.
-
-    Raises:
-        FileNotFoundError, ValueError: as the data set does, and where its classes are not the model's.
-    """
-    data = with_classes(build_split(recipe, split), classes, "the model")
-    return data.subset(check_sounds(data, thorough=True).good) if recipe.skip_bad and data.paths else data
+__all__ = ["evaluate", "predict"]
 
 
 def evaluate(

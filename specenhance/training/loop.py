@@ -30,6 +30,7 @@ from specenhance.training.manifest import as_trained, load_manifest
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.stopping import StopSignals
+from specenhance.training.store import HISTORY
 from specenhance.training.teach import load_teacher
 
 __all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
@@ -51,16 +52,15 @@ class Trained(NamedTuple):
         model: with the weights that are kept.
         classes: their names.
         result: what ``result.json`` is to hold.
-        rows: the history.
-        test: the score on the test clips, and the clips themselves.
+        score: on the test clips.
+        validation: the validation clips.
     """
 
     model: FrontendModel
     classes: list[str]
     result: dict[str, Any]
-    rows: list[dict[str, float]]
     score: Score
-    data: AudioDataset
+    validation: AudioDataset
 
 
 def open_splits(recipe: Recipe, out: Path) -> dict[str, AudioDataset]:
@@ -110,7 +110,7 @@ def train_rank(
     )
     module = Classifier(model, recipe, load_teacher(recipe, classes))
     history = History(
-        out / "metrics.csv",
+        out / HISTORY,
         lambda row: say(
             f"epoch {row['epoch'] + 1:3d}/{recipe.epochs}  loss {row['train_loss']:.3f}  "
             f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
@@ -143,6 +143,7 @@ def train_rank(
         "validation_accuracy": keeper.best[0] if recipe.select == "best" else history.rows[-1]["val_accuracy"],
         "seconds": round(history.seconds, 1),
         "parameters": parameters,
+        "classes": classes,
         "recipe": dataclasses.asdict(recipe),
         "versions": {
             "specenhance": specenhance.__version__,
@@ -152,7 +153,7 @@ def train_rank(
             "python": platform.python_version(),
         },
     }
-    return Trained(model, classes, result, history.rows, score, data["test"])
+    return Trained(model, classes, result, score, data["validation"])
 
 
 def test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from specenhance.data import AudioDataset
-from specenhance.data.check import listed
-from specenhance.data.names import with_classes
+from specenhance.data.check import FaultsError
+from specenhance.data.classes import with_classes
 from specenhance.files import write_text
-from specenhance.training.recipe import Recipe
+from specenhance.training.recipe import RECIPE, Recipe
 
 __all__ = ["MANIFEST", "Clip", "Manifest", "as_trained", "load_manifest", "make_manifest", "save_manifest"]
 
@@ -120,9 +120,10 @@ def as_trained(
     }
     changes = _changes(then, now)
     if changes:
-        raise ValueError(
-            f"{run}: its clips in {recipe.root} are not those that it was trained on:\n{listed(changes)}\n"
-            f"Restore them, or start a new run: specenhance train --recipe {run / 'recipe.toml'}"
+        raise FaultsError(
+            f"{run}: its clips in {recipe.root} are not those that it was trained on:",
+            changes,
+            f"Restore them, or start a new run: specenhance train --recipe {run / RECIPE}",
         )
     left_out = {place for place, clip in then.items() if clip.left_out}
     return {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from specenhance.data import AudioDataset
-from specenhance.data.check import check_sounds, find_twins, listed
+from specenhance.data.check import FaultsError, check_sounds, find_twins, listed
 from specenhance.training.build import build_features, build_splits
 from specenhance.training.defaults import PERCENTILE, fitted
 from specenhance.training.manifest import Manifest, make_manifest
@@ -76,7 +76,7 @@ def look_at(recipe: Recipe, say: Say, *, thorough: bool = False) -> Sounds:
     parts = build_splits(recipe)
     passed_over = parts["train"].passed_over
     if passed_over:
-        say(f"{recipe.root}: {len(passed_over)} files and folders are passed over:\n{listed(passed_over)}")
+        _say_all(say, f"{recipe.root}: {len(passed_over)} files and folders are passed over:", listed(passed_over))
     sounds = Sounds(parts, {}, {})
     for name, data in parts.items():
         if not data.paths:
@@ -106,18 +106,20 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     # Whoever leaves files out does not want to meet another one in the middle of training.
     sounds = look_at(recipe, say, thorough=recipe.skip_bad)
     if sounds.faults:
-        faults = listed(list(sounds.faults.values()))
+        faults = list(sounds.faults.values())
         if not recipe.skip_bad:
-            raise ValueError(
-                f"{len(sounds.faults)} files cannot be used:\n{faults}\n"
-                "Mend or remove them, or train without them: --skip-bad"
+            raise FaultsError(
+                f"{len(faults)} files cannot be used:",
+                faults,
+                "Mend or remove them, or train without them: --skip-bad",
             )
-        say(f"{len(sounds.faults)} files cannot be used and are left out:\n{faults}")
+        _say_all(say, f"{len(faults)} files cannot be used and are left out:", listed(faults))
     twins = list(find_twins(sounds.readable()))
     if twins:
-        raise ValueError(
-            f"{len(twins)} sounds train and also validate or test, under two names:\n"
-            f"{listed([' and '.join(twin) for twin in twins])}\nKeep each in one split"
+        raise FaultsError(
+            f"{len(twins)} sounds train and also validate or test, under two names:",
+            [" and ".join(twin) for twin in twins],
+            "Keep each in one split",
         )
     _check_classes(sounds, say)
     whole = fitted(recipe, sounds.lengths("train"))
@@ -147,10 +149,15 @@ def check(recipe: Recipe, say: Say) -> int:
             + "\n".join(f"  {fault}" for fault in sounds.faults.values())
         )
     if twins:
-        say(f"{len(twins)} sounds train and also validate or test:\n" + "\n".join(f"  {a} and {b}" for a, b in twins))
+        _say_all(say, f"{len(twins)} sounds train and also validate or test:", [f"  {a} and {b}" for a, b in twins])
     if not sounds.faults and not twins:
         say("nothing is wrong with them")
     return len(sounds.faults) + len(twins)
+
+
+def _say_all(say: Say, first: str, lines: Iterable[str]) -> None:
+    for line in (first, *lines):
+        say(line)
 
 
 def _check_classes(sounds: Sounds, say: Say) -> None:
@@ -161,7 +168,7 @@ def _check_classes(sounds: Sounds, say: Say) -> None:
         )
     for name, data in sounds.parts.items():
         if not sounds.lengths(name):
-            raise ValueError(f"no file of the split {name!r} can be read: {listed(list(sounds.faults.values()))}")
+            raise ValueError(f"no file of the split {name!r} can be read: all of its {len(data)} are left out")
         there = Counter(
             label for i, label in enumerate(data.labels) if not data.paths or sounds.seconds[data.paths[i]] is not None
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from specenhance.files import write_text
+from specenhance.names import markdown
 from specenhance.training.recipe import PAPER, RECIPE, Recipe, load_recipe, paper_recipe
 from specenhance.training.run import resume, train
 
@@ -154,7 +155,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     """Write a report of :func:`reproduce` as a table in Markdown."""
     repeats = report["repeats"]
     lines = [
-        f"# {report['data']}, table {report['table']}, scale {report['scale']}, on {report['folder']}",
+        f"# {report['data']}, table {report['table']}, scale {report['scale']}, on {markdown(report['folder'])}",
         "",
         "Accuracy on the test clips in percent; "
         + (f"mean and standard deviation of {repeats} repeats." if repeats > 1 else "one run of each model."),
@@ -170,7 +171,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         spread = "" if row["standard_deviation"] is None else f" ± {row['standard_deviation']:.2f}"
         millions, accuracy = row["published_millions"], row["published_accuracy"]
         cells = [
-            f"{row['frontend'] or 'teacher'} ({row['backbone']})",
+            f"{markdown(row['frontend'] or 'teacher')} ({markdown(row['backbone'])})",
             "yes" if row["taught"] else "",
             f"{row['parameters']:,}",
             f"{row['accuracy']:.2f}{spread}",

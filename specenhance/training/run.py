@@ -6,9 +6,11 @@ import csv
 import dataclasses
 import io
 import json
+import shlex
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from torch import Tensor
 from specenhance.adapter import FrontendModel
 from specenhance.data.esc50 import FOLDS
 from specenhance.files import remove_leftovers, write_text
+from specenhance.masks import constant_mask
+from specenhance.names import cell, shown
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.batches import loader
 from specenhance.training.build import build_features, build_model, build_split, measure_normalisation
@@ -29,7 +33,16 @@ from specenhance.training.prepare import prepare
 from specenhance.training.ranks import ranks
 from specenhance.training.recipe import Recipe, load_recipe, save_recipe
 from specenhance.training.stopping import StopSignals, stop_signals
-from specenhance.training.store import RECIPE, RESULT, save_model, save_pretrained
+from specenhance.training.store import (
+    RECIPE,
+    RESULT,
+    Stored,
+    load_stored,
+    read_history,
+    save_model,
+    save_pretrained,
+    stored_runs,
+)
 from specenhance.training.teach import load_teacher
 
 __all__ = ["picture", "resume", "train"]
@@ -45,7 +58,8 @@ def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dic
 
     The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``,
     ``model.safetensors``, ``result.json``, ``confusion_matrix.csv`` and ``.png``, ``curves.png`` and ``enhanced.png``, and for
-    ``role = "teacher"`` ``pretrained/``, the model as its own library stores it.
+    ``role = "teacher"`` ``pretrained/``, the model as its own library stores it. A picture that cannot be drawn is
+    a line of news; :func:`resume` tries again.
 
     Args:
         recipe: what to train.
@@ -112,6 +126,8 @@ def resume(
     done = _result(out, recipe)
     if done is not None and root is csv is None and epochs in (None, recipe.epochs):
         say(f"{out}: finished already")
+        for run in stored_runs(out):
+            _pictures(run, say)
         return done
     with stop_signals() as stop, _locked(out):
         moved = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
@@ -230,11 +246,9 @@ def _finish(recipe: Recipe, out: Path, trained: Trained, say: Say) -> dict[str, 
         save_pretrained(trained.model, trained.classes, out)
     _write_confusion(trained.score.confusion, trained.classes, out)
     write_text(out / RESULT, json.dumps(trained.result, indent=2) + "\n")
-    save_figure(plot_confusion(trained.score.confusion, trained.classes), out / "confusion_matrix.png")
-    save_figure(plot_curves(trained.rows), out / "curves.png")
-    waveform, label = trained.data[0]
-    title = f"{trained.classes[label]} (first test clip)"
-    save_figure(picture(trained.model, waveform, title=title), out / "enhanced.png")
+    _pictures(out, say, Stored(trained.model, trained.classes, recipe))
+    if warning := constant_mask(trained.model, recipe.frontend, trained.validation):
+        say(warning)
     _warn_of_chance(trained, say)
     say(f"test accuracy {trained.score.accuracy:.2%}, in {out}")
     return trained.result
@@ -338,7 +352,38 @@ def _check_names(recipe: Recipe, machine: Machine) -> None:
 
 def _write_confusion(confusion: Tensor, classes: list[str], out: Path) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true \\ predicted", *classes])
-    writer.writerows([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True))
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(["true \\ predicted", *map(cell, classes)])
+    writer.writerows([cell(name), *row] for name, row in zip(classes, confusion.tolist(), strict=True))
     write_text(out / "confusion_matrix.csv", text.getvalue())
+
+
+def _pictures(run: Path, say: Say, trained: Stored | None = None) -> None:
+    """Draw the pictures of a finished run that are not there; one that cannot be drawn is told, and costs nothing else."""
+    stored = cache(lambda: trained or load_stored(run))
+
+    def confusion() -> Any:
+        with (run / "confusion_matrix.csv").open(encoding="utf-8", newline="") as file:
+            _, *rows = csv.reader(file)
+        return plot_confusion(torch.tensor([[int(count) for count in row[1:]] for row in rows]), stored().classes)
+
+    def enhanced() -> Any:
+        model, classes, recipe = stored()
+        waveform, label = build_split(recipe, "test")[0]
+        return picture(model, waveform, title=f"{classes[label]} (first test clip)")
+
+    for name, draw in (
+        ("confusion_matrix.png", confusion),
+        ("curves.png", lambda: plot_curves(read_history(run))),
+        ("enhanced.png", enhanced),
+    ):
+        if trained is not None:
+            (run / name).unlink(missing_ok=True)  # of an earlier end of the run
+        if not (run / name).is_file():
+            try:
+                save_figure(draw(), run / name)
+            except Exception as error:  # whatever it is: the run is finished, and its result is written
+                say(
+                    f"warning: {shown(run / name)} was not drawn ({shown(error)}); specenhance train --resume "
+                    f"{shlex.quote(str(run))} tries again"
+                )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import os
 from pathlib import Path
@@ -18,18 +19,21 @@ from specenhance.training.build import AST_PREFIX, build_model
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
 
 __all__ = [
+    "HISTORY",
     "RECIPE",
     "RESULT",
     "WEIGHTS",
     "Stored",
     "load_model",
     "load_stored",
+    "read_history",
     "save_model",
     "save_pretrained",
     "stored_runs",
 ]
 
 WEIGHTS, RESULT, PRETRAINED = "model.safetensors", "result.json", "pretrained"
+HISTORY = "metrics.csv"
 
 
 class Stored(NamedTuple):
@@ -104,7 +108,7 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{run / WEIGHTS} does not fit {run / RECIPE}: {error}") from error
+        raise ValueError(f"{run / WEIGHTS} does not fit {run / RECIPE}: {' '.join(str(error).split())}") from error
     return Stored(model.eval().to(device), classes, recipe)
 
 
@@ -114,6 +118,12 @@ def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") 
     Raises as :func:`load_stored`.
     """
     return load_stored(run, device).model
+
+
+def read_history(run: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """Read a run's figures, a row for each epoch; what an epoch lacks its row lacks."""
+    with (Path(run) / HISTORY).open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def stored_runs(run: str | os.PathLike[str]) -> list[Path]:

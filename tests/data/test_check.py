@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from specenhance.data import AudioDataset, SyntheticSounds
-from specenhance.data.check import check_sounds, find_twins, listed
+from specenhance.data.check import FaultsError, check_sounds, find_twins, listed
 
 
 @pytest.fixture
@@ -76,5 +76,7 @@ def test_one_file_that_trains_and_tests_is_found_by_any_name(tmp_path, write):
 
 
 def test_many_faults_are_listed_in_part():
-    assert listed(["a", "b"]) == "  a\n  b"
-    assert listed([str(i) for i in range(25)]).splitlines()[-1] == "  ... and 15 more"
+    assert listed(["a", "b"]) == ["  a", "  b"]
+    assert listed([str(i) for i in range(25)])[-1] == "  ... and 15 more"
+    error = FaultsError("two faults:", ["a", "b"], "mend them")
+    assert str(error).splitlines() == error.lines == ["two faults:", "  a", "  b", "mend them"]

@@ -157,6 +157,21 @@ def test_every_fold_of_esc50_is_run(tmp_path, five_folds, tiny, monkeypatch):
     assert "one run of each model" in to_markdown(report)
 
 
+def test_a_table_shows_names_and_nothing_else():
+    row = {"frontend": "tfe1", "taught": True, "backbone": "local-dir:../a|b_*c*", "parameters": 1, "accuracy": 1.0}
+    row |= {"standard_deviation": None, "published_accuracy": None, "published_millions": None}
+    report = {"data": "esc50", "table": 2, "scale": "paper", "repeats": 1, "folder": "<b>|\x1b[31m\n# e", "rows": [row]}
+    text = to_markdown(report)
+    tokens = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table").parse(text)
+    kinds = [token.type for token in tokens]
+    assert (kinds.count("heading_open"), kinds.count("th_open"), kinds.count("td_open")) == (1, 6, 6)
+    inline = [token for token in tokens if token.type == "inline"]
+    shown = ["".join(child.content for child in token.children) for token in inline]
+    assert shown[0].endswith(r"on <b>|\x1b[31m\n# e")
+    assert "tfe1 (local-dir:../a|b_*c*)" in shown
+    assert {child.type for token in inline for child in token.children} <= {"text", "text_special", "softbreak"}
+
+
 def test_the_tables_and_figures_fit_together():
     names = {row.name for rows in TABLES.values() for row in rows}
     assert set(PUBLISHED["esc50"]) == set(PUBLISHED["speech_commands_v2"]) <= names

@@ -1,6 +1,7 @@
 """A run from start to result: what it writes, that it repeats, and that no stop changes where it ends."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -14,8 +15,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from specenhance import masks
 from specenhance.data import read_audio
 from specenhance.training import load_stored, recipe_for, save_recipe
+from specenhance.training import run as run_module
 from specenhance.training.evaluate import evaluate, predict
 from specenhance.training.run import resume, train
 
@@ -206,6 +209,83 @@ def test_a_finished_run_is_only_reported(whole):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     assert resume(whole, **QUIET) == json.loads((whole / "result.json").read_text())
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+AWKWARD = ["$5_to_$10", "=cmd|' (C calc)'!A0", "\x1b[31mred\nline"]
+
+
+@pytest.fixture
+def awkward(quick, tones, tmp_path):
+    """A recipe on classes that are called as nobody would call them."""
+    for old, new in zip(("low", "middle", "high"), AWKWARD, strict=True):
+        for split in ("train", "validation", "test"):
+            shutil.copytree(tones / split / old, tmp_path / "awkward" / split / new)
+    return quick.replace(root=tmp_path / "awkward", epochs=1)
+
+
+def test_names_are_data(awkward, tmp_path):
+    told = []
+    result = train(awkward, tmp_path / "run", device="cpu", say=told.append)
+    assert not any("was not drawn" in line for line in told)
+    assert all((tmp_path / "run" / name).is_file() for name in PICTURES)
+    assert result["classes"] == load_stored(tmp_path / "run").classes == sorted(AWKWARD)
+    text = (tmp_path / "run" / "confusion_matrix.csv").read_text()
+    assert "\x1b" not in text
+    table = list(csv.reader(io.StringIO(text)))
+    names = ["$5_to_$10", "'=cmd|' (C calc)'!A0", r"\x1b[31mred\nline"]
+    assert set(table[0][1:]) == {row[0] for row in table[1:]} == set(names)
+
+
+PICTURES = ("confusion_matrix.png", "curves.png", "enhanced.png")
+
+
+def test_a_picture_that_cannot_be_drawn_loses_no_result_and_is_drawn_at_the_next_resume(quick, tmp_path, monkeypatch):
+    out = tmp_path / "a run"
+
+    def fail(figure, path):
+        assert (out / "result.json").is_file()  # before any picture
+        raise RuntimeError(f"no ink\nfor {path.name}")
+
+    told = []
+    with monkeypatch.context() as broken:
+        broken.setattr(run_module, "save_figure", fail)
+        result = train(quick.replace(epochs=1, frontend="identity"), out, device="cpu", say=told.append)
+        warnings = [line for line in told if "was not drawn" in line]
+        cure = f"specenhance train --resume '{out}' tries again"
+        assert warnings == [rf"warning: {out / name} was not drawn (no ink\nfor {name}); {cure}" for name in PICTURES]
+        assert told[-1].startswith("test accuracy")
+        assert resume(out, **QUIET) == result
+    assert not any((out / name).exists() for name in PICTURES)
+    assert resume(out, **QUIET) == result
+    drawn = {name: (out / name).read_bytes() for name in PICTURES}
+    for name in PICTURES:
+        (out / name).unlink()
+    resume(out, **QUIET)
+    assert {name: (out / name).read_bytes() for name in PICTURES} == drawn
+
+
+def test_a_finished_run_without_its_data_is_still_a_success(quick, tones, tmp_path):
+    shutil.copytree(tones, tmp_path / "tones")
+    result = train(quick.replace(epochs=1, root=tmp_path / "tones"), tmp_path / "run", **QUIET)
+    shutil.rmtree(tmp_path / "tones")
+    for name in PICTURES:
+        (tmp_path / "run" / name).unlink()
+    told = []
+    assert resume(tmp_path / "run", say=told.append, device="cpu") == result
+    (warning,) = [line for line in told if line.startswith("warning")]
+    assert "enhanced.png was not drawn" in warning
+    assert str(tmp_path / "tones") in warning
+    assert (tmp_path / "run" / "confusion_matrix.png").is_file()
+
+
+def test_training_warns_of_a_constant_mask(quick, tmp_path, monkeypatch):
+    for threshold, constant in ((1e3, True), (0.0, False)):  # what any mask falls below, and none
+        told = []
+        monkeypatch.setattr(masks, "CONSTANT", threshold)
+        train(quick.replace(epochs=1), tmp_path / str(threshold), device="cpu", say=told.append)
+        warning = "warning: the mask of tfe2 is constant: from clip to clip its factors change by "
+        assert any(line.startswith(warning) for line in told) is constant
+        assert told[-1].startswith("test accuracy")
 
 
 def test_what_cannot_start_leaves_no_folder(quick, tmp_path):

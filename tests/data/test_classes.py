@@ -3,7 +3,7 @@
 import pytest
 
 from specenhance.data import AudioDataset
-from specenhance.data.names import with_classes
+from specenhance.data.classes import with_classes
 
 
 def test_the_same_names_in_another_order_are_mapped():
