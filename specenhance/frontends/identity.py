@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from specenhance import functional
 from specenhance.compat import is_scripting
-from specenhance.functional import check_spectrogram
 from specenhance.registry import register_frontend
 
 __all__ = ["Identity"]
@@ -26,5 +26,5 @@ class Identity(nn.Module):
     def forward(self, spec: Tensor) -> Tensor:
         """Return ``spec (B, C, T, F)`` as it came; raises as :func:`specenhance.functional.check_spectrogram` does."""
         if not is_scripting():  # what it says is beyond TorchScript
-            check_spectrogram(spec, self.in_chans)
+            functional.check_spectrogram(spec, self.in_chans)
         return spec
