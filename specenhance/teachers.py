@@ -110,7 +110,13 @@ class FrozenTeacher(nn.Module):
 
 
 def timm_teacher(
-    name: str, num_classes: int, *, frames: int = 128, bins: int = 128, in_chans: int = 1, pretrained: bool = True
+    name: str,
+    num_classes: int,
+    *,
+    frames: int | None = 128,
+    bins: int | None = 128,
+    in_chans: int = 1,
+    pretrained: bool = True,
 ) -> nn.Module:
     """Make any timm model for spectrograms ``(B, in_chans, frames, bins)`` and ``num_classes`` classes.
 
@@ -118,19 +124,30 @@ def timm_teacher(
         name: timm's name, or ``local-dir:FOLDER`` for a folder that ``timm.models.save_for_hf`` wrote. The head is a new one
             unless the weights' own has ``num_classes`` classes.
         num_classes: of the head.
-        frames: T; a model of fixed input size is made for it.
+        frames: T; a model of fixed input size is made for it. None, with ``bins=None``, leaves it at its own size, for
+            ``with_frontend(..., fit="resize")``.
         bins: F.
         in_chans: channels of the spectrogram.
         pretrained: start from timm's (or the folder's) weights, or from random ones.
 
     Raises:
-        ValueError: for an unknown name, or weights that cannot be fetched or found; the message names the cure.
+        ValueError: for an unknown name, a size that the model cannot be made for, or weights that cannot be fetched or
+            found; the message names the cure.
     """
+    size = {}
     try:
         architecture = _architecture(name)
         config = timm.get_pretrained_cfg(architecture)
-        size = {"img_size": (frames, bins)} if config is not None and config.fixed_input_size else {}
+        if frames is not None and config is not None and config.fixed_input_size:
+            size = {"img_size": (frames, bins)}
         return timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=num_classes, **size)
+    except AssertionError as error:
+        if not size:
+            raise
+        raise ValueError(
+            f"{name!r} cannot be made for {frames} frames x {bins} bins ({error}); leave it at its own size, frames=None and "
+            "bins=None, and have spectrograms interpolated to it by with_frontend(..., fit='resize')"
+        ) from error
     except OSError as error:
         raise ValueError(
             f"the weights of {name!r} could not be fetched ({error}); train from scratch with --no-pretrained, or give a "

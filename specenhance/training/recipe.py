@@ -31,6 +31,7 @@ CHOICES = {
     "schedule": ("onecycle", "step", "constant"),
     "loss": ("cross_entropy", "binary_cross_entropy"),
     "select": ("best", "last"),
+    "fit": ("error", "resize"),
 }
 
 PAPER = {"esc50": "esc50", "speech_commands": "speech_commands_v2"}
@@ -62,6 +63,9 @@ class Recipe:
     backbone: str = "tf_efficientnetv2_b2"  # any timm model, or "ast:" and what ast_teacher takes
     pretrained: bool = False
     frontend: str = "tfe4"  # any of specenhance.list_frontends()
+    fit: str = (
+        "error"  # a size that the backbone cannot take; "resize": spectrograms are interpolated to the backbone's own
+    )
     # Optimisation
     epochs: int = 30
     batch_size: int = 64

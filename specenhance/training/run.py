@@ -32,7 +32,7 @@ from specenhance.data.esc50 import FOLDS
 from specenhance.files import write_text
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.batches import loader
-from specenhance.training.build import build_model, build_split, measure_normalisation
+from specenhance.training.build import build_model, build_split, check_backbone, measure_normalisation
 from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History, Progress
 from specenhance.training.module import Classifier
 from specenhance.training.ranks import ranks
@@ -108,6 +108,7 @@ def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dic
     _check_shares(recipe, Machine(**machine))
     first_fold = recipe.replace(fold=1) if _has_folds(recipe) else recipe
     classes = build_split(first_fold, "train").classes  # refuse what cannot be read before a folder is made for it
+    check_backbone(first_fold)
     model = build_model(first_fold.replace(pretrained=False), 2)
     _check_features(model, recipe, Machine(**machine))
     load_teacher(first_fold, classes)
