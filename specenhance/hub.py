@@ -20,6 +20,7 @@ from torch import nn
 
 from specenhance.features import create_features, describe_features
 from specenhance.files import atomic_path, write_text
+from specenhance.online import require_hub
 from specenhance.registry import create_frontend
 
 __all__ = ["HubMixin"]
@@ -80,6 +81,21 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         """Write the model card of a configuration that :meth:`save_pretrained` keeps."""
         data = ModelCardData(**self._hub_mixin_info.model_card_data.to_dict())
         return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_card(self, config, repo_id)}")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """Load what :meth:`save_pretrained` wrote, from a folder or the Hugging Face Hub; arguments as in huggingface_hub.
+
+        Raises:
+            ConnectionError: if it is neither a folder nor in the cache, and the hub does not answer.
+            FileNotFoundError: for a folder that is not there, or has no weights.
+            ValueError: for a folder that holds no such model.
+        """
+        name = str(pretrained_model_name_or_path)
+        if not Path(name).is_dir() and not kwargs.get("local_files_only"):
+            asked = {key: kwargs[key] for key in ("revision", "cache_dir", "token") if key in kwargs}
+            require_hub(name, CONFIG, **asked)
+        return super().from_pretrained(name, **kwargs)
 
     @classmethod
     def _from_pretrained(

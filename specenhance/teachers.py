@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,7 +13,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LOCAL", "FrozenTeacher", "logits_of", "timm_teacher"]
+from specenhance.online import require_hub
+
+__all__ = ["LOCAL", "FrozenTeacher", "logits_of", "require_weights", "timm_teacher"]
 
 LOCAL = "local-dir:"  # how timm names a folder that its save_for_hf wrote
 
@@ -140,6 +143,8 @@ def timm_teacher(
         config = timm.get_pretrained_cfg(architecture)
         if frames is not None and config is not None and config.fixed_input_size:
             size = {"img_size": (frames, bins)}
+        if pretrained and not name.startswith(LOCAL):
+            require_weights(name)
         return timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=num_classes, **size)
     except AssertionError as error:
         if not size:
@@ -159,10 +164,31 @@ def _architecture(name: str) -> str:
     if name.startswith(LOCAL):
         text = (Path(name.removeprefix(LOCAL)) / "config.json").read_text(encoding="utf-8")
         return json.loads(text)["architecture"]
+    architecture, _, tag = name.partition(".")
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:5] or timm.list_models(f"{name[:6]}*")[:5]
+        near = difflib.get_close_matches(architecture.lower(), timm.list_models(), n=3)
         raise ValueError(
             f"backbone = {name!r} is no timm model; "
             f"{f'did you mean one of {near}? ' if near else ''}timm.list_models() has all"
         )
+    if tag and name not in (known := timm.list_models(architecture, include_tags=True)):
+        raise ValueError(
+            f"backbone = {name!r}: timm has no weights {tag!r} of {architecture!r}; it has {', '.join(known)}"
+        )
     return name
+
+
+def require_weights(name: str) -> None:
+    """Refuse a timm model whose weights nobody has published, or that cannot be fetched now.
+
+    Raises:
+        ValueError: where there are none.
+        ConnectionError: where they are not in the cache and the hub does not answer.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise ValueError(f"timm knows no published weights of {name!r}; train from scratch with --no-pretrained")
+    if config.hf_hub_id and not config.file:
+        repo_id, _, revision = config.hf_hub_id.partition("@")
+        files = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+        require_hub(repo_id, *files, revision=revision or None)

@@ -121,6 +121,12 @@ def test_only_a_size_is_refused_by_the_check_of_sizes(quick):
             {"backbone": "mobilenetv3_smal"},
             "backbone = 'mobilenetv3_smal' is no timm model; did you mean one of .*mobilenetv3_small_050",
         ),
+        ({"backbone": "mobilenetv3_smal_050"}, r"did you mean one of \['mobilenetv3_small_050', "),
+        ({"backbone": "MobileNetV3_small_050"}, r"did you mean one of \['mobilenetv3_small_050', "),
+        (
+            {"backbone": "resnet18.a1"},
+            "'resnet18.a1': timm has no weights 'a1' of 'resnet18'; it has resnet18.a1_in1k, ",
+        ),
         ({"backbone": "xyz"}, "backbone = 'xyz' is no timm model; timm.list_models"),
         ({"frontend": "tfe"}, "unknown front end 'tfe': did you mean 'tfe"),
         ({"features": "mel"}, "unknown features 'mel'"),
@@ -135,6 +141,7 @@ def test_weights_that_cannot_be_fetched_are_an_error_with_its_cure(quick, monkey
     def offline(*args: object, **kwargs: object) -> nn.Module:
         raise OSError("We couldn't connect to the hub")
 
+    monkeypatch.setattr("specenhance.teachers.require_hub", lambda *_, **__: None)  # no test asks the real hub
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(ValueError, match=r"weights of 'test_resnet' could not be fetched.*--no-pretrained"):
         build_model(quick.replace(pretrained=True), 3)
