@@ -114,15 +114,11 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         """Make the model that a configuration describes and load its weights."""
         if config is None or backbone is None or frontend is None:
             raise ValueError(f"{model_id}: it has no {CONFIG} that save_pretrained of specenhance wrote")
-        model = cls(
-            _make_backbone(backbone),
-            create_frontend(**frontend),
-            features=None if features is None else create_features(**features),
-            layout=layout,
-            fit=fit,
-        )
+        parts = {"backbone": backbone, "frontend": frontend, "features": features, "layout": layout, "fit": fit}
+        model = _make_model(cls, parts)
         if names := config.get("label_names"):
-            model.backbone.pretrained_cfg["label_names"] = names
+            model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
+        _tie(model, config.get("tied", []))
         folder = Path(model_id)
         path = str(folder / WEIGHTS) if folder.is_dir() else hf_hub_download(model_id, WEIGHTS, **download)
         if not Path(path).is_file():
@@ -150,6 +146,8 @@ def _describe(model: Any) -> dict[str, Any]:
         with torch.device("meta"):
             _check_same("backbone", model.backbone, _make_backbone(config["backbone"]))
         _check_same("frontend", model.frontend, create_frontend(**config["frontend"]))
+    if tied := _tied(model):
+        config["tied"] = tied
     names = model.backbone.pretrained_cfg.get("label_names")
     return config | ({"label_names": names} if names and len(names) == getattr(model, "num_classes", None) else {})
 
@@ -161,7 +159,28 @@ def _check_label_names(model: Any, names: Any) -> None:
         )
 
 
+def _tied(model: nn.Module) -> list[list[str]]:
+    """List the names of parameters that are one tensor, each group sorted."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return sorted(sorted(group) for group in names.values() if len(group) > 1)
+
+
+def _tie(model: nn.Module, tied: list[list[str]]) -> None:
+    """Make parameters one tensor again, as :func:`_tied` lists them."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for group in tied:
+        if not all(name in parameters and parameters[name].shape == parameters[group[0]].shape for name in group):
+            raise ValueError(f"{CONFIG}: tied parameters {group}, which are not all in the model or not of one shape")
+        for name in group[1:]:
+            owner, _, last = name.rpartition(".")
+            setattr(model.get_submodule(owner), last, parameters[group[0]])
+
+
 def _describe_backbone(backbone: Any) -> dict[str, Any]:
+    if isinstance(backbone, HubMixin):  # a model with a front end of its own
+        return _describe(backbone)
     cfg = getattr(backbone, "pretrained_cfg", None) or {}
     if not timm.is_model(cfg.get("architecture") or ""):
         raise ValueError(
@@ -173,7 +192,22 @@ def _describe_backbone(backbone: Any) -> dict[str, Any]:
     return {"model_name": cfg["architecture"], **get_model_args(backbone), "pretrained_cfg_overlay": overlay}
 
 
+def _make_model(cls: Any, description: dict[str, Any]) -> Any:
+    features = description.get("features")
+    return cls(
+        _make_backbone(description["backbone"]),
+        create_frontend(**description["frontend"]),
+        features=None if features is None else create_features(**features),
+        layout=description.get("layout", "time_freq"),
+        fit=description.get("fit", "error"),
+    )
+
+
 def _make_backbone(description: dict[str, Any]) -> nn.Module:
+    if "frontend" in description:
+        from specenhance.adapter import FrontendModel  # which is made of what is here
+
+        return _make_model(FrontendModel, description)
     name = description["model_name"]
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r} is none of timm {timm.__version__}'s models; a newer timm may have it")
@@ -245,8 +279,8 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
         if names := config.get("label_names"):
             gives += f", of the classes {', '.join(map(str, names))}"
     return CARD_TEXT.format(
-        title=f"{frontend['name']} before {backbone['model_name']}",
-        backbone=backbone["model_name"],
+        title=_called(config),
+        backbone=_called(backbone),
         frontend=frontend["name"],
         takes=takes,
         frontend_weights=_weights(model.frontend),
@@ -260,6 +294,11 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
         weights=WEIGHTS,
         config=CONFIG,
     )
+
+
+def _called(description: dict[str, Any]) -> str:
+    name = description.get("model_name")  # else it is a model with a front end
+    return name or f"{description['frontend']['name']} before {_called(description['backbone'])}"
 
 
 def _listed(arguments: dict[str, Any]) -> str:
