@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
-import torch.nn.functional as F
 from timm.models import get_model_input_config
 from torch import Tensor, nn
 
@@ -21,6 +22,24 @@ FITS = ("error", "resize")
 
 # What timm's configuration of a model says in names of its modules.
 _MODULE_NAMES_IN_CFG = ("first_conv", "classifier")
+
+# timm's methods of a model: those that take a spectrogram, and those that take a feature map or none.
+_TAKE_SPECTROGRAMS = frozenset({"forward_features", "forward_intermediates", "get_intermediate_layers"})
+_TAKE_NONE = frozenset(
+    {
+        "convert_to_deploy", "fix_init_weight", "forward_head", "freeze_patch_emb", "get_classifier", "get_patch_size",
+        "init_weights", "load_pretrained", "no_weight_decay_keywords", "pool", "prewarm_patch_interpolator",
+        "prune_intermediate_layers", "reset_classifier", "set_clamp_enabled", "set_distilled_training",
+        "set_grad_checkpointing", "set_input_size",
+    }
+)  # fmt: skip
+_TIMMS = frozenset(
+    {"num_classes", "num_features", "head_hidden_size", "feature_info", "pretrained_cfg", "default_cfg"}
+    | _TAKE_SPECTROGRAMS
+    | _TAKE_NONE
+)
+# A wrapper's word for what it wraps: timm would take the backbone of such a name for the whole model.
+_NOT_THE_BACKBONES = frozenset({"module"})
 
 _INNER_ANCHOR = re.compile(r"(?<![\[\\])\^")  # "^" as an anchor: neither "[^" nor "\^"
 
@@ -76,13 +95,17 @@ class FrontendModel(nn.Module, HubMixin):
     A one-channel spectrogram in front of a backbone of more channels is widened as a view. Gives what the backbone gives:
     logits ``(B, num_classes)``, or the list of feature maps of a backbone that was made with ``features_only=True``.
 
-    timm's model interface is here with the backbone's meaning; parameter and module names in it are prefixed with
-    ``backbone.``, as they stand in this model's ``state_dict``. :class:`specenhance.hub.HubMixin` saves the model and loads it.
+    timm's model interface is the backbone's. A public attribute that this class does not have is read from the backbone, and
+    one that is no module or tensor is also written there. So are timm's methods that take no spectrogram
+    (``reset_classifier``, ``set_input_size``, ...). Those that take one (``forward_features``, ``forward_intermediates``,
+    ``get_intermediate_layers``) get this model's input, and the backbone's method gets the enhanced spectrogram. Any other
+    method of a backbone is refused, for it would not see the front end: call ``model.backbone.METHOD``. ``hasattr`` says
+    what the backbone has. Parameter and module names are prefixed with ``backbone.``, as they stand in this model's
+    ``state_dict``. :class:`specenhance.hub.HubMixin` saves the model and loads it.
     """
 
-    backbone: Any  # a timm model: its interface is wider than nn.Module's
-    frontend: Any
-    features: Any
+    # TorchScript compiles every property that is not listed here.
+    __jit_unused_properties__ = ("_traits", "default_cfg", "feature_info", "in_chans", "pretrained_cfg")
 
     def __init__(
         self,
@@ -104,25 +127,60 @@ class FrontendModel(nn.Module, HubMixin):
                 "as timm's models have; use fit='error' and give it spectrograms of its size"
             )
         _check_channels(backbone)
-        self.features = features
-        self.frontend = frontend
-        self.backbone = backbone
+        # Their types here, not on the class: TorchScript takes an annotation there for more than it is.
+        self.features: Any = features
+        self.frontend: Any = frontend
         self.layout = layout
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
+        self.backbone: Any = backbone  # last: from here on the names that it has are its own
 
     def __getattr__(self, name: str) -> Any:
-        # Where one of the properties below fails, for what the backbone lacks, Python comes here and drops their message.
-        if isinstance(getattr(type(self), name, None), property):
-            raise AttributeError(self._lacks(name))
-        return super().__getattr__(name)
+        # Python comes here for what it has not found, and for a property that fails for what the backbone lacks.
+        modules = self.__dict__.get("_modules", {})
+        if name in modules or name.startswith("_") or name in _NOT_THE_BACKBONES:
+            return super().__getattr__(name)
+        backbone = modules.get("backbone")
+        if name in _TIMMS and not hasattr(backbone, name):
+            raise AttributeError(_lacks(backbone, name))
+        if not hasattr(backbone, name) or hasattr(type(self), name):
+            return super().__getattr__(name)
+        found = getattr(backbone, name)
+        if name in _TAKE_SPECTROGRAMS:
+            return functools.wraps(found)(lambda x, *args, **kwargs: self._run(found, self.enhance(x), *args, **kwargs))
+        if inspect.isroutine(found) and name not in _TAKE_NONE:
+            raise AttributeError(
+                f"{type(self).__name__} has no method {name}; the backbone's own, model.backbone.{name}, does not see the "
+                "front end: give it what model.enhance gives, if it takes a spectrogram"
+            )
+        return found
 
-    def forward(self, x: Tensor) -> Any:
+    def __setattr__(self, name: str, value: Any) -> None:
+        modules = self.__dict__.get("_modules", {})
+        own = name in self.__dict__ or name in modules or hasattr(type(self), name) or name.startswith("_")
+        if own or "backbone" not in modules or not hasattr(modules["backbone"], name):
+            super().__setattr__(name, value)
+        elif isinstance(value, (nn.Module, Tensor)) or isinstance(
+            getattr(modules["backbone"], name), (nn.Module, Tensor)
+        ):
+            raise AttributeError(
+                f"{name} is a part of the backbone; set it there, model.backbone.{name} = ..., or for another number of "
+                "classes call model.reset_classifier(num_classes)"
+            )
+        else:
+            setattr(modules["backbone"], name, value)
+
+    @no_type_check  # a return type would be Any, which TorchScript takes at its word; without one it takes the backbone's
+    def forward(self, x: Tensor):
         """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to what the backbone gives.
 
         Raises:
             ValueError: for a shape that the front end or the backbone cannot take; the message names the cure.
+            TypeError: for a spectrogram of another dtype than the backbone's.
         """
+        if torch.jit.is_scripting():
+            spec = self.frontend(_with_channels(x))
+            return self.backbone(_as_read(spec, self._backbone_chans, self.layout, self._scripted_size))
         return self.classify(self.spectrogram(x))
 
     def spectrogram(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -133,7 +191,7 @@ class FrontendModel(nn.Module, HubMixin):
             lengths: for waveforms padded at the end, how many samples ``(B,)`` of each are sound.
         """
         if self.features is None:
-            return x.unsqueeze(1) if x.ndim == 3 else x
+            return _with_channels(x)
         return self.features(x) if lengths is None else self.features(x, lengths)
 
     def classify(self, spec: Tensor) -> Tensor:
@@ -144,42 +202,42 @@ class FrontendModel(nn.Module, HubMixin):
         """Give the enhanced spectrogram ``(B, C, T, F)`` of the model's input, as the front end leaves it."""
         return self.frontend(self.spectrogram(x))
 
-    def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Give the backbone's last feature map, before pooling and classifier, of the model's input ``x``."""
-        return self._run(self._of_backbone("forward_features"), self.enhance(x), *args, **kwargs)
-
-    def forward_head(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Pool and classify a feature map that :meth:`forward_features` gave."""
-        return self._of_backbone("forward_head")(x, *args, **kwargs)
-
-    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Give the backbone's intermediate feature maps of the model's input ``x``; arguments as in timm."""
-        return self._run(self._of_backbone("forward_intermediates"), self.enhance(x), *args, **kwargs)
-
     def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Call the backbone on a spectrogram ``(B, C, T, F)``, in the layout and channels that it reads."""
-        if spec.shape[1] not in (1, self._backbone_chans):
-            raise ValueError(
-                f"the backbone takes {self._backbone_chans} channel(s), got a spectrogram (B, C, T, F) = "
-                f"{tuple(spec.shape)}; make the backbone with in_chans={spec.shape[1]}"
-            )
-        if self.layout == "freq_time":
-            spec = spec.transpose(-1, -2)
-        if self.fit == "resize":
-            spec = _resize(spec, _size_made_for(self.backbone))
-        if spec.shape[1] != self._backbone_chans:
-            spec = spec.expand(-1, self._backbone_chans, -1, -1)
+        spec = _as_read(spec, self._backbone_chans, self.layout, self._size())
         if torch.compiler.is_compiling():
             return call(spec, *args, **kwargs)
         try:
             return call(spec, *args, **kwargs)
         except (AssertionError, RuntimeError) as error:
-            if not _is_timms(self.backbone) or isinstance(error, torch.OutOfMemoryError):
+            if isinstance(error, torch.OutOfMemoryError) or isinstance(spec, torch.fx.Proxy):
+                raise
+            expected = next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), spec.dtype)
+            if spec.dtype != expected and not torch.is_autocast_enabled(spec.device.type):
+                raise TypeError(
+                    f"the model is {expected} and was given {spec.dtype} ({error}); convert what you give it, "
+                    f"x.to({expected}), or the model, model.to({spec.dtype})"
+                ) from error
+            if not _is_timms(self.backbone):
                 raise
             got, size = tuple(spec.shape[-2:]), _size_made_for(self.backbone)
             if got == size:
                 raise
             raise ValueError(self._size_message(got, size, error)) from error
+
+    def _size(self) -> tuple[int, int] | None:
+        """The size (rows, columns) to which spectrograms are interpolated, if they are."""
+        return _size_made_for(self.backbone) if self.fit == "resize" else None
+
+    def __prepare_scriptable__(self) -> FrontendModel:
+        """Keep for TorchScript what it cannot ask the backbone; torch.jit.script calls this."""
+        if self.features is not None:
+            raise NotImplementedError(
+                "torch.jit.script takes a model from the spectrogram on: script with_frontend(model.backbone, model.frontend), "
+                "or record the whole model by torch.jit.trace(model, waveform) or torch.export.export"
+            )
+        self._scripted_size = self._size()
+        return self
 
     def _size_message(self, got: tuple[int, ...], size: tuple[int, int], error: Exception) -> str:
         name = type(self.backbone).__name__
@@ -198,36 +256,10 @@ class FrontendModel(nn.Module, HubMixin):
             f"size: {resize}; docs/backbones.md says which families timm makes for another size"
         )
 
-    def _lacks(self, name: str) -> str:
-        return (
-            f"the backbone, a {type(self.backbone).__name__}, has no {name}: timm's models have it, unless they "
-            "were made with features_only=True"
-        )
-
-    def _of_backbone(self, name: str) -> Any:
-        if not hasattr(self.backbone, name):
-            raise AttributeError(self._lacks(name))
-        return getattr(self.backbone, name)
-
     @property
     def in_chans(self) -> int:
         """Channels that the backbone reads."""
         return self._backbone_chans
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the backbone's classifier."""
-        return self.backbone.num_classes
-
-    @property
-    def num_features(self) -> int:
-        """Channels of the backbone's last feature map."""
-        return self.backbone.num_features
-
-    @property
-    def head_hidden_size(self) -> int:
-        """Width of what enters the backbone's classifier."""
-        return self.backbone.head_hidden_size
 
     @property
     def feature_info(self) -> Any:
@@ -239,39 +271,16 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """The backbone's pretrained configuration, a copy with its module names prefixed."""
-        cfg = dict(self.backbone.pretrained_cfg)
-        return cfg | {key: _prefixed(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
+        """The backbone's pretrained configuration, a copy with its module names prefixed; to change it, set it whole."""
+        return _with_prefixed_names(self.backbone.pretrained_cfg)
 
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """timm's older name of :attr:`pretrained_cfg`."""
-        return self.pretrained_cfg
+    @pretrained_cfg.setter
+    def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
+        self.backbone.pretrained_cfg = self.backbone.default_cfg = _without_prefixed_names(cfg)
 
-    def get_classifier(self) -> nn.Module:
-        """Give the backbone's classifier."""
-        return self._of_backbone("get_classifier")()
-
-    def reset_classifier(self, num_classes: int, *args: Any, **kwargs: Any) -> None:
-        """Replace the backbone's classifier by a new one of ``num_classes``; further arguments as in timm."""
-        self._of_backbone("reset_classifier")(num_classes, *args, **kwargs)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the backbone's activations in backward instead of keeping them."""
-        self._of_backbone("set_grad_checkpointing")(enable)
-
-    def set_input_size(self, *args: Any, **kwargs: Any) -> None:
-        """Change a fixed-size backbone's input size, ``img_size=(T, F)`` (in the backbone's own layout), as in timm.
-
-        Raises:
-            AttributeError: if the backbone has no such method; make it anew with ``img_size=`` then.
-        """
-        if not hasattr(self.backbone, "set_input_size"):
-            raise AttributeError(
-                f"{type(self.backbone).__name__} cannot change its input size; make it with "
-                "timm.create_model(..., img_size=(T, F)) if its input size is fixed at all"
-            )
-        self.backbone.set_input_size(*args, **kwargs)
+    # timm's older name, and what timm keeps of a model beside it: its size, and again the name of its first convolution.
+    default_cfg = property(lambda self: self.pretrained_cfg, lambda self, cfg: setattr(self, "pretrained_cfg", cfg))
+    _traits = property(lambda self: _with_prefixed_names(getattr(self.backbone, "_traits", {})))
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters, of the backbone and of the front end, that ask for no weight decay."""
@@ -306,6 +315,19 @@ class FrontendModel(nn.Module, HubMixin):
         return groups
 
 
+def _lacks(backbone: Any, name: str) -> str:
+    kind = type(backbone).__name__
+    if name == "set_input_size":
+        return (
+            f"{kind} cannot change its input size; make it with timm.create_model(..., img_size=(T, F)) if its input size is "
+            "fixed at all"
+        )
+    return (
+        f"the backbone, a {kind}, has no {name}: timm's models have it, unless they were made with features_only=True, or it "
+        "is for other families"
+    )
+
+
 def input_channels(backbone: nn.Module) -> int:
     """How many channels a backbone reads: timm's ``in_chans``, else what its first convolution takes, else 3."""
     declared = getattr(backbone, "in_chans", None)
@@ -326,12 +348,35 @@ def _size_made_for(backbone: nn.Module) -> tuple[int, int]:
     return tuple(get_model_input_config(backbone)["input_size"][-2:])
 
 
+@torch.fx.wrap  # to torch.fx a spectrogram is a symbol that has no shape yet
+def _with_channels(x: Tensor) -> Tensor:
+    """Give spectrograms (B, T, F) their channel axis."""
+    return x.unsqueeze(1) if x.ndim == 3 else x
+
+
+@torch.fx.wrap
+def _as_read(spec: Tensor, chans: int, layout: str, size: tuple[int, int] | None) -> Tensor:
+    """Bring spectrograms (B, C, T, F) to the layout, size (rows, columns) and channels that a backbone reads."""
+    B, C, T, F = spec.shape
+    if C not in [1, chans]:
+        raise ValueError(
+            f"the backbone takes {chans} channel(s), got a spectrogram (B, C, T, F) = ({B}, {C}, {T}, {F}); make the backbone "
+            f"with in_chans={C}"
+        )
+    if layout == "freq_time":
+        spec = spec.transpose(-1, -2)
+    if size is not None:
+        spec = _resize(spec, size)
+    return spec if chans == C else spec.expand(-1, chans, -1, -1)
+
+
 def _resize(spec: Tensor, size: tuple[int, int]) -> Tensor:
     """Interpolate spectrograms (B, C, rows, columns) to a size; antialiased, or a long one would lose whole frames."""
-    if spec.shape[-2:] == size:
+    rows, columns = size
+    if spec.shape[-2] == rows and spec.shape[-1] == columns:
         return spec
     exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU knows this in no half precision
-    return F.interpolate(exact, size, mode="bilinear", antialias=True).to(spec.dtype)
+    return nn.functional.interpolate(exact, [rows, columns], mode="bilinear", antialias=True).to(spec.dtype)
 
 
 def _check_channels(backbone: nn.Module) -> None:
@@ -342,6 +387,17 @@ def _check_channels(backbone: nn.Module) -> None:
             f"{type(backbone).__name__} turns red, green and blue into luma and chroma, so it cannot read "
             f"in_chans={chans}; make it with in_chans=3: a one-channel spectrogram is widened to three"
         )
+
+
+def _with_prefixed_names(cfg: dict[str, Any]) -> dict[str, Any]:
+    return cfg | {key: _prefixed(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
+
+
+def _without_prefixed_names(cfg: dict[str, Any]) -> dict[str, Any]:
+    def bare(names: Any) -> Any:
+        return names.removeprefix("backbone.") if isinstance(names, str) else type(names)(map(bare, names))
+
+    return cfg | {key: bare(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
 
 
 def _prefixed(names: Any) -> Any:

@@ -9,6 +9,7 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -17,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specenhance.files import atomic_folder
+from specenhance.online import require_hub
+from specenhance.teachers import require_weights
 
 try:
     from transformers import ASTConfig, ASTForAudioClassification
@@ -120,7 +123,7 @@ def ast_teacher(
                 f"{name!r}: AST starts from a distilled DeiT, such as deit_base_distilled_patch16_384; take another timm "
                 "model by timm_teacher"
             )
-        source = _from_deit(_fetched(name, lambda: timm.create_model(name, pretrained=pretrained)))
+        source = _from_deit(_fetched(name, lambda: _from_timm(name, pretrained)))
     else:
         with _quiet():
             source = _fetched(name, lambda: _from_transformers(name, pretrained))
@@ -188,7 +191,15 @@ def _positions(model: ASTForAudioClassification) -> nn.Parameter:
     return model.audio_spectrogram_transformer.embeddings.position_embeddings
 
 
+def _from_timm(name: str, pretrained: bool) -> nn.Module:
+    if pretrained:
+        require_weights(name)
+    return timm.create_model(name, pretrained=pretrained)
+
+
 def _from_transformers(name: str, pretrained: bool) -> ASTForAudioClassification:
+    if not Path(name).is_dir():
+        require_hub(name, "config.json")
     if pretrained:
         return ASTForAudioClassification.from_pretrained(name)
     return ASTForAudioClassification(ASTConfig.from_pretrained(name))

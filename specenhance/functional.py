@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from specenhance.compat import is_exporting
+from specenhance.compat import is_exporting, is_forward_mode, is_transformed
 
 __all__ = [
     "BlockWeights",
@@ -66,6 +66,7 @@ class BlockWeights(NamedTuple):
     freq: PathWeights
 
 
+@torch.fx.wrap  # to torch.fx a spectrogram is a symbol that has no shape yet: what asks for one stays a call
 def check_spectrogram(spec: Tensor, channels: int | None = None) -> None:
     """Refuse what is no spectrogram ``(B, C, T, F)``.
 
@@ -129,11 +130,19 @@ def _fast_path(z: Tensor, weights: PathWeights) -> Tensor:
         return _path(z, weights)
     long = z.shape[0] * z.shape[2] >= LONG and weights.conv1_weight[..., 0].numel() > 1
     # Under autocast a gradient of ours would meet inputs of two types.
-    eager = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
-    convolve = _LongConvolution.apply if long and eager and torch.is_grad_enabled() else _convolution
+    own = long and _own_gradients() and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    convolve = _LongConvolution.apply if own else _convolution
     z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2).unsqueeze(2)
     hidden = convolve(z, weights.conv1_weight, weights.conv1_bias).relu_()
     return convolve(hidden, weights.conv2_weight, weights.conv2_bias).sigmoid_().squeeze(2)
+
+
+def _own_gradients() -> bool:
+    """Whether the gradients below are used: where there is reverse mode and nothing else.
+
+    PyTorch gets a forward-mode derivative of a forward-mode derivative of a function of ours wrong, and says nothing.
+    """
+    return torch.is_grad_enabled() and not is_exporting() and not is_forward_mode()
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -186,19 +195,22 @@ def factors(spec: Tensor, blocks: Sequence[BlockWeights]) -> tuple[Tensor, Tenso
     return e_t, e_f
 
 
+@torch.fx.wrap
 def apply_factors(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
     """Weigh a spectrogram ``(B, C, T, F)`` by the mask of ``e_t (B, C, T)`` and ``e_f (B, C, F)``; eq. (2).
 
     The result has the spectrogram's dtype.
     """
     e_t, e_f = e_t.to(spec.dtype), e_f.to(spec.dtype)
-    if torch.is_grad_enabled() and not is_exporting():
+    if _own_gradients():
         return _ApplyFactors.apply(spec, e_t, e_f)
     return _apply_factors(spec, e_t, e_f)
 
 
 def _apply_factors(spec: Tensor, e_t: Tensor, e_f: Tensor) -> Tensor:
-    return (spec * e_t.unsqueeze(-1)).mul_(e_f.unsqueeze(-2))
+    product = spec * e_t.unsqueeze(-1)
+    # In place saves a tensor of the spectrogram's size, but under vmap the product may be one and the factor several.
+    return product * e_f.unsqueeze(-2) if is_transformed() else product.mul_(e_f.unsqueeze(-2))
 
 
 class _ApplyFactors(torch.autograd.Function):
@@ -229,6 +241,7 @@ class _ApplyFactors(torch.autograd.Function):
         return dspec, torch.cat(de_t), torch.cat(de_f)
 
 
+@torch.fx.wrap
 def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto") -> Tensor:
     """Weigh a spectrogram by a TFE's mask: ``S' = S * M_n``, eq. (2).
 
@@ -275,6 +288,8 @@ def triton_missing() -> str | None:
 
 
 def _fused_refusal(spec: Tensor, weights: Sequence[Tensor | None]) -> str | None:
+    if is_forward_mode():
+        return "a forward-mode derivative is computed, and the fused kernels have none"
     # Here, not at the top: only a call that may use Triton imports it.
     try:
         import specenhance_kernels

@@ -21,6 +21,7 @@ from torch import nn
 from specenhance.features import create_features, describe_features
 from specenhance.files import atomic_path, write_text
 from specenhance.names import markdown, markdown_code, shown
+from specenhance.online import require_hub
 from specenhance.registry import create_frontend
 
 __all__ = ["HubMixin"]
@@ -83,6 +84,21 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_card(self, config, repo_id)}")
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """Load what :meth:`save_pretrained` wrote, from a folder or the Hugging Face Hub; arguments as in huggingface_hub.
+
+        Raises:
+            ConnectionError: if it is neither a folder nor in the cache, and the hub does not answer.
+            FileNotFoundError: for a folder that is not there, or has no weights.
+            ValueError: for a folder that holds no such model.
+        """
+        name = str(pretrained_model_name_or_path)
+        if not Path(name).is_dir() and not kwargs.get("local_files_only"):
+            asked = {key: kwargs[key] for key in ("revision", "cache_dir", "token") if key in kwargs}
+            require_hub(name, CONFIG, **asked)
+        return super().from_pretrained(name, **kwargs)
+
+    @classmethod
     def _from_pretrained(
         cls,
         *,
@@ -99,15 +115,11 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         """Make the model that a configuration describes and load its weights."""
         if config is None or backbone is None or frontend is None:
             raise ValueError(f"{model_id}: it has no {CONFIG} that save_pretrained of specenhance wrote")
-        model = cls(
-            _make_backbone(backbone),
-            create_frontend(**frontend),
-            features=None if features is None else create_features(**features),
-            layout=layout,
-            fit=fit,
-        )
+        parts = {"backbone": backbone, "frontend": frontend, "features": features, "layout": layout, "fit": fit}
+        model = _make_model(cls, parts)
         if names := config.get("label_names"):
-            model.backbone.pretrained_cfg["label_names"] = names
+            model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
+        _tie(model, config.get("tied", []))
         folder = Path(model_id)
         path = str(folder / WEIGHTS) if folder.is_dir() else hf_hub_download(model_id, WEIGHTS, **download)
         if not Path(path).is_file():
@@ -135,6 +147,8 @@ def _describe(model: Any) -> dict[str, Any]:
         with torch.device("meta"):
             _check_same("backbone", model.backbone, _make_backbone(config["backbone"]))
         _check_same("frontend", model.frontend, create_frontend(**config["frontend"]))
+    if tied := _tied(model):
+        config["tied"] = tied
     names = model.backbone.pretrained_cfg.get("label_names")
     return config | ({"label_names": names} if names and len(names) == getattr(model, "num_classes", None) else {})
 
@@ -146,7 +160,28 @@ def _check_label_names(model: Any, names: Any) -> None:
         )
 
 
+def _tied(model: nn.Module) -> list[list[str]]:
+    """List the names of parameters that are one tensor, each group sorted."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return sorted(sorted(group) for group in names.values() if len(group) > 1)
+
+
+def _tie(model: nn.Module, tied: list[list[str]]) -> None:
+    """Make parameters one tensor again, as :func:`_tied` lists them."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for group in tied:
+        if not all(name in parameters and parameters[name].shape == parameters[group[0]].shape for name in group):
+            raise ValueError(f"{CONFIG}: tied parameters {group}, which are not all in the model or not of one shape")
+        for name in group[1:]:
+            owner, _, last = name.rpartition(".")
+            setattr(model.get_submodule(owner), last, parameters[group[0]])
+
+
 def _describe_backbone(backbone: Any) -> dict[str, Any]:
+    if isinstance(backbone, HubMixin):  # a model with a front end of its own
+        return _describe(backbone)
     cfg = getattr(backbone, "pretrained_cfg", None) or {}
     if not timm.is_model(cfg.get("architecture") or ""):
         raise ValueError(
@@ -158,7 +193,22 @@ def _describe_backbone(backbone: Any) -> dict[str, Any]:
     return {"model_name": cfg["architecture"], **get_model_args(backbone), "pretrained_cfg_overlay": overlay}
 
 
+def _make_model(cls: Any, description: dict[str, Any]) -> Any:
+    features = description.get("features")
+    return cls(
+        _make_backbone(description["backbone"]),
+        create_frontend(**description["frontend"]),
+        features=None if features is None else create_features(**features),
+        layout=description.get("layout", "time_freq"),
+        fit=description.get("fit", "error"),
+    )
+
+
 def _make_backbone(description: dict[str, Any]) -> nn.Module:
+    if "frontend" in description:
+        from specenhance.adapter import FrontendModel  # which is made of what is here
+
+        return _make_model(FrontendModel, description)
     name = description["model_name"]
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r} is none of timm {timm.__version__}'s models; a newer timm may have it")
@@ -230,8 +280,8 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
         if names := config.get("label_names"):
             gives += f", of the classes {', '.join(map(markdown, names))}"
     return CARD_TEXT.format(
-        title=markdown(f"{frontend['name']} before {backbone['model_name']}"),
-        backbone=markdown_code(backbone["model_name"]),
+        title=markdown(_called(config)),
+        backbone=markdown_code(_called(backbone)),
         frontend=markdown_code(frontend["name"]),
         takes=takes,
         frontend_weights=_weights(model.frontend),
@@ -245,6 +295,11 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
         weights=WEIGHTS,
         config=CONFIG,
     )
+
+
+def _called(description: dict[str, Any]) -> str:
+    name = description.get("model_name")  # else it is a model with a front end
+    return name or f"{description['frontend']['name']} before {_called(description['backbone'])}"
 
 
 def _listed(arguments: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,7 +13,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LOCAL", "FrozenTeacher", "logits_of", "timm_teacher"]
+from specenhance.online import require_hub
+
+__all__ = ["LOCAL", "FrozenTeacher", "logits_of", "require_weights", "timm_teacher"]
 
 LOCAL = "local-dir:"  # how timm names a folder that its save_for_hf wrote
 
@@ -112,7 +115,13 @@ class FrozenTeacher(nn.Module):
 
 
 def timm_teacher(
-    name: str, num_classes: int, *, frames: int = 128, bins: int = 128, in_chans: int = 1, pretrained: bool = True
+    name: str,
+    num_classes: int,
+    *,
+    frames: int | None = 128,
+    bins: int | None = 128,
+    in_chans: int = 1,
+    pretrained: bool = True,
 ) -> nn.Module:
     """Make any timm model for spectrograms ``(B, in_chans, frames, bins)`` and ``num_classes`` classes.
 
@@ -120,19 +129,32 @@ def timm_teacher(
         name: timm's name, or ``local-dir:FOLDER`` for a folder that ``timm.models.save_for_hf`` wrote. The head is a new one
             unless the weights' own has ``num_classes`` classes.
         num_classes: of the head.
-        frames: T; a model of fixed input size is made for it.
+        frames: T; a model of fixed input size is made for it. None, with ``bins=None``, leaves it at its own size, for
+            ``with_frontend(..., fit="resize")``.
         bins: F.
         in_chans: channels of the spectrogram.
         pretrained: start from timm's (or the folder's) weights, or from random ones.
 
     Raises:
-        ValueError: for an unknown name, or weights that cannot be fetched or found; the message names the cure.
+        ValueError: for an unknown name, a size that the model cannot be made for, or weights that cannot be fetched or
+            found; the message names the cure.
     """
+    size = {}
     try:
         architecture = _architecture(name)
         config = timm.get_pretrained_cfg(architecture)
-        size = {"img_size": (frames, bins)} if config is not None and config.fixed_input_size else {}
+        if frames is not None and config is not None and config.fixed_input_size:
+            size = {"img_size": (frames, bins)}
+        if pretrained and not name.startswith(LOCAL):
+            require_weights(name)
         return timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=num_classes, **size)
+    except AssertionError as error:
+        if not size:
+            raise
+        raise ValueError(
+            f"{name!r} cannot be made for {frames} frames x {bins} bins ({error}); leave it at its own size, frames=None and "
+            "bins=None, and have spectrograms interpolated to it by with_frontend(..., fit='resize')"
+        ) from error
     except OSError as error:
         raise ValueError(
             f"the weights of {name!r} could not be fetched ({error}); train from scratch with --no-pretrained, or give a "
@@ -144,10 +166,31 @@ def _architecture(name: str) -> str:
     if name.startswith(LOCAL):
         text = (Path(name.removeprefix(LOCAL)) / "config.json").read_text(encoding="utf-8")
         return json.loads(text)["architecture"]
+    architecture, _, tag = name.partition(".")
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:5] or timm.list_models(f"{name[:6]}*")[:5]
+        near = difflib.get_close_matches(architecture.lower(), timm.list_models(), n=3)
         raise ValueError(
             f"backbone = {name!r} is no timm model; "
             f"{f'did you mean one of {near}? ' if near else ''}timm.list_models() has all"
         )
+    if tag and name not in (known := timm.list_models(architecture, include_tags=True)):
+        raise ValueError(
+            f"backbone = {name!r}: timm has no weights {tag!r} of {architecture!r}; it has {', '.join(known)}"
+        )
     return name
+
+
+def require_weights(name: str) -> None:
+    """Refuse a timm model whose weights nobody has published, or that cannot be fetched now.
+
+    Raises:
+        ValueError: where there are none.
+        ConnectionError: where they are not in the cache and the hub does not answer.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise ValueError(f"timm knows no published weights of {name!r}; train from scratch with --no-pretrained")
+    if config.hf_hub_id and not config.file:
+        repo_id, _, revision = config.hf_hub_id.partition("@")
+        files = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+        require_hub(repo_id, *files, revision=revision or None)

@@ -2,14 +2,23 @@
 
 Importing this module adds every front end of the registry to timm's own. To timm the front end is the architecture and the
 backbone, with or without a tag of its own, is the pretrained tag: ``tfe4.tf_efficientnetv2_b2``,
-``tfe4.tf_efficientnetv2_b2.in1k``. So one entry point a front end serves all of timm's models, and timm's own scripts
-find them too. ``timm.list_models("tfe4.*", include_tags=True)`` lists them.
+``tfe4.tf_efficientnetv2_b2.in1k``. So one entry point a front end serves all of timm's models. What follows a dot is a tag to
+timm, and its lists leave tags out: ``timm.list_models("tfe4.*")`` is empty, ``timm.list_models("tfe4.*", include_tags=True)``
+has them all.
+
+timm's own scripts (``train.py``, ``validate.py``, ... of its repository) know the names when they are run by this module::
+
+    python -m specenhance.timm_models train.py --model tfe4.resnet18 --data-dir images ...
+    torchrun --nproc-per-node 2 -m specenhance.timm_models train.py --model tfe4.resnet18 ...
 """
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -72,7 +81,9 @@ def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
     ) -> FrontendModel:
         backbone = _create_backbone(frontend, pretrained_cfg, pretrained=pretrained, **kwargs)
         # To timm in_chans are the channels of a model's input, so the front end has as many as the backbone.
-        return with_frontend(backbone, frontend, layout=layout, fit=fit, in_chans=input_channels(backbone))
+        made = create_frontend(frontend, in_chans=input_channels(backbone))
+        made.to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
+        return with_frontend(backbone, made, layout=layout, fit=fit)
 
     create.__name__ = create.__qualname__ = frontend
     return create
@@ -94,5 +105,21 @@ def _create_backbone(frontend: str, cfg: str | dict[str, Any] | PretrainedCfg | 
     return timm.create_model(name, **kwargs)
 
 
-# Those that timm has no name for are left out, and an entry point is not loaded before its front end is asked for.
-_register(*(name for name in list_frontends() if "." not in name and not timm.is_model(name)))
+def _run_script() -> None:
+    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
+        sys.exit(
+            "usage: python -m specenhance.timm_models SCRIPT ARGUMENTS; SCRIPT is one of timm's, e.g. train.py of "
+            f"its repository{f'; there is no file {sys.argv[1]!r}' if len(sys.argv) > 1 else ''}"
+        )
+    del sys.argv[0]
+    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)  # as Python does for a script
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    import specenhance.timm_models  # noqa: F401  # registers: this one is another module, whose name is __main__
+
+    _run_script()
+else:
+    # Those that timm has no name for are left out, and an entry point is not loaded before its front end is asked for.
+    _register(*(name for name in list_frontends() if "." not in name and not timm.is_model(name)))

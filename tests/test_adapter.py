@@ -1,6 +1,7 @@
 """with_frontend: what goes in and comes out, and that timm's own tools work on the result and mean the same."""
 
 import copy
+import inspect
 import io
 import pickle
 import re
@@ -12,12 +13,23 @@ import pytest
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from timm.models import group_modules, group_parameters, load_checkpoint, model_parameters
+from timm.layers import set_scriptable
+from timm.models import (
+    create_feature_extractor,
+    get_graph_node_names,
+    get_model_input_config,
+    group_modules,
+    group_parameters,
+    load_checkpoint,
+    model_parameters,
+    reparameterize_model,
+)
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.utils import AttentionExtract, ModelEmaV3, freeze
 from timm.utils.clip_grad import dispatch_clip_grad
-from timm.utils.model import unfreeze
+from timm.utils.model import unfreeze, unwrap_model
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from specenhance import FrontendModel, KaldiFbank, TrainableMel, create_frontend, with_frontend
 
@@ -306,6 +318,114 @@ def test_a_backbone_that_lacks_what_timms_have_is_taken_and_says_so() -> None:
     assert not hasattr(model, "pretrained_cfg")
     with pytest.raises(AttributeError, match="forward_features"):
         model.forward_features(noise(2, 1, 9, 8))
+
+
+# What timm and its users ask of a model, beyond the calls above
+
+
+def test_what_timm_asks_is_answered_by_the_backbone() -> None:
+    swin, vit = make_model("swin_tiny_patch4_window7_224"), make_model("test_vit")
+    assert swin.output_fmt == "NHWC" == swin.backbone.output_fmt
+    assert swin.forward_features(noise(1, 1, T, F)).shape[-1] == swin.num_features
+    assert (vit.num_prefix_tokens, vit.global_pool) == (vit.backbone.num_prefix_tokens, vit.backbone.global_pool)
+    assert vit.cls_token is vit.backbone.cls_token
+    assert vit.blocks is vit.backbone.blocks
+    assert vit.patch_embed.grid_size == (10, 10)
+    distilled = make_model("deit_tiny_distilled_patch16_224")
+    assert distilled.dist_token is distilled.backbone.dist_token
+
+
+def test_a_model_has_the_methods_that_its_backbone_has() -> None:
+    methods = ("set_input_size", "set_distilled_training", "get_intermediate_layers", "prune_intermediate_layers")
+    for name in (*BACKBONES, "pit_ti_224"):
+        model = make_model(name)
+        for method in (*methods, "forward_features", "forward_intermediates", "reset_classifier", "output_fmt", "fc"):
+            assert hasattr(model, method) == hasattr(model.backbone, method), (name, method)
+        assert inspect.signature(model.reset_classifier) == inspect.signature(model.backbone.reset_classifier)
+        assert inspect.signature(model.forward_features) == inspect.signature(model.backbone.forward_features)
+
+
+def test_distilled_training_can_be_switched() -> None:
+    model, spec = make_model("deit_tiny_distilled_patch16_224").train(), noise(2, 1, T, F)
+    assert isinstance(model(spec), Tensor)
+    model.set_distilled_training(True)
+    assert model.distilled_training is True
+    assert [logits.shape for logits in model(spec)] == [(2, 5), (2, 5)]
+    with pytest.raises(AttributeError, match=r"a ResNet, has no set_distilled_training: .* other families"):
+        make_model("test_resnet").set_distilled_training(True)
+
+
+@pytest.mark.parametrize("layout", ["time_freq", "freq_time"])
+def test_intermediate_layers_see_the_front_end(layout: str) -> None:
+    model, spec = make_model("test_vit", "tfe2", layout=layout, img_size=(T, T)), noise(2, 1, T, T)
+    enhanced = model.enhance(spec) if layout == "time_freq" else model.enhance(spec).mT
+    found = model.get_intermediate_layers(spec, n=2, reshape=True, norm=True)
+    expected = model.backbone.get_intermediate_layers(enhanced, n=2, reshape=True, norm=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_pruning_to_an_intermediate_layer() -> None:
+    model, spec = make_model("test_vit"), noise(2, 1, T, F)
+    expected = model.forward_intermediates(spec, indices=[1], intermediates_only=True)
+    assert model.prune_intermediate_layers(indices=[1], prune_head=True) == [1]
+    assert len(model.blocks) == 2
+    torch.testing.assert_close(model.forward_intermediates(spec, indices=[1], intermediates_only=True), expected)
+
+
+def test_a_method_that_would_not_see_the_front_end_is_refused() -> None:
+    class Backbone(Spy):
+        def embed(self, x: Tensor) -> Tensor:
+            return x.mean(3)
+
+    model = with_frontend(Backbone(), "tfe1")
+    assert not hasattr(model, "embed")
+    with pytest.raises(AttributeError, match=r"no method embed; .*model.backbone.embed, does not see the front end"):
+        model.embed(noise(1, 1, T, F))
+    with pytest.raises(AttributeError, match=r"no method as_sequential; the backbone's own"):
+        make_model("test_efficientnet").as_sequential()
+
+
+def test_what_is_set_on_the_model_reaches_the_backbone() -> None:
+    model = make_model("test_resnet")
+    model.grad_checkpointing = True
+    model.num_classes = 9
+    assert (model.backbone.grad_checkpointing, model.backbone.num_classes) == (True, 9)
+    assert not {"grad_checkpointing", "num_classes"} & vars(model).keys()
+    model.note = "mine"
+    assert vars(model)["note"] == "mine"
+    assert not hasattr(model.backbone, "note")
+    for value in (nn.Linear(2, 3), None):
+        with pytest.raises(AttributeError, match=r"fc is a part of the backbone; set it there, model.backbone.fc = "):
+            model.fc = value
+    cfg = model.pretrained_cfg | {"mean": (0.5,), "label_names": ["a"]}
+    for name in ("pretrained_cfg", "default_cfg"):
+        setattr(model, name, cfg)
+        assert getattr(model, name) == cfg
+        assert getattr(model.backbone, name) == cfg | {"first_conv": "conv1.0", "classifier": "fc"}
+        cfg = cfg | {"mean": (0.25,)}
+
+
+def test_what_timm_keeps_beside_a_model_follows_it() -> None:
+    model = make_model("test_vit")
+    model.set_input_size(img_size=(T, F))
+    expected = {"input_size": (1, T, F), "first_conv": "backbone.patch_embed.proj", "fixed_input_size": False}
+    assert get_model_input_config(model) == expected
+    assert get_model_input_config(model.backbone)["first_conv"] == "patch_embed.proj"
+
+
+def test_a_backbone_in_a_wrapper_is_not_taken_for_the_whole_model() -> None:
+    model = with_frontend(nn.DataParallel(make_backbone("test_resnet")), "tfe1")
+    assert unwrap_model(model) is model
+    assert unwrap_model(nn.DataParallel(model)) is model
+
+
+@pytest.mark.parametrize("name", ["fastvit_t8", "repvit_m1"])
+def test_branches_are_fused_for_inference(name: str) -> None:
+    model, spec = make_model(name), noise(1, 1, T, T)
+    fused = reparameterize_model(model)
+    assert type(fused) is FrontendModel
+    assert len(list(fused.parameters())) < len(list(model.parameters()))
+    torch.testing.assert_close(fused(spec), model(spec), rtol=1e-3, atol=1e-4)
 
 
 # Optimisers
@@ -645,6 +765,89 @@ def test_attention_maps_are_extracted() -> None:
 
 
 # Copies, compilation, precision
+
+
+@pytest.mark.parametrize("frontend", ["identity", "tfa", "tfe4"])
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit", "swin_tiny_patch4_window7_224"])
+def test_torch_fx_records_the_model_as_it_does_the_backbone(name: str, frontend: str) -> None:
+    model, spec = make_model(name, frontend, in_chans=3), noise(2, 1, T, F)
+    expected = model(spec)
+    node = get_graph_node_names(model)[1][-1]
+    torch.testing.assert_close(create_feature_extractor(model, [node])(spec)[node], expected)
+    if name in ("test_efficientnet", "test_resnet"):  # the others' own checks are beyond a plain trace
+        traced = torch.fx.symbolic_trace(model)
+        torch.testing.assert_close(traced(spec), expected)
+        torch.testing.assert_close(traced(noise(3, 1, T, F)), model(noise(3, 1, T, F)))
+        gradients = torch.autograd.grad(traced(spec).square().sum(), list(traced.parameters()))
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_torch_fx_records_what_is_called_and_what_is_resized() -> None:
+    model, spec = make_model("test_resnet", "tfe2", fit="resize", layout="freq_time"), noise(2, T, F)
+    prune.l1_unstructured(model.frontend.blocks[0].time.conv1, "weight", amount=0.5)
+    model.frontend.blocks[1].freq = nn.Sequential(model.frontend.blocks[1].freq)
+    torch.testing.assert_close(torch.fx.symbolic_trace(model)(spec), model(spec))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("test_efficientnet", {"frontend": "tfe4"}),
+        ("test_resnet", {"frontend": "tfa", "in_chans": 3}),
+        ("test_vit", {"frontend": "identity", "fit": "resize", "layout": "freq_time"}),
+        ("test_resnet", {"frontend": "tfe2", "features_only": True}),
+    ],
+)
+def test_torchscript_by_scripting_gives_the_same(name: str, kwargs: dict[str, Any], tmp_path: Path) -> None:
+    with set_scriptable(True):
+        model = make_model(name, **kwargs)
+    scripted = torch.jit.script(nn.Sequential(model))
+    scripted.save(tmp_path / "scripted.pt")
+    loaded = torch.jit.load(tmp_path / "scripted.pt")
+    for spec in (noise(2, 1, T, F), noise(3, T, 2 * F)):
+        for scriptmodule in (scripted, loaded):
+            torch.testing.assert_close(scriptmodule(spec), model(spec))
+    gradients, expected = (
+        (
+            torch.autograd.grad(sum(x.sum() for x in m(noise(2, 1, T, F))), list(m.parameters())[:8])
+            for m in (scripted, model)
+        )
+        if kwargs["frontend"] != "identity"
+        else ((), ())
+    )
+    torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
+def test_scripting_from_the_waveform_says_what_serves() -> None:
+    model = with_frontend(make_backbone(), "tfe1", features=KaldiFbank(frames=T, num_mel_bins=F))
+    with pytest.raises(
+        NotImplementedError, match=r"from the spectrogram on: .*torch.jit.trace\(model, waveform\) or torch.export"
+    ):
+        torch.jit.script(model)
+
+
+def test_forward_derivatives_of_a_whole_model() -> None:
+    model = make_model("test_resnet", "tfe4").double()
+    spec, tangent = noise(1, 1, T, F).double(), noise(1, 1, T, F, seed=1).double()
+    _, found = torch.func.jvp(model, (spec,), (tangent,))
+    step = 1e-6
+    expected = (model(spec + step * tangent) - model(spec - step * tangent)) / (2 * step)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize(("model_dtype", "dtype"), [(torch.float32, torch.float64), (torch.bfloat16, torch.float32)])
+def test_a_spectrogram_of_another_dtype_is_refused_by_that_name(
+    name: str, model_dtype: torch.dtype, dtype: torch.dtype
+) -> None:
+    model, spec = make_model(name).to(model_dtype), noise(2, 1, T, F).to(dtype)
+    message = rf"^the model is {model_dtype} and was given {dtype} .*convert what you give it, x.to\({model_dtype}\)"
+    for call in (model, model.forward_features):
+        with pytest.raises(TypeError, match=message):
+            call(spec)
+    assert model(spec.to(model_dtype)).dtype == model_dtype
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "swin_tiny_patch4_window7_224"])

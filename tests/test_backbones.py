@@ -3,6 +3,7 @@
 ``make test-backbones`` runs all families and writes that page; ``make test`` runs FAST and compares.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from specenhance import create_frontend, with_frontend
 from specenhance.files import write_text
+from specenhance.training.build import build_model, check_backbone
+from specenhance.training.recipe import recipe_for
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 
@@ -192,13 +195,20 @@ def row(family: str, takes: Takes) -> str:
     return f"| `{family}` | `{SMALLEST[family]}` | {own} | {multiples(takes.step, 'its own')}{chans} | {made} |"
 
 
+# timm's methods of a model that a model with a front end does not have: they would pass the front end by.
+REFUSED = {
+    "as_sequential", "build_local_block", "forward_cls", "forward_postaux", "forward_preaux", "forward_tokens",
+    "forward_train", "fuse", "get_random_mask", "stages",
+}  # fmt: skip
+
 HEADER = """# What each family of timm's models takes
 
 One small model of each of timm {version}'s {families} modules ran behind `tfe4`, forward and backward, on spectrograms (T, F).
 Written by `make test-backbones`, which tried {sizes}, rounded up to the multiples named here.
 
 - **Made for**: the size to which `with_frontend(..., fit="resize")` interpolates the enhanced spectrogram. With it every model
-  here takes every spectrogram.
+  here takes every spectrogram. In a recipe it is `fit = "resize"`, on the command line `--set fit=resize`. `specenhance train`
+  finds before it reads a clip that a model does not take the recipe's `frames` x `bins`, and says which settings help.
 - **Takes**: T and F of the spectrograms that the model takes as they are. Another is refused with an error that names the cure.
 - **Another `img_size=`**: a model that takes only its own size can be made for another in these multiples, square or not,
   `timm.create_model(..., img_size=(T, F))`. Most of those for any size cut it into patches and do not read what lies behind the
@@ -276,6 +286,8 @@ def test_family(family: str, report: Callable[[str, str], None]) -> None:
         with pytest.raises(ValueError, match=r"refused a spectrogram of \(T, F\) = .*fit='resize'"):
             with_frontend(make(family), "tfe4")(noise(2, 1, *found.refused))
     check_resize_and_feature_maps(family)
+    check_recipe(family)
+    check_methods(family)
     report(family, row(family, found))
 
 
@@ -320,3 +332,38 @@ def check_resize_and_feature_maps(family: str) -> None:
         return  # timm has none of this family
     maps = with_frontend(backbone, "identity", fit="resize")(spec)
     assert len(maps) == len(backbone.feature_info.channels())
+
+
+def check_recipe(family: str) -> None:
+    """At 98 frames x 128 bins a recipe's model works, or is refused before any clip is read, with cures that work."""
+    if family in CHANNELS or family in FEWER_LAYERS:
+        return  # a recipe has no word for it
+    recipe = recipe_for("synthetic", backbone=SMALLEST[family], frames=98, bins=128)
+    said = refusal(recipe)
+    assert not said or ("98 frames x 128 bins" in said and "--set fit=resize" in said)
+    sizes = said.partition("a size that it takes: ")[2].replace("--set ", "").split()
+    cures = [{"fit": "resize"}, *([dict(setting.split("=") for setting in sizes)] if sizes or not said else [])]
+    for cure in cures:
+        changed = recipe.replace(**cure)
+        assert not refusal(changed)
+        with torch.device("meta"), torch.no_grad():
+            model = build_model(changed, 5).eval()
+            assert model.classify(torch.empty(2, 1, changed.frames, changed.bins)).shape == (2, 5)
+
+
+def refusal(recipe: Any) -> str:
+    try:
+        check_backbone(recipe)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def check_methods(family: str) -> None:
+    """Each public method of timm's is the model's, the backbone's by name, or knowingly refused."""
+    backbone = make_meta(family)
+    model = with_frontend(backbone, "identity")
+    for name in dir(backbone):
+        if name.startswith("_") or hasattr(nn.Module, name) or not inspect.isroutine(getattr(backbone, name)):
+            continue
+        assert hasattr(model, name) != (name in REFUSED), f"{family}: timm has a method {name}"

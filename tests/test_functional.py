@@ -6,6 +6,7 @@ import pytest
 import reference
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from specenhance import TFE, functional
 from specenhance.functional import BlockWeights, PathWeights
@@ -123,6 +124,64 @@ def test_gradients_of_many_frames(channels: tuple[int, ...], monkeypatch: pytest
     assert torch.autograd.gradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
     if channels == (1, 1):
         assert torch.autograd.gradgradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
+
+
+@pytest.mark.parametrize("long", [0, 10**9])
+@pytest.mark.parametrize("channels", [(1, 1), (1, 2, 1)])
+def test_forward_derivatives_are_those_of_finite_differences(
+    channels: tuple[int, ...], long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functional, "LONG", long)
+    inputs = tuple(t.requires_grad_() for t in (random(2, 1, 4, 3), *flat(make_blocks(channels, kernel=3))))
+    checks = {"check_forward_ad": True, "check_batched_forward_grad": True, "check_backward_ad": False}
+    assert torch.autograd.gradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs, **checks)
+
+
+@pytest.mark.parametrize("long", [0, 10**9])
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        torch.func.jacfwd,
+        torch.func.hessian,
+        lambda f, argnums: torch.func.jacfwd(torch.func.jacfwd(f, argnums), argnums),
+        lambda f, argnums: torch.func.jacrev(torch.func.jacfwd(f, argnums), argnums),
+    ],
+    ids=["jacfwd", "hessian", "forward over forward", "reverse over forward"],
+)
+def test_derivatives_of_any_mode_are_the_literal_chains(derivative, long: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "LONG", long)
+    inputs = (random(2, 1, 4, 3), *flat(make_blocks((1, 2, 1), kernel=3)))
+    ours, literal = (
+        derivative(lambda spec, *weights, f=f: f(spec, unflat(weights)).square().sum(), tuple(range(len(inputs))))(
+            *inputs
+        )
+        for f in (factorised, functional.reference_enhance)
+    )
+    torch.testing.assert_close(ours, literal, rtol=1e-9, atol=1e-12)
+
+
+def test_a_dual_number_passes_with_and_without_gradients() -> None:
+    blocks, spec, tangent = make_blocks((1, 2, 1), kernel=3), random(2, 1, 4, 3), random(2, 1, 4, 3, seed=1)
+    _, expected = torch.func.jvp(lambda spec: functional.reference_enhance(spec, blocks), (spec,), (tangent,))
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients), forward_ad.dual_level():
+            dual = forward_ad.make_dual(spec.clone().requires_grad_(gradients), tangent)
+            found = forward_ad.unpack_dual(factorised(dual, blocks)).tangent
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_factor_alone_may_come_in_several(gradients: bool) -> None:
+    spec, e_t, e_f = random(2, 1, 5, 4), random(2, 1, 5), random(3, 2, 1, 4)
+    with torch.set_grad_enabled(gradients):
+        found = torch.func.vmap(functional.apply_factors, in_dims=(None, None, 0))(spec, e_t, e_f)
+    torch.testing.assert_close(found, torch.stack([functional.apply_factors(spec, e_t, one) for one in e_f]))
+
+
+def test_the_kernels_leave_forward_derivatives_to_pytorch() -> None:
+    spec, blocks = random(1, 1, 4, 3), make_blocks((1, 1), kernel=1)
+    with pytest.raises(ValueError, match="'triton' cannot run here: a forward-mode derivative is computed"):
+        torch.func.jvp(lambda spec: functional.enhance(spec, blocks, "triton"), (spec,), (spec,))
 
 
 @pytest.mark.parametrize("long", [0, 10**9])

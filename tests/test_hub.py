@@ -39,6 +39,10 @@ MODELS = {
     "a size": (lambda: with_frontend(make_backbone("test_vit_relpos", img_size=(64, 32)), "tfe1"), SPEC),
     "a tag's size": (lambda: with_frontend(make_backbone("tf_efficientnetv2_b0.in1k"), "identity", fit="resize"), SPEC),
     "layers": (lambda: with_frontend(make_backbone("test_vit", embed_dim=24, depth=1), "tfe1"), SPEC),
+    "a front end before another": (
+        lambda: with_frontend(with_frontend(make_backbone(), "tfe2", fit="resize"), "tfa", layout="freq_time"),
+        SPEC,
+    ),
     "feature maps": (lambda: with_frontend(make_backbone(features_only=True), "tfe1"), SPEC),
 }
 
@@ -64,6 +68,40 @@ def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path, capsys: pyte
         "README.md",
     }
     assert capsys.readouterr().out == ""
+
+
+def test_parameters_that_are_one_tensor_stay_one(tmp_path: Path) -> None:
+    model: Any = with_frontend(make_backbone(), "tfe2", fit="resize").eval()
+    first, second = model.frontend.blocks
+    first.freq.conv2 = first.time.conv2  # the module
+    second.freq.conv1.weight = second.time.conv1.weight  # a parameter alone
+    model.save_pretrained(tmp_path / "tied")
+    loaded: Any = FrontendModel.from_pretrained(tmp_path / "tied")
+    assert torch.equal(loaded(SPEC), model(SPEC))
+    assert sum(p.numel() for p in loaded.parameters()) == sum(p.numel() for p in model.parameters())
+    first, second = loaded.frontend.blocks
+    for one, other in (
+        (first.freq.conv2.weight, first.time.conv2.weight),
+        (first.freq.conv2.bias, first.time.conv2.bias),
+        (second.freq.conv1.weight, second.time.conv1.weight),
+    ):
+        assert one is other
+    assert second.freq.conv1.bias is not second.time.conv1.bias
+    loaded.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "config.json").read_bytes() == (tmp_path / "tied" / "config.json").read_bytes()
+    config = json.loads((tmp_path / "tied" / "config.json").read_text())
+    for names in (["frontend.none.weight", "backbone.fc.weight"], ["backbone.fc.bias", "backbone.fc.weight"]):
+        (tmp_path / "tied" / "config.json").write_text(json.dumps(config | {"tied": [names]}))
+        with pytest.raises(ValueError, match=r"config.json: tied parameters \[.*\], which are not all in the model"):
+            FrontendModel.from_pretrained(tmp_path / "tied")
+
+
+def test_the_card_of_a_front_end_before_another_names_both(tmp_path: Path) -> None:
+    with_frontend(with_frontend(make_backbone(), "tfe2"), "tfa").save_pretrained(
+        tmp_path, config={"label_names": LABELS}
+    )
+    assert "# tfa before tfe2 before test_resnet" in (tmp_path / "README.md").read_text()
+    assert FrontendModel.from_pretrained(tmp_path).pretrained_cfg["label_names"] == LABELS
 
 
 def test_a_new_classifier_and_a_new_size_are_kept(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """timm.create_model("tfe4.BACKBONE"): what timm makes, lists, loads and resolves by such a name."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +123,45 @@ def test_what_timms_scripts_do_with_a_model(tmp_path: Path) -> None:
     torch.save({"arch": "tfe4.test_vit", "state_dict": model.state_dict()}, checkpoint)
     validated = timm.create_model(**factory, checkpoint_path=str(checkpoint))
     assert torch.equal(validated.eval()(spec), model.eval()(spec))
+
+
+SCRIPT = """
+import sys
+import timm
+
+if __name__ == "__main__":
+    import beside
+
+    model = timm.create_model(sys.argv[1], in_chans=1, num_classes=int(sys.argv[2]))
+    print(type(model).__name__, model.num_classes, sys.argv[0], beside.NAME)
+"""
+
+
+def run_script(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error::UserWarning", "-m", "specenhance.timm_models", *arguments]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+    }
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_script_of_timms_knows_the_names_when_this_module_runs_it(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "train.py").write_text(SCRIPT)
+    (tmp_path / "scripts" / "beside.py").write_text("NAME = 'a module beside the script'")
+    done = run_script("scripts/train.py", "tfe4.test_resnet", "7", folder=tmp_path)
+    assert done.stdout == "FrontendModel 7 scripts/train.py a module beside the script\n", done.stderr
+    missing = run_script("nofile.py", folder=tmp_path)
+    assert missing.returncode == 1
+    assert re.fullmatch(
+        r"usage: python -m specenhance.timm_models SCRIPT .*there is no file 'nofile.py'\n", missing.stderr
+    )
+
+
+def test_device_and_dtype_are_the_whole_models() -> None:
+    model = timm.create_model("tfe4.test_resnet", device="meta", dtype=torch.bfloat16)
+    assert {(p.device.type, p.dtype) for p in model.parameters()} == {("meta", torch.bfloat16)}
 
 
 def test_feature_maps_by_name() -> None:

@@ -1,14 +1,24 @@
-"""What the mask front ends share: the Enhancer Block's weights, and the mask of a chain of blocks."""
+"""What the mask front ends share: the Enhancer Block, and the mask of a chain of blocks.
+
+Where every module of the chain is plain, its weights are read and given to :mod:`specenhance.functional`, or to the kernels:
+that is fast. A module that somebody has changed, by a hook (``torch.nn.utils.prune``, old ``weight_norm``, FSDP2), by
+another class (parametrisation, a LoRA wrapper, a quantised convolution) or by a forward of its own, is called instead, for its
+weights alone no longer say what it computes. The form stays the factorised one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from specenhance import functional
+from specenhance.compat import is_scripting
 from specenhance.functional import BlockWeights, PathWeights
 
 __all__ = ["BACKENDS", "EnhancerBlock", "MaskFrontend"]
@@ -28,9 +38,13 @@ class EnhancerPath(nn.Module):
         """The path's weights and biases for :mod:`specenhance.functional`."""
         return PathWeights(self.conv1.weight, self.conv1.bias, self.conv2.weight, self.conv2.bias)
 
+    def forward(self, z: Tensor) -> Tensor:
+        """Turn means ``(B, c_in, L)`` into the path's half of the mask ``(B, c_out, L)``, each value in (0, 1)."""
+        return torch.sigmoid(self.conv2(torch.relu(self.conv1(z))))
+
 
 class EnhancerBlock(nn.Module):
-    """The weights of one Enhancer Block ``c_in -> c_out``: a time path and a frequency path that share nothing."""
+    """One Enhancer Block ``c_in -> c_out``: a time path and a frequency path that share nothing."""
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int) -> None:
         super().__init__()
@@ -40,6 +54,10 @@ class EnhancerBlock(nn.Module):
     def weights(self) -> BlockWeights:
         """The block's weights for :mod:`specenhance.functional`."""
         return BlockWeights(self.time.weights(), self.freq.weights())
+
+    def forward(self, z_t: Tensor, z_f: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn the means ``z_t (B, c_in, T)``, ``z_f (B, c_in, F)`` into the factors ``(B, c_out, T)``, ``(B, c_out, F)``."""
+        return self.time(z_t), self.freq(z_f)
 
 
 class MaskFrontend(nn.Module):
@@ -74,7 +92,9 @@ class MaskFrontend(nn.Module):
         self.channels = channels
         self.kernel_size = kernel_size
         self.backend = backend
-        self.blocks = nn.ModuleList(EnhancerBlock(a, b, kernel_size) for a, b in pairwise(channels))
+        self.blocks: Any = nn.ModuleList(EnhancerBlock(a, b, kernel_size) for a, b in pairwise(channels))
+
+    __jit_unused_properties__ = ("in_chans",)  # TorchScript compiles every property that is not listed here
 
     @property
     def in_chans(self) -> int:
@@ -83,12 +103,13 @@ class MaskFrontend(nn.Module):
 
     def weights(self) -> list[BlockWeights]:
         """The blocks' weights, first to last, as :mod:`specenhance.functional` takes them."""
-        return [block.weights() for block in cast(Iterable[EnhancerBlock], self.blocks)]
+        return [block.weights() for block in self.blocks]
 
     def factors(self, spec: Tensor) -> tuple[Tensor, Tensor]:
         """Compute ``e_t (B, C, T)`` and ``e_f (B, C, F)``, of ``spec (B, C, T, F)``, each in (0, 1); always in PyTorch."""
         functional.check_spectrogram(spec, self.in_chans)
-        return functional.factors(spec, self.weights())
+        weights = self._plain_weights()
+        return self._call_blocks(spec, self._dtype()) if weights is None else functional.factors(spec, weights)
 
     def mask(self, spec: Tensor) -> Tensor:
         """Compute the mask ``(B, C, T, F)`` of ``spec (B, C, T, F)``: the outer product of its factors, eq. (1)."""
@@ -101,9 +122,98 @@ class MaskFrontend(nn.Module):
             ValueError, TypeError: as :func:`specenhance.functional.check_spectrogram`; and ValueError for
                 ``backend="triton"`` where the kernels cannot run, with the reason.
         """
+        if is_scripting():
+            e_t, e_f = self._call_blocks(spec, None)
+            return spec * functional.outer(e_t, e_f).to(spec.dtype)
         functional.check_spectrogram(spec, self.in_chans)
-        return functional.enhance(spec, self.weights(), self.backend)
+        weights = self._plain_weights()
+        if weights is not None:
+            return functional.enhance(spec, weights, self.backend)
+        if self.backend == "triton":
+            raise ValueError(
+                f"backend='triton' cannot run here: {self._changed()}, so that its weights alone do not say what it computes, "
+                "and the kernels know nothing else; use backend='auto' or 'torch'"
+            )
+        return functional.apply_factors(spec, *self._call_blocks(spec, self._dtype()))
+
+    def _call_blocks(self, spec: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
+        """Compute the factors by calling the blocks, whatever they and what is in them do."""
+        z_t, z_f = functional.pool(spec, dtype)
+        e_t, e_f = z_t, z_f
+        for block in self.blocks:
+            e_t, e_f = block(z_t, z_f)
+            z_t, z_f = e_t * e_f.mean(-1, keepdim=True), e_f * e_t.mean(-1, keepdim=True)
+        return e_t, e_f
+
+    def _plain_weights(self) -> list[BlockWeights] | None:
+        """Give the blocks' weights, or None where a module of the chain is not plain and must be called."""
+        if _has_any_global_hook():
+            return None
+        weights = []
+        for block in self.blocks._modules.values():
+            if not _is_plain(block, EnhancerBlock):
+                return None
+            paths = []
+            for path in (block._modules["time"], block._modules["freq"]):
+                if not _is_plain(path, EnhancerPath):
+                    return None
+                conv1, conv2 = path._modules["conv1"], path._modules["conv2"]
+                if not (_is_plain(conv1, nn.Conv1d) and _is_plain(conv2, nn.Conv1d)):
+                    return None
+                one, two = conv1._parameters, conv2._parameters
+                paths.append(PathWeights(one["weight"], one["bias"], two["weight"], two["bias"]))
+            weights.append(BlockWeights(*paths))
+        return weights
+
+    def _changed(self) -> str:
+        """Say which module is not plain, for a message."""
+        kinds = {1: EnhancerBlock, 2: EnhancerPath, 3: nn.Conv1d}
+        for name, module in self.blocks.named_modules():
+            kind = kinds.get(len(name.split(".")) if name else 0)
+            if kind and not _is_plain(module, kind):
+                return f"blocks.{name} is no plain {kind.__name__}: it is another class, or has a hook or a forward of its own"
+        return "there is a hook on every module (torch.nn.modules.module.register_module_forward_hook or the like)"
+
+    def _dtype(self) -> torch.dtype | None:
+        return next((p.dtype for p in self.blocks.parameters() if p.is_floating_point()), None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MaskFrontend:
+        # prune and old weight_norm keep a product of parameters beside them, which PyTorch does not copy. It is made anew
+        # at every call, so the copy takes its values.
+        for module in self.modules():
+            for value in vars(module).values():
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    memo[id(value)] = value.detach().clone()
+        memo[id(self)] = new = type(self).__new__(type(self))
+        new.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return new
 
     def extra_repr(self) -> str:
         """The arguments, for ``print(model)``."""
         return f"channels={self.channels}, kernel_size={self.kernel_size}, backend={self.backend!r}"
+
+
+def _is_plain(module: Any, kind: type[nn.Module]) -> bool:
+    """Whether a module of the chain computes what its class says, and calling it would do nothing besides."""
+    if (
+        type(module) is not kind
+        or module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+    ):
+        return False
+    return kind is not nn.Conv1d or _is_same(module)
+
+
+def _is_same(conv: Any) -> bool:
+    """Whether a convolution is the one of :class:`EnhancerPath`: zero "same" padding and nothing else."""
+    taps = conv.kernel_size[0]
+    return bool(
+        taps % 2 == 1
+        and conv.padding == (taps // 2,)
+        and conv.padding_mode == "zeros"
+        and conv.stride == conv.dilation == (1,)
+        and conv.groups == 1
+    )

@@ -24,6 +24,7 @@ __all__ = [
     "build_model",
     "build_split",
     "build_splits",
+    "check_backbone",
     "measure_normalisation",
     "open_split",
 ]
@@ -81,7 +82,9 @@ def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
     Raises:
         ValueError: for an unknown backbone, front end or feature; the message has what is known.
     """
-    return with_frontend(_backbone(recipe, num_classes), recipe.frontend, features=build_features(recipe))
+    return with_frontend(
+        _backbone(recipe, num_classes), recipe.frontend, features=build_features(recipe), fit=recipe.fit
+    )
 
 
 def build_features(recipe: Recipe) -> Any:
@@ -100,6 +103,46 @@ def build_features(recipe: Recipe) -> Any:
         mean=0.0 if recipe.mean is None else recipe.mean,
         std=0.5 if recipe.std is None else recipe.std,
     )
+
+
+def check_backbone(recipe: Recipe) -> None:
+    """Refuse a backbone that cannot take the recipe's spectrograms, before any clip is read.
+
+    It is made and run on the meta device, which knows shapes and computes nothing. A recipe whose ``frames`` are not known
+    yet (0) is not checked.
+
+    Raises:
+        ValueError: with the ways out that were tried and work.
+    """
+    if not recipe.frames or recipe.backbone.startswith(AST_PREFIX):  # an AST is made for any size
+        return
+    refusal = _refusal(recipe)
+    if refusal is None or _refusal(recipe.replace(fit="resize")) is not None:
+        return  # it fits, or the size is not what is wrong
+    cause = refusal.__cause__ or refusal
+    reason = str(cause) if isinstance(cause, AssertionError) else ""  # timm's word; others are of shapes deep inside
+    cure = "--set fit=resize has them interpolated to its own size"
+    for step in (2, 4, 8, 14, 16, 32):
+        size = {name: -(-getattr(recipe, name) // step) * step for name in ("frames", "bins")}
+        if _refusal(recipe.replace(**size)) is None:
+            settings = [f"--set {name}={n}" for name, n in size.items() if n != getattr(recipe, name)]
+            cure += f", or give it a size that it takes: {' '.join(settings)}"
+            break
+    raise ValueError(
+        f"backbone = {recipe.backbone!r} does not take spectrograms of {recipe.frames} frames x {recipe.bins} bins"
+        f"{f' ({reason})' if reason else ''}; {cure}"
+    )
+
+
+def _refusal(recipe: Recipe) -> Exception | None:
+    """Give the error, if any, that the recipe's backbone answers its spectrograms with."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            model = with_frontend(_backbone(recipe.replace(pretrained=False), 2), "identity", fit=recipe.fit).eval()
+            model(torch.empty(2, 1, recipe.frames, recipe.bins))
+    except Exception as error:  # whatever it is, timm has many
+        return error
+    return None
 
 
 class Normalisation(NamedTuple):
@@ -136,4 +179,6 @@ def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:
         from specenhance.audio_transformer import ast_teacher  # transformers, which not every user has
 
         return ast_teacher(recipe.backbone.removeprefix(AST_PREFIX), num_classes, **size)
+    if recipe.fit == "resize":
+        size |= {"frames": None, "bins": None}
     return timm_teacher(recipe.backbone, num_classes, **size)

@@ -39,6 +39,7 @@ CHOICES = {
     "loss": ("cross_entropy", "binary_cross_entropy"),
     "select": ("best", "last"),
     "crop": ("start", "random"),
+    "fit": ("error", "resize"),
 }
 
 FITTED = ("frames", "epochs", "batch_size")
@@ -115,6 +116,9 @@ class Recipe:
     backbone: str = _field("tf_efficientnetv2_b2", 'any timm model, or "ast:" and what ast_teacher takes')
     pretrained: bool = _field(False, "start from published weights")
     frontend: str = _field("tfe4", "any of specenhance.list_frontends()")
+    fit: str = _field(
+        "error", 'a size that the backbone cannot take; "resize": spectrograms are interpolated to the backbone\'s own'
+    )
     # Optimisation
     epochs: int = _field(30, "0: fitted to the number of training clips")
     batch_size: int = _field(64, "0: fitted to the number of training clips")

@@ -25,7 +25,7 @@ from specenhance.masks import constant_mask
 from specenhance.names import cell, shown
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
 from specenhance.training.batches import loader
-from specenhance.training.build import build_features, build_model, build_split, measure_normalisation
+from specenhance.training.build import build_features, build_model, build_split, check_backbone, measure_normalisation
 from specenhance.training.loop import Trained, cached, open_splits, train_rank
 from specenhance.training.machine import MEMORY, Machine
 from specenhance.training.manifest import MANIFEST, save_manifest
@@ -339,6 +339,7 @@ def _check_parts(recipe: Recipe, machine: Machine) -> None:
 
 def _check_names(recipe: Recipe, machine: Machine) -> None:
     """Refuse what nobody knows, what does not fit together, and features that cannot be where they are to be."""
+    check_backbone(recipe)
     some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0: not fitted yet
     model = build_model(some, 2)
     if machine.features_on == "worker" and any(True for _ in model.features.parameters()):

@@ -67,7 +67,11 @@ def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.Path
         return
     with atomic_folder(folder) as temporary:
         timm.models.save_for_hf(
-            backbone, str(temporary), model_config={"label_names": classes}, safe_serialization=True
+            backbone,
+            str(temporary),
+            model_config={"label_names": classes},
+            safe_serialization=True,
+            data_config={"mean": 0.0, "std": 1.0},  # what it takes is normalised already, and not as images are
         )
 
 

@@ -55,7 +55,8 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
             raise ValueError(
                 f"teacher = {recipe.teacher!r} was trained with {name} = {theirs!r}, the student has {ours!r}"
             )
-    return FrozenTeacher(with_frontend(model.backbone, model.frontend), transform=_transform(recipe, taught_by))
+    without_features = with_frontend(model.backbone, model.frontend, layout=model.layout, fit=model.fit)
+    return FrozenTeacher(without_features, transform=_transform(recipe, taught_by))
 
 
 class _Adapted(nn.Module):

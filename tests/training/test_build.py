@@ -7,7 +7,7 @@ from torch import nn
 from specenhance.data import collate
 from specenhance.features import KaldiFbank
 from specenhance.training.batches import loader
-from specenhance.training.build import build_model, build_split, measure_normalisation
+from specenhance.training.build import build_model, build_split, check_backbone, measure_normalisation
 from specenhance.training.recipe import recipe_for
 
 
@@ -86,12 +86,60 @@ def test_a_backbone_of_fixed_size_is_made_for_the_recipes_size(quick):
     assert model(torch.randn(2, 4000)).shape == (2, 3)
 
 
+def test_spectrograms_are_interpolated_where_the_recipe_says_so(quick):
+    recipe = quick.replace(backbone="test_vit", frames=25, fit="resize")
+    check_backbone(recipe)
+    model = build_model(recipe, 3)
+    assert model.fit == "resize"
+    assert model.patch_embed.img_size == (160, 160)
+    assert model(torch.randn(2, 4200)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"backbone": "test_vit", "frames": 25},
+            r"'test_vit' does not take spectrograms of 25 frames x 32 bins \(Input height \(25\) should be divisible by patch "
+            r"size \(16\).\); --set fit=resize has them .* own size, or give it a size that it takes: --set frames=32$",
+        ),
+        (
+            {"backbone": "test_vit", "frames": 25, "bins": 40},
+            r"25 frames x 40 bins .*: --set frames=32 --set bins=48$",
+        ),
+        (
+            {"backbone": "nest_tiny"},
+            r"'nest_tiny' does not take .* 24 frames x 32 bins \(Model only handles square inputs\); --set fit=resize ",
+        ),
+        (
+            {"backbone": "halonet_h1"},
+            r"'halonet_h1' does not take .* 24 frames x 32 bins; --set fit=resize .* own size$",
+        ),
+    ],
+)
+def test_a_size_that_the_backbone_does_not_take_is_refused_with_settings_that_help(quick, changes, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        check_backbone(quick.replace(**changes))
+    assert "\n" not in str(refused.value)
+
+
+def test_only_a_size_is_refused_by_the_check_of_sizes(quick):
+    for changes in ({"backbone": "nonsense"}, {"backbone": "nest_tiny", "frames": 32}, {"frames": 17}):
+        check_backbone(quick.replace(**changes))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
             {"backbone": "mobilenetv3_smal"},
             "backbone = 'mobilenetv3_smal' is no timm model; did you mean one of .*mobilenetv3_small_050",
+        ),
+        ({"backbone": "mobilenetv3_smal_050"}, r"did you mean one of \['mobilenetv3_small_050', "),
+        ({"backbone": "MobileNetV3_small_050"}, r"did you mean one of \['mobilenetv3_small_050', "),
+        (
+            {"backbone": "resnet18.a1"},
+            "'resnet18.a1': timm has no weights 'a1' of 'resnet18'; it has resnet18.a1_in1k, ",
         ),
         ({"backbone": "xyz"}, "backbone = 'xyz' is no timm model; timm.list_models"),
         ({"frontend": "tfe"}, "unknown front end 'tfe': did you mean 'tfe"),
@@ -107,6 +155,7 @@ def test_weights_that_cannot_be_fetched_are_an_error_with_its_cure(quick, monkey
     def offline(*args: object, **kwargs: object) -> nn.Module:
         raise OSError("We couldn't connect to the hub")
 
+    monkeypatch.setattr("specenhance.teachers.require_hub", lambda *_, **__: None)  # no test asks the real hub
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(ValueError, match=r"weights of 'test_resnet' could not be fetched.*--no-pretrained"):
         build_model(quick.replace(pretrained=True), 3)

@@ -141,6 +141,7 @@ def test_a_recipe_cannot_be_changed_in_place():
 BOTH = {
     "features": "kaldi",
     "crop": "start",
+    "fit": "error",
     "sample_rate": 16000,
     "bins": 128,
     "optimizer": "adam",
@@ -204,7 +205,7 @@ def test_a_file_of_the_papers_leaves_nothing_that_matters_to_a_default():
         if role == "teacher":
             missing -= {"kd_weight", "kd_temperature", "decay", "decay_from", "decay_every"}
         assert not missing, (data, role)
-        assert named <= set(expected) | {"frontend", "select"}
+        assert named <= set(expected) | {"frontend", "fit", "select"}
 
 
 def test_a_teacher_has_the_papers_settings_where_there_are_any():

@@ -293,6 +293,10 @@ def test_what_cannot_start_leaves_no_folder(quick, tmp_path):
     for changes, message in (
         ({"root": str(tmp_path / "none")}, "no such folder"),
         ({"backbone": "xyz"}, "no timm model"),
+        (
+            {"backbone": "test_vit", "frames": 25},
+            "does not take spectrograms of 25 frames x 32 bins .*--set fit=resize",
+        ),
         ({"frontend": "xyz"}, "unknown front end"),
         ({"features": "xyz"}, "unknown features"),
     ):

@@ -1,15 +1,19 @@
 """What a run keeps of its model, read back without Lightning and without pickle."""
 
+import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 import safetensors.torch
 import torch
 
 import specenhance
+from specenhance import timm_teacher
 from specenhance.training import load_model, load_stored, save_model, save_recipe
 from specenhance.training.build import build_model
+from specenhance.training.store import save_pretrained
 
 
 @pytest.fixture
@@ -50,6 +54,19 @@ def test_a_folder_that_is_no_run_is_said(tmp_path, run):
     (run / "fold2" / "model.safetensors").touch()
     with pytest.raises(FileNotFoundError, match="give one of its folds, fold2"):
         load_model(run)
+
+
+def test_a_teachers_own_form_is_stored_without_a_warning_and_says_that_its_input_is_normalised(run, quick, caplog):
+    model = load_model(run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_pretrained(model, ["high", "low", "naïve"], run)
+    assert not caplog.records
+    config = json.loads((run / "pretrained" / "config.json").read_text())["pretrained_cfg"]
+    assert (config["mean"], config["std"]) == ([0.0], [1.0])
+    spec = torch.randn(2, 1, 24, 32)
+    again = timm_teacher(f"local-dir:{run / 'pretrained'}", 3).eval()
+    assert torch.equal(again(spec), model.backbone(spec))
 
 
 def test_weights_of_another_model_are_refused(run, quick):

@@ -111,6 +111,17 @@ def test_a_teacher_of_another_normalisation_and_length_meets_its_own_kind(learne
     assert torch.allclose(shorter((values[:, :, :20] + 2) / 6), stored.model.classify(theirs), atol=1e-5)
 
 
+def test_a_run_whose_spectrograms_are_interpolated_is_stored_and_teaches(learner, teacher_recipe, tmp_path):
+    recipe = teacher_recipe.replace(backbone="test_vit", frames=25, fit="resize")
+    train(recipe, tmp_path / "run", **QUIET)
+    stored = load_stored(tmp_path / "run")
+    assert stored.model.fit == "resize"
+    measured = {name: getattr(stored.recipe, name) for name in ("mean", "std")}
+    found = load_teacher(learner.replace(teacher=tmp_path / "run", frames=25, **measured), CLASSES)
+    spec = torch.randn(2, 1, 25, 32)
+    assert torch.equal(found(spec), stored.model.classify(spec))
+
+
 def test_an_ast_from_elsewhere_teaches_by_the_names_of_its_classes(quick, small_ast):
     recipe = quick.replace(teacher=f"ast:{small_ast}", mean=0.0, std=1.0)
     found = load_teacher(recipe, CLASSES)
