@@ -9,6 +9,8 @@ from specenhance.registry import register_frontend
 
 __all__ = ["TFE", "tfe_channels"]
 
+MOST_BLOCKS = 64
+
 
 def tfe_channels(n: int, in_chans: int = 1) -> tuple[int, ...]:
     """Give the widths ``(c_0, ..., c_n)`` of TFE(n).
@@ -21,10 +23,10 @@ def tfe_channels(n: int, in_chans: int = 1) -> tuple[int, ...]:
         in_chans: channels of the spectrogram, the first and last width.
 
     Raises:
-        ValueError: if n < 1.
+        ValueError: if n is not from 1 to 64: a longer chain is a slip of the pen, and slower with every block.
     """
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"n={n!r}: expected a whole number of Enhancer Blocks >= 1")
+    if not isinstance(n, int) or not 1 <= n <= MOST_BLOCKS:
+        raise ValueError(f"n={n!r}: expected a whole number of Enhancer Blocks from 1 to {MOST_BLOCKS}")
     inner = (32,) * (n - 1) if n < 4 else (16, *(32,) * (n - 3), 16)
     return (in_chans, *inner, in_chans)
 

@@ -82,7 +82,7 @@ def test_the_command_gives_each_run_a_folder_of_its_own(quick, tmp_path):
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    name = "runs/synthetic-b_c-tfe4-20260101-000000"
+    name = "runs/synthetic-b c-tfe4-20260101-000000"
     assert done.stdout.strip() == str([name, f"{name}-2", f"{name}-3"]), done.stderr
 
 
