@@ -90,15 +90,14 @@ def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
             cfg = {**cfg, "source": "", "state_dict": _part(whole, "backbone.")}
         backbone = timm.create_model(name, pretrained=pretrained, pretrained_cfg=cfg or None, **kwargs)
         # To timm in_chans are the channels of a model's input, so the front end has as many as the backbone.
-        made = create_frontend(frontend, in_chans=input_channels(backbone))
-        if whole and made_for == input_channels(backbone):
-            made.load_state_dict(_part(whole, "frontend."))
-        elif whole:
-            _log.warning(
-                "the front end starts anew: its weights are for %s channels, the model has %s",
-                made_for,
-                input_channels(backbone),
-            )
+        chans = input_channels(backbone)
+        made = create_frontend(frontend, in_chans=chans)
+        if whole:
+            backbone.pretrained_cfg.pop("state_dict")  # timm would keep it
+            if made_for == chans:
+                made.load_state_dict(_part(whole, "frontend."))
+            else:
+                _log.warning("the front end starts anew: its weights are for in_chans=%s, not %s", made_for, chans)
         made.to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
         model = with_frontend(backbone, made, layout=layout, fit=fit)
         model._architecture = frontend
