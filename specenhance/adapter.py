@@ -20,6 +20,8 @@ __all__ = ["FITS", "LAYOUTS", "FrontendModel", "input_channels", "with_frontend"
 LAYOUTS = ("time_freq", "freq_time")
 FITS = ("error", "resize")
 
+_ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # what a model takes that its backbone does not
+
 # What timm's configuration of a model says in names of its modules.
 _MODULE_NAMES_IN_CFG = ("first_conv", "classifier")
 
@@ -105,7 +107,7 @@ class FrontendModel(nn.Module, HubMixin):
     """
 
     # TorchScript compiles every property that is not listed here.
-    __jit_unused_properties__ = ("_traits", "default_cfg", "feature_info", "in_chans", "pretrained_cfg")
+    __jit_unused_properties__ = ("_model_args", "_traits", "default_cfg", "feature_info", "in_chans", "pretrained_cfg")
 
     def __init__(
         self,
@@ -133,6 +135,9 @@ class FrontendModel(nn.Module, HubMixin):
         self.layout = layout
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
+        self._architecture: str | None = (
+            None  # what timm calls a model that it made by a name of specenhance.timm_models
+        )
         self.backbone: Any = backbone  # last: from here on the names that it has are its own
 
     def __getattr__(self, name: str) -> Any:
@@ -271,16 +276,32 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """The backbone's pretrained configuration, a copy with its module names prefixed; to change it, set it whole."""
-        return _with_prefixed_names(self.backbone.pretrained_cfg)
+        """The backbone's pretrained configuration, a copy with its module names prefixed; to change it, set it whole.
+
+        Of a model that timm made by a name of :mod:`specenhance.timm_models`, architecture and tag are that name's.
+        """
+        cfg = _renamed(self.backbone.pretrained_cfg, _prefixed)
+        if self._architecture is not None:
+            tag = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
+            cfg |= {"architecture": self._architecture, "tag": tag}
+        return cfg
 
     @pretrained_cfg.setter
     def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
-        self.backbone.pretrained_cfg = self.backbone.default_cfg = _without_prefixed_names(cfg)
+        self.backbone.pretrained_cfg = self.backbone.default_cfg = backbone_cfg(cfg, self._architecture)
 
-    # timm's older name, and what timm keeps of a model beside it: its size, and again the name of its first convolution.
+    # timm's older name, and what it keeps of a model beside it: size and first convolution, and what made it.
     default_cfg = property(lambda self: self.pretrained_cfg, lambda self, cfg: setattr(self, "pretrained_cfg", cfg))
-    _traits = property(lambda self: _with_prefixed_names(getattr(self.backbone, "_traits", {})))
+    _traits = property(lambda self: _renamed(getattr(self.backbone, "_traits", {}), _prefixed))
+
+    @property
+    def _model_args(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name, default in _ARGUMENTS.items() if getattr(self, name) != default}
+        return getattr(self.backbone, "_model_args", {}) | own
+
+    @_model_args.setter
+    def _model_args(self, arguments: dict[str, Any]) -> None:
+        self.backbone._model_args = {name: value for name, value in arguments.items() if name not in _ARGUMENTS}
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters, of the backbone and of the front end, that ask for no weight decay."""
@@ -389,15 +410,21 @@ def _check_channels(backbone: nn.Module) -> None:
         )
 
 
-def _with_prefixed_names(cfg: dict[str, Any]) -> dict[str, Any]:
-    return cfg | {key: _prefixed(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
+def backbone_cfg(cfg: dict[str, Any], architecture: str | None = None) -> dict[str, Any]:
+    """Give the backbone's configuration of a model's, as :attr:`FrontendModel.pretrained_cfg` gave it, or of the backbone's."""
+    cfg = _renamed(cfg, _without_prefix)
+    if architecture is not None and cfg.get("architecture") == architecture:
+        name, _, tag = (cfg.get("tag") or "").partition(".")
+        cfg |= {"architecture": name, "tag": tag or None}
+    return cfg
 
 
-def _without_prefixed_names(cfg: dict[str, Any]) -> dict[str, Any]:
-    def bare(names: Any) -> Any:
-        return names.removeprefix("backbone.") if isinstance(names, str) else type(names)(map(bare, names))
+def _renamed(cfg: dict[str, Any], rename: Callable[[Any], Any]) -> dict[str, Any]:
+    return cfg | {key: rename(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
 
-    return cfg | {key: bare(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
+
+def _without_prefix(names: Any) -> Any:
+    return names.removeprefix("backbone.") if isinstance(names, str) else type(names)(map(_without_prefix, names))
 
 
 def _prefixed(names: Any) -> Any:

@@ -14,6 +14,7 @@ timm's own scripts (``train.py``, ``validate.py``, ... of its repository) know t
 
 from __future__ import annotations
 
+import logging
 import runpy
 import sys
 from collections import deque
@@ -23,12 +24,15 @@ from typing import Any
 
 import timm
 from timm.models import DefaultCfg, PretrainedCfg, register_model
-from torch import nn
+from timm.models._hub import load_state_dict_from_hf, load_state_dict_from_path
+from torch import Tensor
 
-from specenhance.adapter import FrontendModel, input_channels, with_frontend
+from specenhance.adapter import FrontendModel, backbone_cfg, input_channels, with_frontend
 from specenhance.registry import create_frontend, list_frontends
 
 __all__ = ["register_timm_models"]
+
+_log = logging.getLogger(__name__)
 
 default_cfgs: dict[str, DefaultCfg] = {}  # where timm's register_model looks
 
@@ -79,30 +83,65 @@ def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
         fit: str = "error",
         **kwargs: Any,
     ) -> FrontendModel:
-        backbone = _create_backbone(frontend, pretrained_cfg, pretrained=pretrained, **kwargs)
+        name, cfg = _backbone(frontend, pretrained_cfg)
+        whole = _stored_state(cfg, kwargs.get("cache_dir")) if pretrained else {}
+        made_for = cfg.get("input_size", (3,))[0]
+        if whole:  # timm adapts the backbone's part as it does any weights
+            cfg = {**cfg, "source": "", "state_dict": _part(whole, "backbone.")}
+        backbone = timm.create_model(name, pretrained=pretrained, pretrained_cfg=cfg or None, **kwargs)
         # To timm in_chans are the channels of a model's input, so the front end has as many as the backbone.
-        made = create_frontend(frontend, in_chans=input_channels(backbone))
+        chans = input_channels(backbone)
+        made = create_frontend(frontend, in_chans=chans)
+        if whole:
+            backbone.pretrained_cfg.pop("state_dict")  # timm would keep it
+            if made_for == chans:
+                made.load_state_dict(_part(whole, "frontend."))
+            else:
+                _log.warning("the front end starts anew: its weights are for in_chans=%s, not %s", made_for, chans)
         made.to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
-        return with_frontend(backbone, made, layout=layout, fit=fit)
+        model = with_frontend(backbone, made, layout=layout, fit=fit)
+        model._architecture = frontend
+        return model
 
     create.__name__ = create.__qualname__ = frontend
     return create
 
 
-def _create_backbone(frontend: str, cfg: str | dict[str, Any] | PretrainedCfg | None, **kwargs: Any) -> nn.Module:
-    """Make the backbone that timm hands over: its name, from ``create_model``, or its configuration, from timm's scripts."""
-    if isinstance(cfg, PretrainedCfg):
-        cfg = cfg.to_dict()
-    name = cfg.get("tag") if isinstance(cfg, dict) else cfg
-    if not name or not timm.is_model(name):
+def _backbone(frontend: str, given: str | dict[str, Any] | PretrainedCfg | None) -> tuple[str, dict[str, Any]]:
+    """Read what timm hands over: the backbone's name, from ``create_model``, or a configuration, from a script or a folder.
+
+    Returns:
+        The backbone's name and its configuration, empty where the name is all there is.
+    """
+    cfg: dict[str, Any] = {}
+    if isinstance(given, PretrainedCfg):
+        given = given.to_dict()
+    if isinstance(given, dict):
+        architecture = given.get("architecture") or frontend  # timm takes it out of what it stores
+        cfg = backbone_cfg(
+            given | {"architecture": architecture}, architecture if architecture in default_cfgs else None
+        )
+        given = cfg.get("architecture")
+    if not given or not timm.is_model(given):
         raise ValueError(
-            f"{frontend!r} alone is no model, and {name!r} no timm model to put behind it; name one, e.g. "
+            f"{frontend!r} alone is no model, and {given!r} no timm model to put behind it; name one, e.g. "
             f"timm.create_model('{frontend}.tf_efficientnetv2_b2'); timm.list_models() has all"
         )
-    if isinstance(cfg, dict):  # made the backbone's again
-        architecture, _, tag = name.partition(".")
-        kwargs["pretrained_cfg"] = {**cfg, "architecture": architecture, "tag": tag or None}
-    return timm.create_model(name, **kwargs)
+    return given, cfg
+
+
+def _stored_state(cfg: dict[str, Any], cache_dir: str | None) -> dict[str, Tensor]:
+    """Read the weights of a whole model that timm stored by ``save_for_hf``; none where the weights are a backbone's."""
+    match cfg.get("source"):
+        case "local-dir":
+            return load_state_dict_from_path(cfg["file"])
+        case "hf-hub":
+            return load_state_dict_from_hf(cfg["hf_hub_id"], cache_dir=cache_dir)
+    return {}
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _run_script() -> None:

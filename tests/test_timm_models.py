@@ -1,5 +1,6 @@
 """timm.create_model("tfe4.BACKBONE"): what timm makes, lists, loads and resolves by such a name."""
 
+import logging
 import os
 import re
 import subprocess
@@ -97,8 +98,49 @@ def test_a_configuration_in_place_of_the_tag(tmp_path: Path) -> None:
     for given in (cfg, cfg.to_dict()):
         model = timm.create_model("tfe2", pretrained=True, pretrained_cfg=given)
         assert torch.equal(model.backbone.fc.weight, source.get_parameter("fc.weight"))
-        assert model.pretrained_cfg["architecture"] == "test_resnet"
-        assert model.pretrained_cfg["tag"] == "r160_in1k"
+        for cfg, names in (
+            (model.pretrained_cfg, ("tfe2", "test_resnet.r160_in1k")),
+            (model.backbone.pretrained_cfg, ("test_resnet", "r160_in1k")),
+        ):
+            assert (cfg["architecture"], cfg["tag"]) == names
+            again = timm.create_model("tfe2.test_resnet", pretrained_cfg=cfg)
+            assert again.pretrained_cfg == model.pretrained_cfg
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("tfe4.test_resnet.r160_in1k", {"layout": "freq_time", "fit": "resize"}),
+        ("tfa.test_vit_relpos", {"img_size": (64, 32)}),
+        ("identity.test_efficientnet", {"global_pool": "max"}),
+    ],
+)
+def test_timm_stores_a_model_and_makes_it_again(
+    name: str, kwargs: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = timm.create_model(name, in_chans=1, num_classes=5, **kwargs).eval()
+    model.reset_classifier(7)
+    config = {"label_names": list("abcdefg")}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01)
+    timm.models.save_for_hf(model, tmp_path, config, safe_serialization=True, data_config={"mean": 0.0, "std": 1.0})
+    loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    assert isinstance(loaded, FrontendModel)
+    assert (loaded.layout, loaded.fit) == (model.layout, model.fit)
+    spec = noise(2, 1, 64, 32)
+    torch.testing.assert_close(loaded(spec), model(spec), rtol=0, atol=0)
+    assert loaded.pretrained_cfg["label_names"] == config["label_names"]
+    assert "state_dict" not in loaded.pretrained_cfg
+    assert timm.models.get_model_args(loaded) == timm.models.get_model_args(model)
+    other = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=3).eval()
+    assert other(spec).shape == (2, 3)
+    torch.testing.assert_close(other.forward_features(spec), model.forward_features(spec), rtol=0, atol=0)
+    with caplog.at_level(logging.WARNING, "specenhance"):
+        wide = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, in_chans=3).eval()
+    assert wide(noise(2, 3, 64, 32)).shape == (2, 7)
+    assert torch.equal(wide.get_classifier().weight, model.get_classifier().weight)
+    assert ["starts anew: its weights are for in_chans=1, not 3" in r.message for r in caplog.records] == [True]
 
 
 def test_what_timms_scripts_do_with_a_model(tmp_path: Path) -> None:

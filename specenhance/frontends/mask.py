@@ -73,6 +73,8 @@ class MaskFrontend(nn.Module):
         ValueError: for widths, a kernel size or a backend other than these, or ``"triton"`` without Triton.
     """
 
+    __jit_unused_properties__ = ("in_chans",)  # TorchScript compiles every property that is not listed here
+
     def __init__(self, channels: Sequence[int], kernel_size: int = 17, backend: str = "auto") -> None:
         super().__init__()
         channels = tuple(channels)
@@ -93,8 +95,6 @@ class MaskFrontend(nn.Module):
         self.kernel_size = kernel_size
         self.backend = backend
         self.blocks: Any = nn.ModuleList(EnhancerBlock(a, b, kernel_size) for a, b in pairwise(channels))
-
-    __jit_unused_properties__ = ("in_chans",)  # TorchScript compiles every property that is not listed here
 
     @property
     def in_chans(self) -> int:
