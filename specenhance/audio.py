@@ -10,10 +10,12 @@ from types import ModuleType
 
 import numpy as np
 
+from specenhance.missing import missing
+
 try:
     import soundfile
 except ImportError as error:
-    raise ImportError(f'{error}; reading audio needs soundfile: pip install "specenhance[train]" brings it') from error
+    raise missing(error, "reading audio needs soundfile", "soundfile") from error
 
 __all__ = ["AudioError", "check_whole", "mono", "read_samples", "soxr"]
 
@@ -96,4 +98,4 @@ def soxr() -> ModuleType:
     try:
         return import_module("soxr")
     except ImportError as error:
-        raise ImportError(f'{error}; resampling needs soxr: pip install "specenhance[train]" brings it') from error
+        raise missing(error, "resampling needs soxr", "soxr") from error

@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specenhance.files import atomic_folder
+from specenhance.missing import missing
 
 try:
     from transformers import ASTConfig, ASTForAudioClassification
     from transformers.utils import logging as transformers_logging
 except ImportError as error:
-    raise ImportError(f'{error}; AST needs transformers: pip install "specenhance[distill]" brings it') from error
+    raise missing(error, "AST needs transformers", "transformers") from error
 
 __all__ = ["AST", "ast_teacher", "resize_positions"]
 

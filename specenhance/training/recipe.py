@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specenhance.missing import missing
+
 try:
     import tomli_w
 except ImportError as error:
-    raise ImportError(f'{error}; recipes need tomli-w: pip install "specenhance[train]" brings it') from error
+    raise missing(error, "recipes need tomli-w", "tomli-w") from error
 
 if sys.version_info >= (3, 11):
     import tomllib
