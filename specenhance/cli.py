@@ -459,11 +459,11 @@ def listen(
     model: Annotated[Path, typer.Option(help="An ONNX file that 'specenhance export' wrote.")],
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Minimum probability of a class, for it to count as heard.")
-    ] = 0.5,
+    ] = 0.4,
     margin: Annotated[
         float,
         typer.Option(min=0, max=1, help="Minimum difference between the probabilities of the first and second class."),
-    ] = 0.2,
+    ] = 0.1,
     level: Annotated[
         float, typer.Option(help="Minimum level of a window, in dBFS (RMS). Quieter windows are not heard.")
     ] = -60.0,

@@ -110,8 +110,8 @@ def _level(samples: np.ndarray) -> float:
 def events(
     heard: Iterable[Heard],
     *,
-    threshold: float = 0.5,
-    margin: float = 0.2,
+    threshold: float = 0.4,
+    margin: float = 0.1,
     level: float = -60.0,
     agree: int = 2,
 ) -> Iterator[Event]:

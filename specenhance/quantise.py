@@ -17,7 +17,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, create_calibrator
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-__all__ = ["SCOPES", "Judged", "interval", "judge", "latencies", "quantise"]
+__all__ = ["SCOPES", "Judged", "choose", "interval", "judge", "latencies", "quantise"]
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """The key of a node's metadata that names the modules it comes from."""
@@ -60,10 +60,7 @@ def quantise(
     choosing: Iterable[Clip],
     say: Callable[[str], None],
 ) -> Path:
-    """Quantise a file's backbone in several ways; give the file of the one that loses least.
-
-    The least loss of accuracy decides, a gain counting as no loss; among equals, the least divergence from float32. With few
-    clips most are equals, and the divergence sees what an accuracy in steps of a whole clip does not.
+    """Quantise a file's backbone in several ways; give the file of the one that :func:`choose` chooses.
 
     Args:
         path: the ONNX file, in float32, with the scopes of its nodes.
@@ -98,9 +95,21 @@ def quantise(
     float32 = judged.pop("float32")
     for name, result in judged.items():
         say(f"  {name}: {result.accuracy:.2%}, divergence {result.divergence:.4f}")
-    best = min(judged, key=lambda name: (max(float32.accuracy - judged[name].accuracy, 0), judged[name].divergence))
+    best = choose(float32, judged)
     say(f"taken: {best} (float32: {float32.accuracy:.2%} of these {len(float32.right)} clips)")
     return files[best]
+
+
+def choose(float32: Judged, candidates: dict[str, Judged]) -> str:
+    """Name the candidate that loses least accuracy against float32, a gain counting as no loss.
+
+    Among equals the least divergence decides: with few clips most are equals, and it sees what an accuracy in steps of a whole
+    clip does not.
+    """
+    return min(
+        candidates,
+        key=lambda name: (max(float32.accuracy - candidates[name].accuracy, 0.0), candidates[name].divergence),
+    )
 
 
 def _operators(path: Path, prepared: Path) -> tuple[list[str], dict[str, list[str]]]:
@@ -186,7 +195,7 @@ def interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24
     (2005): Wald's interval after half a clip is added to each cell of the 2 x 2 table.
     """
-    lost, gained = (before & ~after).sum() + 0.5, (~before & after).sum() + 0.5
+    lost, gained = float((before & ~after).sum()) + 0.5, float((~before & after).sum()) + 0.5
     clips = len(before) + 2
     loss = (lost - gained) / clips
     error = math.sqrt(lost + gained - (lost - gained) ** 2 / clips) / clips

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from specenhance.checksum import check
+from specenhance.checksum import KEY, check
 from specenhance.metadata import SCHEMA, read_metadata
 from specenhance.missing import missing
 from specenhance.samples import scaled, waveform_of
@@ -47,7 +47,7 @@ class OnnxModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such model; specenhance export RUN --format onnx writes one")
-        check(self.path, "copy it again, or export the model again")
+        whole = check(self.path, "copy it again, or export the model again")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
@@ -55,6 +55,8 @@ class OnnxModel:
         except Exception as error:  # onnxruntime's errors have no common base of their own
             raise ValueError(f"{path}: onnxruntime cannot read it ({error}); export the model again") from error
         self.metadata = read_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        if not whole:
+            raise ValueError(f"{path}: its {KEY} is no checksum; copy it again, or export the model again")
         self.classes: list[str] = self.metadata["classes"]
         self.sample_rate: int = self.metadata["sample_rate"]
         self.samples: int = self.metadata["samples"]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from typer.testing import CliRunner
 from specenhance import KaldiFbank, LogMel, TrainableMel, with_frontend
 from specenhance import export as export_module
 from specenhance.cli import app
-from specenhance.data import read_audio
+from specenhance.data import AudioDataset, read_audio
 from specenhance.export import WaveformModel, accuracy, export
-from specenhance.quantise import SCOPES
+from specenhance.quantise import RANGES, SCOPES
 from specenhance.runtime import KEYS, OnnxModel
 from specenhance.training.build import build_split
 from specenhance.training.run import train
@@ -116,12 +117,62 @@ def test_int8_keeps_features_and_front_end_in_float(run, tmp_path):
     assert accuracy(path, build_split(load_stored(run).recipe, "test")) >= 0.5
 
 
+def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, monkeypatch):
+    class Silence(AudioDataset):
+        def waveform(self, i):
+            return torch.zeros(4000)
+
+    def by_silence(*args):  # whose ranges are far too narrow for sound
+        silence = Silence(["high", "low", "middle"], [0] * 4)
+        return chosen(*args)._replace(calibration=(silence, [0, 1, 2, 3]))
+
+    chosen = export_module._clips_of
+    monkeypatch.setattr(export_module, "_clips_of", by_silence)
+    path, said = tmp_path / "model.onnx", []
+    message = r"model.onnx: not written, INT8 loses \d+.\d\d points on 6 test clips, more than 1; these are too few .* --force"
+    with pytest.raises(ValueError, match=message):
+        export(run, path, int8=True, say=lambda line: None)
+    assert list(tmp_path.iterdir()) == []
+    export(run, path, int8=True, force=True, say=said.append)
+    (told,) = [line for line in said if line.startswith("accuracy on 6 test clips")]
+    loss = float(told.split("loss ")[1].split()[0])
+    assert loss > 1
+    lost = accuracy(path, build_split(load_stored(run).recipe, "test"))
+    assert loss == pytest.approx(100 * (1 - lost), abs=0.01)  # float32 has all of them right
+    assert "one clip is 17 points" in told
+
+
+def test_int8_tells_each_candidate_and_the_time_of_both_files(run, tmp_path):
+    said = []
+    export(run, tmp_path / "model.onnx", int8=True, calibration=8, say=said.append)
+    candidates = [line for line in said if line.startswith("  ")]
+    assert len(candidates) == 2 * len(RANGES)
+    assert all(re.fullmatch(r"  .*: \d+\.\d\d%, divergence \d\.\d{4}", line) for line in candidates)
+    assert any("float32: " in line and "of these 6 clips" in line for line in said)
+    (times,) = re.findall(r"float32 ([\d.]+) ms, INT8 ([\d.]+) ms", "\n".join(said))
+    assert all(0 < float(time) < 1000 for time in times)
+
+
+def test_a_sound_at_which_float32_itself_rounds_is_no_reason_to_refuse():
+    """Between the partials of a pure tone there is only rounding, and a logarithm makes it large."""
+    module = WaveformModel(with_frontend(Spectrogram(), "identity", features=KaldiFbank(frames=24)).eval())
+    chirp = [export_module._examples(module.model, "waveform")[-2]]
+    exact = export_module._exact(module, chirp[0]).float()
+    off = export_module._difference(module.model(chirp[0]), exact)
+    assert off > export_module.TOLERANCE
+    assert export_module._compare(lambda x: exact, module, chirp, Path("a.onnx")) == pytest.approx(off)
+    with pytest.raises(ValueError, match="more than rounding explains"):
+        export_module._compare(lambda x: exact + 0.1, module, chirp, Path("a.onnx"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"format": "tflite"}, "format = 'tflite': expected one of onnx, pt2, aoti"),
         ({"input": "mel"}, "input = 'mel': expected one of waveform, spectrogram"),
         ({"int8": True, "format": "pt2"}, "int8 with format = 'pt2'"),
+        ({"max_loss": -1.0}, "max_loss = -1.0: expected points of accuracy"),
+        ({"max_loss": math.nan}, "max_loss = nan: expected points of accuracy"),
         ({"out": "model.bin"}, "out = 'model.bin': expected a file's name that ends in .onnx"),
     ],
 )
@@ -138,6 +189,16 @@ def test_a_place_where_no_file_can_be_made_is_refused_before_any_work(run, tmp_p
     assert said == []
 
 
+def test_a_folder_that_is_not_there_is_not_made(run, tmp_path):
+    said = []
+    with pytest.raises(
+        FileNotFoundError, match=r"none/model.onnx: there is no folder .*none; make it \(mkdir -p .*none\)"
+    ):
+        export(run, tmp_path / "none" / "model.onnx", say=said.append)
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_compiler_is_told(run, tmp_path):
     refused = pytest.raises(
         ValueError, match=r"^aoti cannot be written .*InvalidCxxCompiler.* install a C\+\+ compiler"
@@ -148,10 +209,10 @@ def test_a_missing_compiler_is_told(run, tmp_path):
 
 
 def test_options_that_only_int8_has(tmp_path):
-    for option in (["--calibration", "5"], ["--root", "."]):
+    for option in (["--calibration", "5"], ["--root", "."], ["--max-loss", "2"], ["--force"]):
         result = CliRunner().invoke(app, ["export", str(tmp_path), *option])
         assert result.exit_code == 1
-        assert "--calibration and --root are for --int8" in result.stderr
+        assert "--calibration, --max-loss, --force and --root are for --int8" in result.stderr
 
 
 def test_an_input_of_another_shape_is_refused(model_file):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import numpy as np
 import timm
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -31,6 +32,7 @@ from specenhance.data.cache import CachedWaveforms
 from specenhance.data.esc50 import FOLDS
 from specenhance.files import write_text
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
+from specenhance.samples import waveform_of
 from specenhance.training.batches import loader
 from specenhance.training.build import build_model, build_split, measure_normalisation
 from specenhance.training.callbacks import AtomicCheckpoints, Checkpoints, History, Progress
@@ -293,19 +295,30 @@ def evaluate(model: FrontendModel, recipe: Recipe, split: str, *, device: str = 
 
 
 @torch.no_grad()
-def predict(model: FrontendModel, waveform: Tensor, top: int) -> list[tuple[int, float]]:
-    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and share, the likeliest first."""
-    device = next(model.parameters()).device
-    shares = model.eval()(waveform.to(device)[None])[0].softmax(0)
-    best = shares.topk(min(top, len(shares)))
+def predict(model: FrontendModel, waveform: Tensor | np.ndarray, top: int) -> list[tuple[int, float]]:
+    """Give the likeliest classes of one waveform ``(samples,)``: pairs of label and probability, the likeliest first.
+
+    Floats are in [-1, 1]; integers are scaled by their type.
+
+    Raises:
+        TypeError, ValueError: as :func:`specenhance.samples.waveform_of`.
+    """
+    probabilities = model.eval()(_batch_of(model, waveform))[0].softmax(0)
+    best = probabilities.topk(min(top, len(probabilities)))
     return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
-def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
-    """Draw what the model's front end does to one waveform ``(samples,)``: a matplotlib figure."""
-    parameter = next(model.parameters())
+def _batch_of(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
+    """Put one waveform of any type of samples on the model's device, as a batch."""
+    if isinstance(waveform, Tensor):  # NumPy knows no bfloat16
+        waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
+    return torch.tensor(waveform_of(waveform)).to(next(model.parameters()).device)[None]
+
+
+def picture(model: FrontendModel, waveform: Tensor | np.ndarray, title: str = "") -> Any:
+    """Draw what the model's front end does to one waveform ``(samples,)``: a matplotlib figure. Raises as :func:`predict`."""
     with torch.no_grad():
-        spec = model.eval().spectrogram(waveform.to(parameter.device)[None])
+        spec = model.eval().spectrogram(_batch_of(model, waveform))
         enhanced = model.frontend(spec)
         mask = model.frontend.mask(spec) if hasattr(model.frontend, "mask") else None
     return plot_enhancement(
