@@ -463,7 +463,7 @@ def listen(
     margin: Annotated[
         float,
         typer.Option(min=0, max=1, help="Minimum difference between the probabilities of the first and second class."),
-    ] = 0.1,
+    ] = 0.2,
     level: Annotated[
         float, typer.Option(help="Minimum level of a window, in dBFS (RMS). Quieter windows are not heard.")
     ] = -60.0,
@@ -473,7 +473,7 @@ def listen(
         typer.Option(help="Seconds classified together. The default is the length of the training clips."),
     ] = None,
     hop: Annotated[
-        float | None, typer.Option(help="Seconds from one window to the next. The default is a quarter of the window.")
+        float | None, typer.Option(help="Seconds from one window to the next. The default is an eighth of the window.")
     ] = None,
     rate: Annotated[
         int | None, typer.Option(min=1, help="Sample rate of the raw PCM, in Hz. The default is that of the model.")
@@ -495,7 +495,7 @@ def listen(
             raise ValueError(f"--hop {hop}: expected seconds, more than 0 and at most the window's {most}")
         if rate is not None and source != "-":
             raise ValueError(f"--rate {rate}: for raw PCM on standard input; {source} says its own, leave it out")
-        step = max(1, samples // 4) if hop is None else round(hop * exported.sample_rate)
+        step = max(1, samples // 8) if hop is None else round(hop * exported.sample_rate)
         if source == "-":
             blocks = resampled(pcm_blocks(sys.stdin.buffer), rate or exported.sample_rate, exported.sample_rate)
         else:

@@ -417,8 +417,6 @@ def _to_int8(
     from specenhance.quantise import interval, judge, latencies, quantise
 
     train, numbers = clips.calibration
-    # The first few clips set the width of histograms' bins: loud ones, or loud ones after them would need many more.
-    numbers = sorted(numbers, key=lambda i: -float(train.waveform(i).abs().max()))
     say(f"INT8, ranges of {len(numbers)} training clips; accuracy on {len(clips.choosing[1])} {clips.named}:")
     with tempfile.TemporaryDirectory() as folder:
         best = quantise(

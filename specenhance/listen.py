@@ -111,7 +111,7 @@ def events(
     heard: Iterable[Heard],
     *,
     threshold: float = 0.4,
-    margin: float = 0.1,
+    margin: float = 0.2,
     level: float = -60.0,
     agree: int = 2,
 ) -> Iterator[Event]:

@@ -7,31 +7,35 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
-from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, create_calibrator
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
+from onnxruntime.quantization.calibrate import HistogramCollector
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-__all__ = ["SCOPES", "Judged", "choose", "interval", "judge", "latencies", "quantise"]
+from specenhance.runtime import open_session
+
+__all__ = ["SCOPES", "Judged", "choose", "interval", "judge", "latencies", "measure_ranges", "quantise"]
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """The key of a node's metadata that names the modules it comes from."""
 
-RANGES: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
-    "min-max": (CalibrationMethod.MinMax, {}),
-    "percentile 99.999": (CalibrationMethod.Percentile, {"percentile": 99.999}),
-    "percentile 99.99": (CalibrationMethod.Percentile, {"percentile": 99.99}),
-    "entropy": (CalibrationMethod.Entropy, {}),
+BINS, LEVELS = 512, 128  # of a histogram, and what entropy merges them into
+
+RANGES: dict[str, tuple[str, float] | None] = {
+    "min-max": None,
+    "percentile 99.999": ("percentile", 99.999),
+    "percentile 99.99": ("percentile", 99.99),
+    "entropy": ("entropy", 0.0),
 }
-"""Ways to find the range of what flows through an operator."""
+"""Ways to find the range of what flows through an operator: onnxruntime's name of what computes it from a histogram, and the
+percentile."""
 
 OPERATORS = ["Conv", "Gemm", "MatMul"]
-AT_ONCE = 8  # clips whose intermediate results are held together
+SMALLEST = 1e-30  # values that are all nearer to 0 have no histogram
 
 Clip = tuple[np.ndarray, int]  # waveform (samples,), label
 
@@ -65,14 +69,14 @@ def quantise(
     Args:
         path: the ONNX file, in float32, with the scopes of its nodes.
         folder: for the candidates, empty.
-        calibration: gives the waveforms ``(samples,)`` by which ranges are measured, the loudest first, at each call anew.
+        calibration: gives the waveforms ``(samples,)`` by which ranges are measured, at each call anew.
         choosing: clips that calibrate nothing.
         say: called with a line for each candidate.
     """
     prepared = folder / "prepared.onnx"
     quant_pre_process(path, prepared)
-    outside, floats = _operators(path, prepared)
-    ranges = {name: _ranges(prepared, name, calibration(), folder) for name in RANGES}
+    inside, outside, floats = _operators(path, prepared)
+    ranges = measure_ranges(prepared, inside, calibration)
     files = {"float32": path}
     for left, names in floats.items():
         for method, found in ranges.items():
@@ -112,52 +116,85 @@ def choose(float32: Judged, candidates: dict[str, Judged]) -> str:
     )
 
 
-def _operators(path: Path, prepared: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """List the operators outside the backbone, and by name the sets of those inside that may stay in float32."""
-    inside = {
+def _operators(path: Path, prepared: Path) -> tuple[list[onnx.NodeProto], list[str], dict[str, list[str]]]:
+    """Give the backbone's operators, the names of those outside it, and the sets of those inside that may stay in float32."""
+    scoped = {
         node.name
         for node in onnx.load(path).graph.node
         if any(entry.key == SCOPES and "backbone" in entry.value for entry in node.metadata_props)
     }
-    outside: list[onnx.NodeProto] = []
-    mine: list[onnx.NodeProto] = []
+    inside: list[onnx.NodeProto] = []
+    outside: list[str] = []
     for node in onnx.load(prepared).graph.node:
         if node.op_type in OPERATORS:
             # Preparing loses the scopes, and lengthens the names of operators that it joins.
-            (mine if node.name.split("/MatMulAddFusion")[0] in inside else outside).append(node)
-    depthwise = [node.name for node in mine if any(entry.name == "group" and entry.i > 1 for entry in node.attribute)]
-    floats = {"": [], ", depthwise in float32": depthwise} if depthwise else {"": []}
-    first = [node.name for node in mine[:1]]
-    end = ", depthwise and first in float32" if depthwise else ", first in float32"
-    return [node.name for node in outside], floats | {end: [*depthwise, *first]}
+            if node.name.split("/MatMulAddFusion")[0] in scoped:
+                inside.append(node)
+            else:
+                outside.append(node.name)
+    depthwise = [node.name for node in inside if any(entry.name == "group" and entry.i > 1 for entry in node.attribute)]
+    first = [node.name for node in inside[:1]]
+    if not depthwise:
+        return inside, outside, {"": [], ", first in float32": first}
+    floats = {"": [], ", depthwise in float32": depthwise, ", depthwise and first in float32": [*depthwise, *first]}
+    return inside, outside, floats
 
 
-def _ranges(prepared: Path, name: str, clips: Iterable[np.ndarray], folder: Path) -> Any:
-    """Measure ranges in bounded memory: a few clips at a time, which the calibrators merge."""
-    method, settings = RANGES[name]
-    augmented = str(folder / "augmented.onnx")
-    with contextlib.redirect_stdout(io.StringIO()):  # the calibrators print
-        calibrator = create_calibrator(prepared, OPERATORS, augmented, method, extra_options=settings)
-        rest = iter(clips)
-        while group := list(islice(rest, AT_ONCE)):
-            calibrator.collect_data(_Reader(group))
-        return calibrator.compute_data()
+def measure_ranges(
+    prepared: Path, operators: Sequence[onnx.NodeProto], clips: Callable[[], Iterable[np.ndarray]]
+) -> dict[str, TensorsData]:
+    """Measure the range of all that flows into and out of operators, in each way of :data:`RANGES`.
 
+    One clip is held at a time, so that memory does not grow with their number: a first pass finds the extremes, a second one
+    fills histograms between them.
 
-class _Reader:
-    """A few clips as onnxruntime's calibrators read them."""
+    Args:
+        prepared: the ONNX file.
+        operators: some of its nodes.
+        clips: gives waveforms ``(samples,)``, the same at each call.
+    """
+    model = onnx.load(prepared)
+    constants = {constant.name for constant in model.graph.initializer}
+    names = sorted({name for node in operators for name in (*node.input, *node.output) if name} - constants)
+    known = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    augmented = prepared.with_name("augmented.onnx")
+    onnx.save(model, augmented)
+    session = open_session(augmented, threads=1)
 
-    def __init__(self, clips: Sequence[np.ndarray]) -> None:
-        self.clips = iter(clips)
+    def flows() -> Iterator[tuple[str, np.ndarray]]:
+        for clip in clips():
+            yield from zip(names, session.run(names, {"waveform": clip[None]}), strict=True)
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        clip = next(self.clips, None)
-        return None if clip is None else {"waveform": clip[None]}
+    extremes = dict.fromkeys(names, (np.float32(np.inf), np.float32(-np.inf)))
+    for name, values in flows():
+        low, high = extremes[name]
+        extremes[name] = min(low, values.min()), max(high, values.max())
+    sizes = {name: max(abs(low), abs(high)) for name, (low, high) in extremes.items()}
+    edges = {
+        name: np.linspace(-size, size, BINS + 1, dtype=np.float32) for name, size in sizes.items() if size > SMALLEST
+    }
+    counts = {name: np.zeros(BINS, np.int64) for name in edges}
+    for name, values in flows():
+        if name in edges:
+            counts[name] += np.histogram(values, BINS, range=(-float(sizes[name]), float(sizes[name])))[0]
+    found = {}
+    for way, method in RANGES.items():
+        ranges = {name: tuple(map(np.asarray, limits)) for name, limits in extremes.items()}
+        if method is not None:
+            collector = HistogramCollector(method[0], False, BINS, LEVELS, method[1], "same")
+            collector.histogram_dict = {
+                name: (counts[name], edges[name], *extremes[name], sizes[name]) for name in edges
+            }
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints
+                ranges |= {name: limits[:2] for name, limits in collector.compute_collection_result().items()}
+        found[way] = TensorsData(CalibrationMethod.MinMax, ranges)  # here: pairs, however they were found
+    return found
 
 
 def judge(files: dict[str, Path], clips: Iterable[Clip]) -> dict[str, Judged]:
     """Classify each clip by each file, the first of which the others are compared with; clips are read once."""
-    sessions = {name: session(path) for name, path in files.items()}
+    sessions = {name: open_session(path, threads=1) for name, path in files.items()}
     right: dict[str, list[bool]] = {name: [] for name in files}
     divergence = dict.fromkeys(files, 0.0)
     for waveform, label in clips:
@@ -173,13 +210,6 @@ def judge(files: dict[str, Path], clips: Iterable[Clip]) -> dict[str, Judged]:
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max()
     return shifted - np.log(np.exp(shifted).sum())
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    """Open an ONNX file for one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -203,19 +233,20 @@ def interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 
 def latencies(files: Sequence[Path], samples: int, runs: int = 50, seconds: float = 10.0) -> list[float]:
-    """Time files on one clip of so many samples, one thread, in turns: the median of each, in seconds.
+    """Time files on one clip of so many samples, one thread, in turns of random order: the median of each, in seconds.
 
     There are ``runs`` turns, fewer (but three) once ``seconds`` are over.
     """
-    clip = {"waveform": (0.1 * np.random.default_rng(0).standard_normal((1, samples))).astype(np.float32)}
-    sessions = [session(path) for path in files]
+    rng = np.random.default_rng(0)
+    clip = {"waveform": (0.1 * rng.standard_normal((1, samples))).astype(np.float32)}
+    sessions = [open_session(path, threads=1) for path in files]
     times = [list[float]() for _ in files]
     for turn in _turns(runs + 3, seconds):
-        for model, own in zip(sessions, times, strict=True):
+        for i in rng.permutation(len(sessions)):
             began = time.perf_counter()
-            model.run(None, clip)
+            sessions[i].run(None, clip)
             if turn >= 3:  # the first ones warm up
-                own.append(time.perf_counter() - began)
+                times[i].append(time.perf_counter() - began)
     return [float(np.median(own)) for own in times]
 
 

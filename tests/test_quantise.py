@@ -10,7 +10,7 @@ import torch
 from specenhance import export as export_module
 from specenhance import quantise
 from specenhance.data import AudioDataset
-from specenhance.quantise import Judged, choose, interval, judge
+from specenhance.quantise import Judged, choose, interval, judge, measure_ranges
 from specenhance.training import recipe_for
 
 
@@ -77,35 +77,68 @@ def prepared(exported, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("name", quantise.RANGES)
-def test_ranges_are_measured_on_a_few_clips_at_a_time(prepared, tmp_path, name):
+def operators(path):
+    return [node for node in onnx.load(path).graph.node if node.op_type in quantise.OPERATORS]
+
+
+def test_ranges_are_measured_on_a_clip_at_a_time(prepared):
     data = Clips(40)
-    waveforms = (data[i][0].numpy() for i in range(40))
-    ranges = quantise._ranges(prepared, name, waveforms, tmp_path)
-    assert data.most <= quantise.AT_ONCE + 2
-    tensors = [found.range_value for found in ranges.values()]
-    assert len(tensors) > 20
-    assert all(low <= high for low, high in tensors)
+    ranges = measure_ranges(prepared, operators(prepared), lambda: (data[i][0].numpy() for i in range(40)))
+    assert data.most <= 2
+    assert set(ranges) == set(quantise.RANGES)
+    whole = {name: found.range_value for name, found in ranges["min-max"].items()}
+    assert len(whole) > 20
+    for found in ranges.values():
+        for name, (low, high) in whole.items():
+            least, most = found[name].range_value
+            assert low <= least <= most <= high
 
 
-def test_min_max_of_a_few_at_a_time_is_that_of_all_at_once(prepared, tmp_path, monkeypatch):
-    clips = [Clips(40)[i][0].numpy() for i in range(12)]
-    parts = quantise._ranges(prepared, "min-max", clips, tmp_path)
-    monkeypatch.setattr(quantise, "AT_ONCE", 12)
-    whole = quantise._ranges(prepared, "min-max", clips, tmp_path)
-    assert set(parts) == set(whole)
-    for name, found in whole.items():
-        np.testing.assert_array_equal(parts[name].range_value, found.range_value)
+def linear(path, weights):
+    """A file that multiplies a waveform of two samples by a number each."""
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("MatMul", ["waveform", "weights"], ["logits"], name="product")],
+            "linear",
+            [onnx.helper.make_tensor_value_info("waveform", onnx.TensorProto.FLOAT, ["batch", 2])],
+            [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 2])],
+            [onnx.numpy_helper.from_array(np.diag(weights).astype(np.float32), "weights")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    onnx.save(model, path)
+    return path
+
+
+def test_ranges_are_those_of_what_flows(tmp_path):
+    path = linear(tmp_path / "linear.onnx", [2.0, -1.0])
+    rng = np.random.default_rng(0)
+    clips = [rng.uniform(-1, 1, 2).astype(np.float32) for _ in range(20_000)]
+    clips[0][:] = 50, 0  # one wild sample, which min-max believes
+    ranges = measure_ranges(path, operators(path), lambda: iter(clips))
+    assert ranges["min-max"]["logits"].range_value[1] == 100
+    assert ranges["min-max"]["waveform"].range_value == (pytest.approx(-1, abs=1e-3), 50)
+    low, high = ranges["percentile 99.99"]["logits"].range_value
+    assert -2.5 < low < -1.9
+    assert 1.9 < high < 2.5
+    assert ranges["entropy"]["logits"].range_value[1] < 100
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-40])
+def test_a_path_that_is_off_has_a_range_too(tmp_path, weight):
+    path = linear(tmp_path / "linear.onnx", [weight, weight])
+    ranges = measure_ranges(path, operators(path), lambda: iter([np.ones(2, np.float32)]))
+    for found in ranges.values():
+        assert found["logits"].range_value[1] <= 1e-39
 
 
 def test_operators_outside_the_backbone_stay_and_those_that_may_are_named(exported, prepared):
-    outside, floats = quantise._operators(exported, prepared)
-    nodes = {node.name: node for node in onnx.load(prepared).graph.node if node.op_type in quantise.OPERATORS}
-    assert set(outside) < set(nodes)
+    inside, outside, floats = quantise._operators(exported, prepared)
+    assert {*outside, *(node.name for node in inside)} == {node.name for node in operators(prepared)}
     assert len([name for name in outside if "conv1d" in name]) == 8  # TFE(2): two convolutions, two paths, two blocks
     assert list(floats) == ["", ", first in float32"]  # this backbone has no depthwise convolution
-    (first,) = floats[", first in float32"]
-    assert first not in outside
+    assert floats[", first in float32"] == [inside[0].name]
 
 
 def test_a_file_judged_against_itself_loses_nothing(exported):
