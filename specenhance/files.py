@@ -49,7 +49,7 @@ def check_output(path: str | os.PathLike[str], option: str = "--out") -> None:
         raise FileNotFoundError(
             f"{path}: there is no folder {path.parent}; make it (mkdir -p {path.parent}) or choose another {option}"
         )
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         raise IsADirectoryError(f"{path}: is a folder; {option} expects a file's name, such as {path / 'NAME'}")
     try:
         _beside(path).touch()

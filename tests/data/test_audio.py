@@ -133,7 +133,7 @@ def test_without_the_readers_the_message_says_what_to_install(missing, tmp_path,
     code = f"import sys; sys.modules[{missing!r}] = None; from specenhance.data import read_audio; read_audio({str(path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode != 0
-    assert done.stderr.splitlines()[-1].endswith("pip install soundfile")
+    assert done.stderr.splitlines()[-1].endswith(f"pip install {missing}")
 
 
 def test_a_file_of_the_rate_asked_for_needs_no_resampler(tmp_path, write):
