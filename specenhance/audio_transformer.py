@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specenhance.files import atomic_folder
+from specenhance.missing import missing
 from specenhance.online import require_hub
 from specenhance.teachers import require_weights
 
@@ -25,7 +26,7 @@ try:
     from transformers import ASTConfig, ASTForAudioClassification
     from transformers.utils import logging as transformers_logging
 except ImportError as error:
-    raise ImportError(f'{error}; AST needs transformers: pip install "specenhance[distill]" brings it') from error
+    raise missing(error, "AST needs transformers", "transformers") from error
 
 __all__ = ["AST", "ast_teacher", "resize_positions"]
 

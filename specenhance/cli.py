@@ -18,18 +18,21 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from specenhance.missing import missing
+
 try:
     import rich
     import typer
     from rich.console import Console
     from rich.table import Table
 except ImportError as error:
-    raise SystemExit(f'{error}; the command line needs more packages: pip install "specenhance[train]"') from error
+    raise SystemExit(str(missing(error, "the command line needs more packages", "typer", "rich"))) from error
 
 from specenhance.names import file_name, shown
 
 if TYPE_CHECKING:
     from specenhance.training.recipe import Recipe
+    from specenhance.windows import Classified
 
 __all__ = ["main"]
 
@@ -412,36 +415,52 @@ def predict(
         Path | None, typer.Option(help="An ONNX file that 'specenhance export' wrote; needs no PyTorch.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to show for each file.")] = 3,
+    first_window: Annotated[
+        bool,
+        typer.Option("--first-window", help="Look only at the start of a file that is longer than the model looks at."),
+    ] = False,
+    allow_truncated: AllowTruncatedOption = False,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Classify audio files: the most likely classes of each."""
+    """Classify audio files: the most likely classes of each, over windows of a long one."""
     with _told():
-        if model is not None:
-            if device is not Device.auto:
+        if model is None:
+            run, *files = files
+            if run.suffix == ".onnx" and not run.is_dir():
+                raise ValueError(f"{run}: is an exported model, not a run folder; give it as --model {run}")
+            if not files:
+                what = "is a folder; " if run.is_dir() else ""
                 raise ValueError(
-                    f"--device {device.value}: with --model, onnxruntime computes on the CPU; leave it out"
+                    f"{run}: {what}expected a run folder and then audio files, or --model model.onnx and audio files"
                 )
-            from specenhance.audio import read_samples
+            _require_run(run)
+        elif device is not Device.auto:
+            raise ValueError(f"--device {device.value}: with --model, onnxruntime computes on the CPU; leave it out")
+        _check_sounds(files)
+        listener: Any
+        if model is not None:
             from specenhance.runtime import OnnxModel
 
-            exported = OnnxModel(model)
-            for file in files:
-                likely = exported.predict(read_samples(file, exported.sample_rate), top)
-                _say(_likely(file, likely, exported.classes))
-            return
-        run, *files = files
-        if not files:
-            raise ValueError(
-                f"{run}: expected a run folder and then audio files, or --model model.onnx and audio files"
-            )
-        from specenhance.data import read_audio
-        from specenhance.training.evaluate import predict as predict_waveform
-        from specenhance.training.store import load_stored
+            listener = OnnxModel(model)
+            classes, window, longest = listener.classes, listener.clip_samples, listener.samples
+        else:
+            from specenhance.inference import Listening
+            from specenhance.training.store import load_stored
 
-        stored, classes, recipe = load_stored(run, _torch_device(device))
+            stored, classes, recipe = load_stored(run, _torch_device(device))
+            listener = Listening(stored)
+            longest = stored.features.samples
+            window = min(longest, max(1, round((recipe.clip_seconds or longest) * recipe.sample_rate)))
+        from specenhance.audio import read_blocks
+        from specenhance.windows import classify, likeliest
+
         for file in files:
-            likely = predict_waveform(stored, read_audio(file, recipe.sample_rate), top)
-            _say(_likely(file, likely, classes))
+            blocks = read_blocks(file, listener.sample_rate, allow_truncated=allow_truncated)
+            found = classify(listener, blocks, window, longest, first_only=first_window)
+            told = ", ".join(
+                f"{classes[label]} {probability:.1%}" for label, probability in likeliest(found.probabilities, top)
+            )
+            _say(f"{file}: {told}{_windows(found)}")
 
 
 @app.command()
@@ -457,6 +476,10 @@ def report(
 ) -> None:
     """Write one page on a run: curves, confusions, the worst clips with players, and what its mask does."""
     with _told():
+        from specenhance.files import check_output
+
+        if out is not None:
+            check_output(out)
         from specenhance.report import report as write_report
 
         root = None if root is None else root.resolve()
@@ -475,13 +498,18 @@ def export(
     calibration: Annotated[
         int | None, typer.Option(min=1, help="Training clips to measure ranges on, for --int8; 300 if left out.")
     ] = None,
+    max_loss: Annotated[
+        float | None, typer.Option(help="Points of accuracy that --int8 may lose on the test clips; 1 if left out.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write the file of --int8 whatever it loses.")] = False,
     root: Annotated[Path | None, typer.Option(help="The data set's folder, for --int8, if it has moved.")] = None,
 ) -> None:
     """Write a run's model as one file for other machines, checked against PyTorch."""
     with _told():
-        if not int8 and (calibration is not None or root is not None):
+        if not int8 and (force or any(option is not None for option in (calibration, max_loss, root))):
             raise ValueError(
-                "--calibration and --root are for --int8, which alone needs clips; add it or leave them out"
+                "--calibration, --max-loss, --force and --root are for --int8, the only one that needs clips; add it or "
+                "leave them out"
             )
         from specenhance.export import export as export_run
 
@@ -492,6 +520,8 @@ def export(
             input=input.value,
             int8=int8,
             calibration=300 if calibration is None else calibration,
+            max_loss=1.0 if max_loss is None else max_loss,
+            force=force,
             root=None if root is None else root.resolve(),
             say=_say,
         )
@@ -506,44 +536,63 @@ def listen(
         ),
     ],
     model: Annotated[Path, typer.Option(help="An ONNX file that 'specenhance export' wrote.")],
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least share of a class that is told.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum probability of a class, for it to count as heard.")
+    ] = 0.4,
+    margin: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Minimum difference between the probabilities of the first and second class."),
+    ] = 0.2,
+    level: Annotated[
+        float, typer.Option(help="Minimum level of a window, in dBFS (RMS). Quieter windows are not heard.")
+    ] = -60.0,
+    agree: Annotated[int, typer.Option(min=1, help="Minimum number of consecutive windows with the same class.")] = 2,
     window: Annotated[
-        float | None, typer.Option(help="Seconds classified together; what the model looks at if left out.")
+        float | None,
+        typer.Option(help="Seconds classified together. The default is the length of the training clips."),
     ] = None,
     hop: Annotated[
-        float | None, typer.Option(help="Seconds from one window to the next; half a window if left out.")
+        float | None, typer.Option(help="Seconds from one window to the next. The default is an eighth of the window.")
     ] = None,
-    rate: Annotated[int | None, typer.Option(min=1, help="Of the raw PCM, Hz; the model's if left out.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1, help="Sample rate of the raw PCM, in Hz. The default is that of the model.")
+    ] = None,
+    allow_truncated: AllowTruncatedOption = False,
 ) -> None:
-    """Classify a long sound as it comes, window by window, with the times at which classes are heard."""
+    """Classify a long sound as it comes: one line for each class heard, with start, end and maximum probability."""
     with _told():
         from specenhance.audio import read_blocks, resampled
+        from specenhance.listen import Heard, events, pcm_blocks
         from specenhance.listen import listen as listen_to
-        from specenhance.listen import pcm_blocks
         from specenhance.runtime import OnnxModel
 
         exported = OnnxModel(model)
         longest = exported.samples / exported.sample_rate
         if window is not None and not 0 < window <= longest:
             raise ValueError(f"--window {window}: expected seconds, more than 0 and at most the {longest} of the model")
-        if hop is not None and not 0 < hop <= (window or longest):
-            raise ValueError(f"--hop {hop}: expected seconds, more than 0 and at most the window's {window or longest}")
+        samples = exported.clip_samples if window is None else round(window * exported.sample_rate)
+        if hop is not None and not 0 < hop <= samples / exported.sample_rate:
+            most = samples / exported.sample_rate
+            raise ValueError(f"--hop {hop}: expected seconds, more than 0 and at most the window's {most}")
         if rate is not None and source != "-":
             raise ValueError(f"--rate {rate}: for raw PCM on standard input; {source} says its own, leave it out")
-        samples = exported.samples if window is None else round(window * exported.sample_rate)
-        step = samples // 2 if hop is None else round(hop * exported.sample_rate)
+        step = max(1, samples // 8) if hop is None else round(hop * exported.sample_rate)
         if source == "-":
             blocks = resampled(pcm_blocks(sys.stdin.buffer), rate or exported.sample_rate, exported.sample_rate)
         else:
-            blocks = read_blocks(source, exported.sample_rate)
+            blocks = read_blocks(source, exported.sample_rate, allow_truncated=allow_truncated)
         end = computing = 0.0
+
+        def timed() -> Iterator[Heard]:
+            nonlocal end, computing
+            for heard in listen_to(exported, blocks, samples, step):
+                end, computing = heard.end, computing + heard.seconds
+                yield heard
+
         try:
-            for start, end, shares, seconds in listen_to(exported, blocks, samples, step):
-                computing += seconds
-                loud = [i for i in shares.argsort()[::-1] if shares[i] >= threshold]
-                if loud:
-                    told = ", ".join(f"{exported.classes[i]} {shares[i]:.1%}" for i in loud)
-                    print(shown(f"{start:.2f} to {end:.2f} s: {told}"), flush=True)
+            for event in events(timed(), threshold=threshold, margin=margin, level=level, agree=agree):
+                label = exported.classes[event.label]
+                print(shown(f"{event.start:.2f} to {event.end:.2f} s: {label} {event.probability:.1%}"), flush=True)
         except BrokenPipeError:  # whoever read has seen enough
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it at its end)
         finally:
@@ -565,6 +614,10 @@ def enhance(
 ) -> None:
     """Draw what a run's front end does to a sound: spectrogram, mask and enhanced spectrogram."""
     with _told():
+        from specenhance.files import check_output
+
+        out = out or Path(f"{file_name(file.stem)}-enhanced.png")
+        check_output(out)
         from specenhance.data import read_audio
         from specenhance.masks import flat_mask
         from specenhance.plots import save_figure
@@ -573,7 +626,6 @@ def enhance(
 
         model, _, recipe = load_stored(run)
         waveform = read_audio(file, recipe.sample_rate)
-        out = out or Path(f"{file_name(file.stem)}-enhanced.png")
         save_figure(picture(model, waveform, title=f"{file.name}, {recipe.frontend}"), out)
         _say(out)
         if warning := flat_mask(model, recipe.frontend, waveform):
@@ -642,8 +694,17 @@ def main() -> None:
     app()
 
 
-def _likely(file: Path, likely: list[tuple[int, float]], classes: list[str]) -> str:
-    return f"{file}: {', '.join(f'{classes[label]} {probability:.1%}' for label, probability in likely)}"
+def _check_sounds(files: list[Path]) -> None:
+    for file in files:
+        if file.is_dir():
+            raise IsADirectoryError(f"{file}: is a folder; give the audio files in it, such as {file / '*.wav'}")
+
+
+def _windows(found: Classified) -> str:
+    if found.windows == 1:
+        return "" if found.whole else " (its start only)"
+    pauses = found.windows - found.counted
+    return f" (mean of {found.counted} windows{f', {pauses} more are pauses' if pauses else ''})"
 
 
 def _say(*lines: object) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
+import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,21 +19,28 @@ from torch import Tensor, nn
 
 from specenhance import __version__
 from specenhance.adapter import FrontendModel
+from specenhance.checksum import BLANK, KEY, seal
 from specenhance.data import AudioDataset
-from specenhance.files import atomic_path
+from specenhance.files import atomic_path, check_output, write_text
+from specenhance.metadata import INPUTS
+from specenhance.missing import missing
 from specenhance.training.build import build_split
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import load_stored
 
-__all__ = ["FORMATS", "INPUTS", "OPSET", "accuracy", "export"]
+__all__ = ["FORMATS", "INPUTS", "OPSET", "accuracy", "export", "labels_path"]
 
 FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2", "aoti": "model-aoti.pt2"}
 """Each format, and the name of the file in a run folder."""
-INPUTS = ("waveform", "spectrogram")
 OPSET = 18
 """The ONNX operators' version: the oldest that PyTorch's exporter writes without converting."""
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1
+ROUNDING = (
+    10  # times the rounding of training: a file may be so far from PyTorch where float32 is that far from float64
+)
+
+MOST_CHOOSING = 1000  # clips by which INT8's candidates are judged
 
 
 class WaveformModel(nn.Module):
@@ -75,44 +85,51 @@ def export(
     input: str = "waveform",
     int8: bool = False,
     calibration: int = 300,
+    max_loss: float = 1.0,
+    force: bool = False,
     root: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write the model of a finished run as one file, after it was found to give what PyTorch gives.
 
     The batch is dynamic. So is the number of samples of a waveform; of a spectrogram, the frames are where the backbone
-    allows it. The file says what it is, under the keys :data:`specenhance.runtime.KEYS` (ONNX: ``metadata_props``; pt2: the
-    extra file ``specenhance.json``; aoti: ``get_metadata()``).
+    allows it. The file says what it is, under the keys :data:`specenhance.metadata.SCHEMA` (ONNX: ``metadata_props``; pt2: the
+    extra file ``specenhance.json``; aoti: ``get_metadata()``). ONNX also holds a checksum of itself, and gets a JSON file
+    beside it with all that it says of itself, for readers that cannot see its metadata: :func:`labels_path`.
 
     Args:
         run: the run folder.
-        out: the file, ``.onnx`` or ``.pt2``; in the run folder if left out.
+        out: the file, ``.onnx`` or ``.pt2``, in a folder that is there; in the run folder if left out.
         format: ``"onnx"``, ``"pt2"`` (``torch.export.load``) or ``"aoti"`` (``torch._inductor.aoti_load_package``), which is
             compiled for the processor it is made on.
         input: ``"waveform"`` ``(B, samples)``, or ``"spectrogram"`` ``(B, 1, T, F)``, normalised.
-        int8: for ONNX from waveforms: the backbone's convolutions and matrix products in 8-bit integers.
+        int8: for ONNX from waveforms: the backbone's convolutions and matrix products in 8-bit integers, quantised by
+            :func:`specenhance.quantise.quantise`.
         calibration: training clips by which the range of what flows through them is measured.
+        max_loss: of accuracy on the test clips, in points, that ``int8`` may cost.
+        force: write the file whatever it costs.
         root: the data set's folder, for ``int8``, if it has moved.
         say: called with a line of news now and then.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored` does; ValueError for an unknown
-            format or input, a backbone that cannot be exported, or a file that gives something else than PyTorch.
+            format or input, a backbone that cannot be exported, a file that gives something else than PyTorch, or one in
+            INT8 that loses more than ``max_loss``.
         OSError: where no file can be made.
-        ImportError: for ONNX, where the packages of the extra ``export`` are missing.
+        ImportError: for ONNX, where packages are missing; the message says which.
     """
-    _check(format, input, int8)
+    _check(format, input, int8, max_loss)
     model, classes, recipe = load_stored(run)
     name = "model-int8.onnx" if int8 else FORMATS[format]
     path = Path(run) / name if out is None else Path(out)
-    if path.suffix != Path(name).suffix or path.is_dir():
+    if path.suffix != Path(name).suffix:
         raise ValueError(
             f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
         )
-    _check_writable(path)
-    data = [build_split(recipe.replace(root=root or recipe.root), split) for split in ("train", "test")] if int8 else []
+    check_output(path)
+    clips = _clips_of(recipe.replace(root=root or recipe.root), calibration) if int8 else None
     module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
-    about = {key: json.dumps(value) for key, value in _about(model, classes, recipe, input).items()}
+    about = _about(model, classes, recipe, input)
     program, sizes = _program(module, _examples(model, input)[0])
     say(f"{input} ({', '.join(sizes)}) to logits (batch, {len(classes)})")
     with atomic_path(path) as temporary, warnings.catch_warnings():
@@ -120,52 +137,75 @@ def export(
         load = _write(format, program, temporary, about)
         worst = _compare(load(), module, _examples(model, input, frames="frames" in sizes), path)
         say(f"gives what PyTorch gives, to {worst:.1e}")
-        if int8:
-            float32 = accuracy(temporary, data[1])
-            _quantise(temporary, data[0], calibration, say)
-            _sign(temporary, about | {"int8": "true"})
-            say(
-                f"accuracy on {len(data[1])} test clips: {float32:.2%} in float32, {accuracy(temporary, data[1]):.2%} in INT8"
-            )
+        if clips is not None:
+            allowed = None if force else max_loss
+            _to_int8(temporary, path, clips, about | {"int8": True}, allowed, say)
+    if format == "onnx":
+        from specenhance.runtime import OnnxModel
+
+        write_text(labels_path(path), json.dumps(OnnxModel(path).metadata, indent=1, ensure_ascii=False) + "\n")
     say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return path
 
 
+def labels_path(model: str | os.PathLike[str]) -> Path:
+    """Name the JSON file beside an ONNX file: ``model.labels.json`` beside ``model.onnx``, so that each model has its own."""
+    return Path(model).with_suffix(".labels.json")
+
+
 def accuracy(path: str | os.PathLike[str], data: AudioDataset) -> float:
-    """Count the share of clips that an ONNX file takes for what they are, each clip as long as it is."""
+    """Give the part of the clips, in [0, 1], that an ONNX file takes for what they are, each clip as long as it is."""
     from specenhance.runtime import OnnxModel
 
     model = OnnxModel(path)
-    right = sum(int(model.shares(waveform.numpy()).argmax()) == label for waveform, label in _clips(data))
-    return right / len(data)
+    clips = _read(data, range(len(data)))
+    return sum(int(model.probabilities(waveform).argmax()) == label for waveform, label in clips) / len(data)
 
 
-def _clips(data: AudioDataset) -> Iterator[tuple[Tensor, int]]:
-    return (data[i] for i in range(len(data)))
+def _read(data: AudioDataset, numbers: Iterable[int]) -> Iterator[tuple[np.ndarray, int]]:
+    for i in numbers:
+        waveform, label = data[int(i)]
+        yield waveform.numpy(), label
 
 
-def _check(format: str, input: str, int8: bool) -> None:
+class _Clips(NamedTuple):
+    """The clips that INT8 needs: a data set and the numbers of its clips, each."""
+
+    calibration: tuple[AudioDataset, list[int]]
+    choosing: tuple[AudioDataset, list[int]]
+    named: str  # what the choosing clips are
+    test: AudioDataset
+
+
+def _clips_of(recipe: Recipe, calibration: int) -> _Clips:
+    """Choose clips that calibrate, others that choose among candidates, and the test clips, which do neither."""
+    train, validation, test = (build_split(recipe, split) for split in ("train", "validation", "test"))
+    order = [int(i) for i in np.random.default_rng(0).permutation(len(train))]
+    if set(validation.paths) & set(test.paths):  # a data set without validation clips
+        if len(order) < 2:
+            raise ValueError(f"{recipe.root}: 1 training clip; INT8 needs one that calibrates and another that chooses")
+        used = min(calibration, max(1, len(order) * 3 // 4))
+        choosing, named = (train, order[used:][:MOST_CHOOSING]), "training clips that calibrate nothing"
+        return _Clips((train, order[:used]), choosing, named, test)
+    chosen = [int(i) for i in np.random.default_rng(0).permutation(len(validation))[:MOST_CHOOSING]]
+    return _Clips((train, order[:calibration]), (validation, chosen), "validation clips", test)
+
+
+def _check(format: str, input: str, int8: bool, max_loss: float) -> None:
     for name, value, known in (("format", format, tuple(FORMATS)), ("input", input, INPUTS)):
         if value not in known:
             raise ValueError(f"{name} = {value!r}: expected one of {', '.join(known)}")
     if int8 and (format, input) != ("onnx", "waveform"):
         raise ValueError(f"int8 with format = {format!r} and input = {input!r}: expected 'onnx' and 'waveform'")
+    if not 0 <= max_loss <= 100:
+        raise ValueError(f"max_loss = {max_loss}: expected points of accuracy, from 0 to 100")
     if format == "onnx":
         try:
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
             import onnxscript  # noqa: F401
         except ImportError as error:
-            raise ImportError(f'{error}; ONNX needs more packages: pip install "specenhance[export]"') from error
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse a place where no file can be made, before the work and not after it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise OSError(f"{path}: no file can be made there ({error.strerror}); choose another --out") from error
+            raise missing(error, "ONNX needs more packages", "onnx", "onnxruntime", "onnxscript") from error
 
 
 def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: str) -> dict[str, Any]:
@@ -176,6 +216,7 @@ def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: str)
         "classes": classes,
         "sample_rate": features.sample_rate,
         "samples": features.window_length + (features.frames - 1) * features.hop_length,
+        "clip_seconds": getattr(recipe, "clip_seconds", None),
         "frames": features.frames,
         "bins": recipe.bins,
         "hop_seconds": features.hop_seconds,
@@ -255,7 +296,7 @@ def _takes(module: nn.Module, x: Tensor) -> bool:
 Loader = Callable[[], Callable[[Tensor], Tensor]]
 
 
-def _write(format: str, program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
+def _write(format: str, program: torch.export.ExportedProgram, path: Path, about: dict[str, Any]) -> Loader:
     """Write a file of a format; give what loads it."""
     try:
         return WRITERS[format](program, path, about)
@@ -266,7 +307,7 @@ def _write(format: str, program: torch.export.ExportedProgram, path: Path, about
         raise ValueError(f"{format} cannot be written ({_reason(error)}); {cure}") from error
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, about: dict[str, Any]) -> Loader:
     (name,) = program.graph_signature.user_inputs
     with torch.no_grad():
         made = torch.onnx.export(
@@ -298,37 +339,37 @@ def _name_axes(path: Path, axes: dict[str, str]) -> None:
     onnx.save(model, path)
 
 
-def _sign(path: Path, about: dict[str, str]) -> None:
-    """Write what a model is into its ONNX file, take out where its code lay on this machine, and check it."""
+def _sign(path: Path, about: dict[str, Any]) -> None:
+    """Write what a model is into its ONNX file, take out where its code lay on this machine, check it and seal it."""
     import onnx
 
+    from specenhance.quantise import SCOPES
+
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, about)
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in (about | {KEY: BLANK}).items()})
     for node in model.graph.node:
         scopes = [entry for entry in node.metadata_props if entry.key == SCOPES]
         del node.metadata_props[:]
         node.metadata_props.extend(scopes)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+    seal(path)
 
 
-SCOPES = "pkg.torch.onnx.name_scopes"  # the modules that a node comes from
-
-
-def _write_pt2(program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
-    extra = json.dumps({key: json.loads(value) for key, value in about.items()}, indent=1)
-    torch.export.save(program, path, extra_files={"specenhance.json": extra})
+def _write_pt2(program: torch.export.ExportedProgram, path: Path, about: dict[str, Any]) -> Loader:
+    torch.export.save(program, path, extra_files={"specenhance.json": json.dumps(about, indent=1)})
     return lambda: torch.export.load(path).module()
 
 
-def _write_aoti(program: torch.export.ExportedProgram, path: Path, about: dict[str, str]) -> Loader:
+def _write_aoti(program: torch.export.ExportedProgram, path: Path, about: dict[str, Any]) -> Loader:
+    texts = {key: json.dumps(value) for key, value in about.items()}
     torch._inductor.aoti_compile_and_package(
-        program, package_path=str(path), inductor_configs={"aot_inductor.metadata": about}
+        program, package_path=str(path), inductor_configs={"aot_inductor.metadata": texts}
     )
     return lambda: torch._inductor.aoti_load_package(str(path))
 
 
-WRITERS: dict[str, Callable[[torch.export.ExportedProgram, Path, dict[str, str]], Loader]] = {
+WRITERS: dict[str, Callable[[torch.export.ExportedProgram, Path, dict[str, Any]], Loader]] = {
     "onnx": _write_onnx,
     "pt2": _write_pt2,
     "aoti": _write_aoti,
@@ -349,48 +390,60 @@ def _compare(
         if got.shape != expected.shape:
             shapes = f"{tuple(got.shape)} for {tuple(x.shape)}, and PyTorch {tuple(expected.shape)}"
             raise ValueError(f"{path}: not written, it would give {shapes}; choose another backbone or format")
-        difference = ((got - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
-        if not difference <= TOLERANCE:
+        difference = _difference(got, expected)
+        if not (difference <= TOLERANCE or difference <= ROUNDING * _difference(expected, _exact(module, x))):
             raise ValueError(
                 f"{path}: not written, its logits for {tuple(x.shape)} differ from PyTorch's by {difference:.1e} of the "
-                f"largest, more than {TOLERANCE}; choose another backbone or format"
+                f"largest, more than {TOLERANCE} and more than rounding explains; choose another backbone or format"
             )
         worst = max(worst, difference)
     return worst
 
 
-def _quantise(path: Path, data: AudioDataset, count: int, say: Callable[[str], None]) -> None:
-    """Turn the convolutions and matrix products of a file's backbone into 8-bit integers, in place."""
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def _difference(logits: Tensor, expected: Tensor) -> float:
+    return ((logits - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
 
-    chosen = np.random.default_rng(0).permutation(len(data))[:count]
 
-    class Clips(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.clips = iter([data[int(i)][0].numpy()[None] for i in chosen])
+def _exact(module: WaveformModel | SpectrogramModel, x: Tensor) -> Tensor:
+    """Give a model's logits in float64, as training's features have them."""
+    model: FrontendModel = copy.deepcopy(module.model).double()
+    return (model if isinstance(module, WaveformModel) else model.classify)(x.double())
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            clip = next(self.clips, None)
-            return None if clip is None else {"waveform": clip}
 
-    say(f"calibrating on {len(chosen)} training clips")
-    outside = [
-        node.name
-        for node in onnx.load(path).graph.node
-        if not any(entry.key == SCOPES and "backbone" in entry.value for entry in node.metadata_props)
-    ]
+def _to_int8(
+    path: Path, out: Path, clips: _Clips, about: dict[str, Any], allowed: float | None, say: Callable[[str], None]
+) -> None:
+    """Put the INT8 form of a file in its place, unless that loses more points of accuracy than are allowed."""
+    from specenhance.quantise import interval, judge, latencies, quantise
+
+    train, numbers = clips.calibration
+    say(f"INT8, ranges of {len(numbers)} training clips; accuracy on {len(clips.choosing[1])} {clips.named}:")
     with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(path, prepared)
-        quantize_static(
-            prepared,
+        best = quantise(
             path,
-            Clips(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-            nodes_to_exclude=outside,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
+            Path(folder),
+            lambda: (waveform for waveform, _ in _read(train, numbers)),
+            _read(*clips.choosing),
+            say,
         )
+        _sign(best, about)
+        tested = judge({"float32": path, "INT8": best}, _read(clips.test, range(len(clips.test))))
+        before, after = (result.right for result in tested.values())
+        loss, count = 100 * float(before.mean() - after.mean()), len(before)
+        low, high = (100 * limit for limit in interval(before, after))
+        say(
+            f"accuracy on {count} test clips: float32 {before.mean():.2%}, INT8 {after.mean():.2%}, loss {loss:.2f} points "
+            f"(95% interval {low:.1f} to {high:.1f}); one clip is {100 / count:.2g} points"
+        )
+        if allowed is not None and loss > allowed:
+            few = " these are too few clips to show so small a loss;" if 100 / count > allowed else ""
+            raise ValueError(
+                f"{out}: not written, INT8 loses {loss:.2f} points on {count} test clips, more than {allowed:g};{few} "
+                f"--max-loss {math.ceil(loss)} or --force takes it, and a larger --calibration may lose less"
+            )
+        float32, int8 = latencies([path, best], about["samples"])
+        say(
+            f"one clip, one thread: float32 {1e3 * float32:.2f} ms, INT8 {1e3 * int8:.2f} ms (medians of interleaved runs); "
+            f"float32 {path.stat().st_size / 1e6:.1f} MB, INT8 {best.stat().st_size / 1e6:.1f} MB"
+        )
+        shutil.copyfile(best, path)

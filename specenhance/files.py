@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_folder", "atomic_path", "remove_leftovers", "write_bytes", "write_text"]
+__all__ = ["atomic_folder", "atomic_path", "check_output", "remove_leftovers", "write_bytes", "write_text"]
 
 LEFTOVER = re.compile(r"\..*\.(\d+)\.(tmp|old)(\.[^.]*)?")  # the names of _temporary
 
@@ -35,6 +35,33 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | os.PathLike[str], option: str = "--out") -> None:
+    """Refuse a place where no file can be written, before the work and not after it.
+
+    A command makes the folders that it is asked to fill, but not those around one file: a mistyped path is told.
+
+    Args:
+        path: the file.
+        option: what chose it, for the message.
+
+    Raises:
+        FileNotFoundError: for a folder that is not there.
+        OSError: for a folder in the file's place, or one that nothing can be written to.
+    """
+    path = Path(path)
+    if not path.parent.exists():
+        raise FileNotFoundError(
+            f"{path}: there is no folder {path.parent}; make it (mkdir -p {path.parent}) or choose another {option}"
+        )
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
+        raise IsADirectoryError(f"{path}: is a folder; {option} expects a file's name, such as {path / 'NAME'}")
+    try:
+        _temporary(path, "tmp").touch()
+        _temporary(path, "tmp").unlink()
+    except OSError as error:
+        raise OSError(f"{path}: no file can be made there ({error.strerror}); choose another {option}") from error
 
 
 @contextmanager

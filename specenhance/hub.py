@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin, hf_h
 from timm.models import get_model_args, get_model_input_config
 from torch import nn
 
+from specenhance.checksum import BLANK, KEY, check, seal
 from specenhance.features import create_features, describe_features
 from specenhance.files import atomic_path, write_text
 from specenhance.names import markdown, markdown_code, shown
@@ -67,7 +68,8 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         text = json.dumps(config, indent=2)
         card = self.generate_model_card(config=config, **{"repo_id": folder.name, **(model_card_kwargs or {})})
         with atomic_path(folder / WEIGHTS) as temporary:
-            safetensors.torch.save_model(cast(nn.Module, self), str(temporary))
+            safetensors.torch.save_model(cast(nn.Module, self), str(temporary), metadata={KEY: BLANK})
+            seal(temporary)
         write_text(folder / CONFIG, text)
         if not (folder / CARD).exists():
             write_text(folder / CARD, str(card))
@@ -124,6 +126,7 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         path = str(folder / WEIGHTS) if folder.is_dir() else hf_hub_download(model_id, WEIGHTS, **download)
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} is not there; save_pretrained writes it beside {CONFIG}")
+        check(path, "copy or download it again")
         try:
             return cls._load_as_safetensor(model, path, map_location, strict=True)
         except (RuntimeError, safetensors.SafetensorError) as error:

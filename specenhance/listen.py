@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Heard", "listen", "pcm_blocks"]
+__all__ = ["Event", "Heard", "events", "listen", "pcm_blocks"]
 
 BLOCK = 4096  # samples read at once
 
@@ -19,14 +20,32 @@ class Heard(NamedTuple):
     Attributes:
         start: of the window, seconds from the start of the stream.
         end: of the window, seconds.
-        shares: of each class, ``(classes,)``.
-        seconds: that computing them took.
+        probabilities: of each class, ``(classes,)``.
+        level: of the window, dBFS: the root of the mean square of its samples against a sample of 1; -inf for silence.
+        seconds: that computing the probabilities took.
     """
 
     start: float
     end: float
-    shares: np.ndarray
+    probabilities: np.ndarray
+    level: float
     seconds: float
+
+
+class Event(NamedTuple):
+    """One class in consecutive windows.
+
+    Attributes:
+        start: of the first window, seconds from the start of the stream.
+        end: of the last window, seconds.
+        label: the class's number.
+        probability: the maximum over the windows.
+    """
+
+    start: float
+    end: float
+    label: int
+    probability: float
 
 
 class Listener(Protocol):
@@ -34,8 +53,8 @@ class Listener(Protocol):
 
     sample_rate: int
 
-    def shares(self, waveform: np.ndarray) -> np.ndarray:
-        """Give the share of each class, ``(classes,)``, of one waveform ``(samples,)``."""
+    def probabilities(self, waveform: np.ndarray) -> np.ndarray:
+        """Give the probability of each class, ``(classes,)``, of one waveform ``(samples,)``."""
 
 
 def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Heard]:
@@ -44,7 +63,7 @@ def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int)
     The last window ends where the stream ends, and is shorter only if the whole stream is.
 
     Args:
-        model: gives the shares.
+        model: gives the probabilities.
         blocks: the stream, float32 ``(samples,)`` each at the model's rate, of any length.
         window: samples of a window.
         hop: samples from the start of one window to the next, at most ``window``.
@@ -59,9 +78,10 @@ def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int)
 
     def heard(samples: np.ndarray, at: int) -> Heard:
         began = time.perf_counter()
-        shares = model.shares(samples)
+        probabilities = model.probabilities(samples)
         took = time.perf_counter() - began
-        return Heard(at / model.sample_rate, (at + len(samples)) / model.sample_rate, shares, took)
+        start, end = at / model.sample_rate, (at + len(samples)) / model.sample_rate
+        return Heard(start, end, probabilities, _level(samples), took)
 
     kept, start = np.zeros(0, np.float32), 0  # the stream from sample `start` on, where the next window starts
     last, end = kept, 0  # the last window that was full, and where it ended
@@ -75,6 +95,74 @@ def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int)
     if total > end:
         rest = np.concatenate([last[:hop], kept])[-window:]
         yield heard(rest, total - len(rest))
+
+
+def _level(samples: np.ndarray) -> float:
+    power = float(np.mean(np.square(samples, dtype=np.float64)))
+    return 10 * math.log10(power) if power > 0 else -math.inf
+
+
+def events(
+    heard: Iterable[Heard],
+    *,
+    threshold: float = 0.4,
+    margin: float = 0.2,
+    level: float = -60.0,
+    agree: int = 2,
+) -> Iterator[Event]:
+    """Decide what was heard in a stream: one event for each run of windows in which the same class is the likeliest.
+
+    A window counts if it is loud enough, and its likeliest class probable enough and clearly ahead of the second. An event is
+    given when its run of windows ends. What ends the stream early, an error or Ctrl-C, comes after the event that it ends.
+
+    Args:
+        heard: the windows of :func:`listen`.
+        threshold: the minimum probability of the likeliest class.
+        margin: the minimum difference between the probabilities of the likeliest class and of the second.
+        level: the minimum level of the window, dBFS.
+        agree: how many consecutive windows make an event, at least; a stream that has fewer needs all of its windows.
+
+    Raises:
+        ValueError: for a value out of range; and whatever ``heard`` raises.
+    """
+    for name, value in (("threshold", threshold), ("margin", margin)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} = {value}: expected a probability from 0 to 1")
+    if math.isnan(level):
+        raise ValueError(f"level = {level}: expected dBFS, such as -60; -inf takes every window")
+    if agree < 1:
+        raise ValueError(f"agree = {agree}: expected 1 window or more")
+    run: Event | None = None
+    windows = count = 0  # of the stream, of the run
+    stopped: BaseException | None = None
+    try:
+        for window in heard:
+            windows += 1
+            label = _decided(window, threshold, margin, level)
+            if run is not None and run.label == label:
+                count += 1
+                best = max(run.probability, float(window.probabilities[label]))
+                run = run._replace(end=window.end, probability=best)
+                continue
+            if run is not None and count >= agree:
+                yield run
+            run, count = None, 0
+            if label is not None:
+                run, count = Event(window.start, window.end, label, float(window.probabilities[label])), 1
+    except (Exception, KeyboardInterrupt) as error:
+        stopped = error
+    if run is not None and count >= min(agree, windows):
+        yield run
+    if stopped is not None:
+        raise stopped
+
+
+def _decided(window: Heard, threshold: float, margin: float, level: float) -> int | None:
+    """Give the class that is heard in a window, or None."""
+    label = int(window.probabilities.argmax())
+    best, others = window.probabilities[label], np.delete(window.probabilities, label)
+    clear = best >= threshold and best - others.max(initial=0.0) >= margin
+    return label if clear and window.level >= level else None
 
 
 def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from specenhance.listen import Heard, Listener, listen
 
-__all__ = ["QUIET", "Classified", "classify"]
+__all__ = ["QUIET", "Classified", "classify", "likeliest"]
 
 QUIET = 40.0
 """Decibels below the loudest window of a sound, from which on a window is taken for a pause and does not count."""
@@ -24,24 +24,30 @@ class Classified(NamedTuple):
         probabilities: of each class, ``(classes,)``: the mean over the windows that count.
         windows: how many there are.
         counted: how many of them count.
+        whole: whether they cover the sound.
     """
 
     probabilities: np.ndarray
     windows: int
     counted: int
+    whole: bool = True
 
 
-def classify(model: Listener, blocks: Iterable[np.ndarray], window: int, longest: int) -> Classified:
+def classify(
+    model: Listener, blocks: Iterable[np.ndarray], window: int, longest: int, *, first_only: bool = False
+) -> Classified:
     """Classify a sound in constant memory.
 
     One that is not longer than ``longest`` is classified as it is. A longer one is cut into windows that overlap by half.
-    A window far softer than the loudest is a pause: a model without a background class would name something in it, too.
+    A window far softer than the loudest (:data:`QUIET`) is a pause and does not count: a model without a background class
+    would name something in it, too.
 
     Args:
         model: gives the probabilities.
         blocks: the sound, float32 ``(samples,)`` each at the model's rate, of any length.
         window: samples of a window, such as the length of the training clips.
         longest: samples that the model looks at together.
+        first_only: look at the first ``longest`` samples, whatever follows.
 
     Raises:
         ValueError: for a window that is not from 1 to ``longest``, and for a sound without a sample.
@@ -52,11 +58,16 @@ def classify(model: Listener, blocks: Iterable[np.ndarray], window: int, longest
     start = np.concatenate([np.zeros(0, np.float32), *_up_to(stream, longest)])
     if not len(start):
         raise ValueError("a sound without a sample: expected one or more")
-    if len(start) <= longest:
-        return Classified(model.probabilities(start), 1, 1)
+    if len(start) <= longest or first_only:
+        return Classified(model.probabilities(start[:longest]), 1, 1, whole=len(start) <= longest)
     heard = list(listen(model, chain([start], stream), window, max(1, window // 2)))
     counted = _loud(heard)
     return Classified(np.mean([part.probabilities for part in counted], axis=0), len(heard), len(counted))
+
+
+def likeliest(probabilities: np.ndarray, top: int) -> list[tuple[int, float]]:
+    """Give the labels of the highest probabilities with them, the likeliest first; of equals the first label."""
+    return [(int(label), float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")[:top]]
 
 
 def _up_to(stream: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:

@@ -79,3 +79,28 @@ def quick(tones: Path) -> Recipe:
         shift=3,
         noise=0.01,
     )
+
+
+@pytest.fixture(scope="session")
+def untrained(quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder as training leaves it, of a model that learned nothing."""
+    import torch
+
+    from specenhance.training import save_model, save_recipe
+    from specenhance.training.build import build_model
+
+    folder = tmp_path_factory.mktemp("untrained")
+    recipe = quick.replace(mean=-4.0, std=2.0)
+    save_recipe(recipe, folder / "recipe.toml")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_model(build_model(recipe, 3), ["high", "low", "middle"], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(untrained: Path) -> Path:
+    """Its model as an ONNX file."""
+    from specenhance.export import export
+
+    return export(untrained, say=lambda line: None)

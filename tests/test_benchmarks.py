@@ -82,6 +82,22 @@ def test_noise_is_as_loud_as_it_says_and_the_same_for_every_model(snr):
     torch.testing.assert_close(louder(20)(wave, 0), 10 * wave)
 
 
+def test_what_is_heard_is_compared_with_what_was_there():
+    from listening import score
+
+    from specenhance.listen import Event
+
+    clips = [(1.0, 2.0, 0), (4.0, 5.0, 1), (7.0, 8.0, 0)]
+    found = [
+        Event(0.75, 2.0, 0, 0.9),  # heard
+        Event(4.0, 5.25, 0, 0.9),  # wrong
+        Event(2.5, 3.75, 1, 0.9),  # false: in a pause
+        Event(6.0, 9.5, 0, 0.9),  # false: far longer than the clip
+        Event(2.5, 3.75, 2, 0.9),  # background
+    ]
+    assert score(found, clips, background=2) == (1, 1, 1 + 1)
+
+
 def test_the_live_tfe_starts_with_a_mask_that_depends_on_the_clip():
     from front_ends import tfe4_live
 

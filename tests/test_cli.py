@@ -233,8 +233,6 @@ def test_a_teacher_is_trained_and_taught_from(tones, tmp_path, monkeypatch):
 
 
 def test_a_file_of_the_papers_needs_only_the_folder_of_the_data(tones, tmp_path):
-    from pathlib import Path
-
     recipes = Path(__file__).parents[1] / "examples" / "recipes"
     message = refusal("train", "--recipe", recipes / "speech_commands_v2.toml")
     assert "root = '': expected a folder" in message
@@ -262,6 +260,31 @@ def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
     assert "cannot be decoded" in refusal("enhance", folder, tmp_path / "text.wav")
     assert "no timm model has such a name" in refusal("list", "backbones", "--pattern", "nothing")
     assert not (tmp_path / "x").exists()
+
+
+def test_predict_says_what_it_was_given(trained, tones, tmp_path):
+    folder, _ = trained
+    sound = tones / "test" / "low" / "0.wav"
+    assert f"give it as --model {folder}/model.onnx" in refusal("predict", folder / "model.onnx", sound)
+    assert f"{tmp_path}: is a folder; expected a run folder and then audio files" in refusal("predict", tmp_path)
+    assert f"{tones}: is a folder; give the audio files in it, such as {tones}/*.wav" in refusal(
+        "predict", folder, tones
+    )
+
+
+def test_a_folder_around_a_file_to_write_is_not_made(trained, tones, tmp_path):
+    folder, _ = trained
+    for command in (("export", folder), ("report", folder), ("enhance", folder, tones / "test" / "low" / "0.wav")):
+        suffix = {"export": "onnx", "report": "html", "enhance": "png"}[command[0]]
+        message = refusal(*command, "--out", tmp_path / "none" / f"a.{suffix}")
+        assert f"there is no folder {tmp_path}/none; make it (mkdir -p {tmp_path}/none)" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_message_offers_an_extra_of_a_package_that_is_not_published():
+    sources = list(Path(specenhance.__file__).parent.rglob("*.py"))
+    assert len(sources) > 40
+    assert [path for path in sources if "specenhance[" in path.read_text(encoding="utf-8")] == []
 
 
 def test_five_folds_are_evaluated_together(tmp_path, five_folds):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnxruntime.quantization import TensorData
 from typer.testing import CliRunner
 
-from specenhance import KaldiFbank, LogMel, TrainableMel, with_frontend
+from specenhance import KaldiFbank, LogMel, TrainableMel, quantise, with_frontend
 from specenhance import export as export_module
 from specenhance.cli import app
 from specenhance.data import read_audio
-from specenhance.export import SCOPES, WaveformModel, accuracy, export
+from specenhance.export import WaveformModel, accuracy, export
+from specenhance.quantise import RANGES, SCOPES
 from specenhance.runtime import KEYS, OnnxModel
 from specenhance.training.build import build_split
 from specenhance.training.run import train
@@ -57,7 +60,7 @@ def test_spectrograms_of_any_number_of_frames(run, tmp_path):
             expected = load_stored(run).model.classify(spec).numpy()
         np.testing.assert_allclose(model.logits(spec.numpy()), expected, atol=1e-4)
     with pytest.raises(ValueError, match="--input waveform"):
-        model.shares(np.zeros(4000, np.float32))
+        model.probabilities(np.zeros(4000, np.float32))
 
 
 def test_a_vision_transformer(quick, tmp_path):
@@ -95,15 +98,23 @@ def test_a_backbone_that_cannot_be_traced_is_refused_with_the_reason():
 
 def test_a_file_that_gives_something_else_is_not_left_behind(run, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "TOLERANCE", 0.0)
+    monkeypatch.setattr(export_module, "ROUNDING", 0.0)
     with pytest.raises(ValueError, match=r"not written, its logits .* differ from PyTorch's"):
         export(run, tmp_path / "model.onnx", say=lambda line: None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_int8_keeps_features_and_front_end_in_float(run, tmp_path):
+@pytest.fixture(scope="module")
+def int8(run, tmp_path_factory):
+    """The model in INT8, and what was said of it."""
     said = []
-    path = export(run, tmp_path / "model.onnx", int8=True, calibration=8, say=said.append)
-    assert said[-2].startswith("accuracy on 6 test clips: ")
+    path = tmp_path_factory.mktemp("int8") / "model.onnx"
+    return export(run, path, int8=True, calibration=8, say=said.append), said
+
+
+def test_int8_keeps_features_and_front_end_in_float(run, int8):
+    path, said = int8
+    assert said[-3].startswith("accuracy on 6 test clips: ")
     assert OnnxModel(path).metadata["int8"] is True
     graph = onnx.load(path).graph
     integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
@@ -114,12 +125,62 @@ def test_int8_keeps_features_and_front_end_in_float(run, tmp_path):
     assert accuracy(path, build_split(load_stored(run).recipe, "test")) >= 0.5
 
 
+def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, monkeypatch):
+    def narrow(*args):  # as of clips that are nothing like those that are tested
+        ranges = measure(*args)
+        for found in ranges.values():
+            for name in found:
+                low, high = found[name].range_value
+                found[name] = TensorData(lowest=np.float32(0.02) * low, highest=np.float32(0.02) * high)
+        return ranges
+
+    measure = quantise.measure_ranges
+    monkeypatch.setattr(quantise, "measure_ranges", narrow)
+    path, said = tmp_path / "model.onnx", []
+    message = r"model.onnx: not written, INT8 loses \d+.\d\d points on 6 test clips, more than 1; these are too few .* --force"
+    with pytest.raises(ValueError, match=message):
+        export(run, path, int8=True, say=lambda line: None)
+    assert list(tmp_path.iterdir()) == []
+    export(run, path, int8=True, force=True, say=said.append)
+    (told,) = [line for line in said if line.startswith("accuracy on 6 test clips")]
+    loss = float(told.split("loss ")[1].split()[0])
+    assert loss > 1
+    lost = accuracy(path, build_split(load_stored(run).recipe, "test"))
+    assert loss == pytest.approx(100 * (1 - lost), abs=0.01)  # float32 has all of them right
+    assert "one clip is 17 points" in told
+
+
+def test_int8_tells_each_candidate_and_the_time_of_both_files(int8):
+    _, said = int8
+    candidates = [line for line in said if line.startswith("  ")]
+    assert len(candidates) == 2 * len(RANGES)
+    assert all(re.fullmatch(r"  .*: \d+\.\d\d%, divergence \d\.\d{4}", line) for line in candidates)
+    assert any("float32: " in line and "of these 6 clips" in line for line in said)
+    (times,) = re.findall(r"float32 ([\d.]+) ms, INT8 ([\d.]+) ms", "\n".join(said))
+    assert all(0 < float(time) < 1000 for time in times)
+
+
+def test_a_sound_at_which_float32_itself_rounds_is_no_reason_to_refuse(monkeypatch):
+    """Beside a pure tone there is only rounding, and a logarithm makes it large."""
+    monkeypatch.setattr(export_module, "TOLERANCE", 1e-5)
+    module = WaveformModel(with_frontend(Spectrogram(), "identity", features=KaldiFbank(frames=24)).eval())
+    chirp = [export_module._examples(module.model, "waveform")[-2]]
+    exact = export_module._exact(module, chirp[0]).float()
+    off = export_module._difference(module.model(chirp[0]), exact)
+    assert off > export_module.TOLERANCE
+    assert export_module._compare(lambda x: exact, module, chirp, Path("a.onnx")) == pytest.approx(off)
+    with pytest.raises(ValueError, match="more than rounding explains"):
+        export_module._compare(lambda x: exact + 0.1, module, chirp, Path("a.onnx"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"format": "tflite"}, "format = 'tflite': expected one of onnx, pt2, aoti"),
         ({"input": "mel"}, "input = 'mel': expected one of waveform, spectrogram"),
         ({"int8": True, "format": "pt2"}, "int8 with format = 'pt2'"),
+        ({"max_loss": -1.0}, "max_loss = -1.0: expected points of accuracy"),
+        ({"max_loss": math.nan}, "max_loss = nan: expected points of accuracy"),
         ({"out": "model.bin"}, "out = 'model.bin': expected a file's name that ends in .onnx"),
     ],
 )
@@ -136,6 +197,16 @@ def test_a_place_where_no_file_can_be_made_is_refused_before_any_work(run, tmp_p
     assert said == []
 
 
+def test_a_folder_that_is_not_there_is_not_made(run, tmp_path):
+    said = []
+    with pytest.raises(
+        FileNotFoundError, match=r"none/model.onnx: there is no folder .*none; make it \(mkdir -p .*none\)"
+    ):
+        export(run, tmp_path / "none" / "model.onnx", say=said.append)
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_compiler_is_told(run, tmp_path):
     refused = pytest.raises(
         ValueError, match=r"^aoti cannot be written .*InvalidCxxCompiler.* install a C\+\+ compiler"
@@ -146,10 +217,10 @@ def test_a_missing_compiler_is_told(run, tmp_path):
 
 
 def test_options_that_only_int8_has(tmp_path):
-    for option in (["--calibration", "5"], ["--root", "."]):
+    for option in (["--calibration", "5"], ["--root", "."], ["--max-loss", "2"], ["--force"]):
         result = CliRunner().invoke(app, ["export", str(tmp_path), *option])
         assert result.exit_code == 1
-        assert "--calibration and --root are for --int8" in result.stderr
+        assert "--calibration, --max-loss, --force and --root are for --int8" in result.stderr
 
 
 def test_an_input_of_another_shape_is_refused(model_file):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from specenhance.files import atomic_folder, atomic_path, remove_leftovers, write_text
+from specenhance.files import atomic_folder, atomic_path, check_output, remove_leftovers, write_text
 
 
 def test_a_file_appears_when_the_block_ends_well(tmp_path):
@@ -126,3 +126,27 @@ with atomic_path(sys.argv[1] + "/a.txt") as file, atomic_folder(sys.argv[1] + "/
         assert {entry.name for entry in tmp_path.iterdir()} == {f".a.{living.pid}.tmp.txt", ".hidden"}
     finally:
         living.communicate(b"\n")
+
+
+def test_a_place_for_a_file_is_checked_and_left_as_it_was(tmp_path):
+    check_output(tmp_path / "a.txt")
+    write_text(tmp_path / "a.txt", "old")
+    check_output(tmp_path / "a.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_no_folder_is_made_for_a_file(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"a\.txt: there is no folder .*none; make it \(mkdir -p .*none\) or choose"
+    ):
+        check_output(tmp_path / "none" / "a.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["folder", "file/a.txt", f"{'a' * 300}.txt"])
+def test_a_place_where_no_file_can_be_made_is_told(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"(is a folder; --to expects|no file can be made there .* choose another --to)"):
+        check_output(tmp_path / name, "--to")

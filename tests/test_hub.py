@@ -282,3 +282,12 @@ def test_a_folder_that_holds_no_such_model(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model.safetensors is not there"):
         FrontendModel.from_pretrained(tmp_path)
+
+
+def test_weights_that_changed_on_the_way_are_found(tmp_path: Path) -> None:
+    with_frontend(make_backbone(), "tfe1").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(ValueError, match=r"model\.safetensors: damaged, .* copy or download it again"):
+        FrontendModel.from_pretrained(tmp_path)

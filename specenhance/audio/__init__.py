@@ -9,7 +9,6 @@ from specenhance.audio.containers import SUFFIXES
 from specenhance.audio.errors import AudioError
 from specenhance.audio.reading import (
     LONGEST,
-    LOUDEST,
     Header,
     probe,
     read_blocks,
@@ -20,7 +19,6 @@ from specenhance.audio.reading import (
 
 __all__ = [
     "LONGEST",
-    "LOUDEST",
     "SUFFIXES",
     "AudioError",
     "Header",

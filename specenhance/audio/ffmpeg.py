@@ -11,11 +11,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from specenhance.audio.errors import CURE, AudioError, damaged, ends_early
+from specenhance.missing import missing
+from specenhance.samples import scaled
 
 try:
     import av
 except ImportError as error:
-    raise ImportError(f"{error}; reading MP3, M4A, OGG, Opus, WMA and the like needs it: pip install av") from error
+    raise missing(error, "reading MP3, M4A, OGG, Opus, WMA and the like needs av (PyAV)", "av") from error
 
 __all__ = ["FFmpegSound", "open_ffmpeg"]
 
@@ -154,10 +156,8 @@ def _mono(frame: Any) -> np.ndarray:
     samples = frame.to_ndarray()
     if not frame.format.is_planar:  # channels side by side: (1, samples * channels)
         samples = samples.reshape(-1, frame.layout.nb_channels).T
-    if samples.dtype == np.uint8:
-        samples = (samples.astype(np.float32) - 128) / 128
-    elif np.issubdtype(samples.dtype, np.integer):
-        samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
+    if samples.dtype.kind != "f":
+        samples = scaled(samples)
     return samples.mean(axis=0, dtype=np.float32) if len(samples) > 1 else samples[0].astype(np.float32, copy=False)
 
 

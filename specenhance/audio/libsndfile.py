@@ -12,11 +12,12 @@ from types import TracebackType
 import numpy as np
 
 from specenhance.audio.errors import AudioError, damaged, ends_early
+from specenhance.missing import missing
 
 try:
     import soundfile
 except ImportError as error:
-    raise ImportError(f"{error}; reading sound files needs it: pip install soundfile") from error
+    raise missing(error, "reading sound files needs soundfile", "soundfile") from error
 
 __all__ = ["LibsndfileSound", "open_libsndfile"]
 

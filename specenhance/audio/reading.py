@@ -13,13 +13,13 @@ import numpy as np
 
 from specenhance.audio.containers import open_sound
 from specenhance.audio.errors import AudioError
+from specenhance.missing import missing
+from specenhance.samples import LARGEST
 
-__all__ = ["LONGEST", "LOUDEST", "Header", "probe", "read_blocks", "read_excerpt", "read_samples", "resampled"]
+__all__ = ["LONGEST", "Header", "probe", "read_blocks", "read_excerpt", "read_samples", "resampled"]
 
 LONGEST = 4 * 3600
 """Seconds of the longest file that :func:`read_samples` takes into memory."""
-LOUDEST = 1e4
-"""The largest sample that is taken for sound, which lies within [-1, 1]."""
 
 MARGIN = 0.05  # s read beyond a part, so that the resampler's filter meets the same samples as in the whole
 
@@ -79,7 +79,7 @@ def read_samples(
     Raises:
         FileNotFoundError: if there is no such file.
         AudioError: if the file cannot be decoded, ends before its header says, is damaged, holds no samples, holds any
-            that is not finite or beyond :data:`LOUDEST`, or is longer than :data:`LONGEST`.
+            that is not finite or beyond :data:`specenhance.samples.LARGEST`, or is longer than :data:`LONGEST`.
         ValueError: for a rate below 1.
         ImportError: where the package that reads it, or soxr for another rate, is missing.
     """
@@ -173,8 +173,8 @@ def _checked(path: Path, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np
     read = 0
     for block in blocks:
         peak = np.abs(block).max(initial=0.0)
-        if not peak <= LOUDEST:
-            at = (read + int(np.argmax(~(np.abs(block) <= LOUDEST)))) / rate
+        if not peak <= LARGEST:
+            at = (read + int(np.argmax(~(np.abs(block) <= LARGEST)))) / rate
             if not np.isfinite(peak):
                 raise AudioError(
                     f"{path}: holds samples that are not finite, after {at:.2f} s; write it again as integers, or remove it"
@@ -223,4 +223,4 @@ def _soxr() -> ModuleType:
     try:
         return import_module("soxr")
     except ImportError as error:
-        raise ImportError(f"{error}; sound of another sample rate needs it: pip install soxr") from error
+        raise missing(error, "sound of another sample rate needs soxr", "soxr") from error

@@ -1,11 +1,8 @@
-"""A trained model on the clips of its data set, and on single sounds."""
+"""A trained model on the clips of its data set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
 
 from specenhance.adapter import FrontendModel
 from specenhance.training.build import open_split
@@ -14,7 +11,7 @@ from specenhance.training.machine import Machine, make_trainer
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -36,12 +33,3 @@ def evaluate(
     machine = Machine(device=device, workers=workers)
     trainer = make_trainer(machine, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return test(trainer, Classifier(model, recipe), data, recipe, machine)
-
-
-@torch.no_grad()
-def predict(model: FrontendModel, waveform: Tensor, top: int) -> list[tuple[int, float]]:
-    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and probability, the likeliest first."""
-    device = next(model.parameters()).device
-    probabilities = model.eval()(waveform.to(device)[None])[0].softmax(0)
-    best = probabilities.topk(min(top, len(probabilities)))
-    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))

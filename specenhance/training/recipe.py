@@ -17,6 +17,7 @@ else:
     import tomli as tomllib
 
 from specenhance.files import write_text
+from specenhance.missing import missing
 from specenhance.published import NORMALISATION
 
 __all__ = [
@@ -284,7 +285,7 @@ def _dumps(fields: dict[str, Any]) -> str:
     try:
         import tomli_w  # who only loads a model writes none
     except ImportError as error:
-        raise ImportError(f"{error}; writing recipes needs it: pip install tomli-w") from error
+        raise missing(error, "writing recipes needs tomli-w", "tomli-w") from error
     return tomli_w.dumps(fields)
 
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import torch
 from torch import Tensor
 
 from specenhance.adapter import FrontendModel
 from specenhance.data.esc50 import FOLDS
 from specenhance.files import remove_leftovers, write_text
+from specenhance.inference import as_batch
 from specenhance.masks import constant_mask
 from specenhance.names import cell, shown
 from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
@@ -147,11 +149,14 @@ def _run(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignal
     return (_train_folds if _has_folds(recipe) else _train_one)(recipe, out, machine, say, stop)
 
 
-def picture(model: FrontendModel, waveform: Tensor, title: str = "") -> Any:
-    """Draw what the model's front end does to one waveform ``(samples,)``: a matplotlib figure."""
-    parameter = next(model.parameters())
+def picture(model: FrontendModel, waveform: Tensor | np.ndarray, title: str = "") -> Any:
+    """Draw what the model's front end does to one waveform ``(samples,)``: a matplotlib figure.
+
+    Raises:
+        TypeError, ValueError: as :func:`specenhance.inference.as_batch`.
+    """
     with torch.no_grad():
-        spec = model.eval().spectrogram(waveform.to(parameter.device)[None])
+        spec = model.eval().spectrogram(as_batch(model, waveform))
         enhanced = model.frontend(spec)
         mask = model.frontend.mask(spec) if hasattr(model.frontend, "mask") else None
     return plot_enhancement(

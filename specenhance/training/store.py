@@ -14,6 +14,7 @@ import timm
 import torch
 
 from specenhance.adapter import FrontendModel
+from specenhance.checksum import BLANK, KEY, check, seal
 from specenhance.files import atomic_folder, atomic_path
 from specenhance.training.build import AST_PREFIX, build_model
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
@@ -51,7 +52,8 @@ def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[
         for name, tensor in model.state_dict().items()
     }
     with atomic_path(Path(run) / WEIGHTS) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata={"classes": json.dumps(classes)})
+        safetensors.torch.save_file(state, temporary, metadata={"classes": json.dumps(classes), KEY: BLANK})
+        seal(temporary)
 
 
 def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
@@ -84,7 +86,7 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
 
     Raises:
         FileNotFoundError: if the folder is no run, or its training has not finished.
-        ValueError: if the weights do not fit the recipe.
+        ValueError: if the weights do not fit the recipe, or are not as they were written.
     """
     run = Path(run)
     if not (run / RECIPE).is_file():
@@ -96,6 +98,7 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
         cure = f"give one of its folds, {', '.join(folds)}" if folds else f"finish it: specenhance train --resume {run}"
         raise FileNotFoundError(f"{run}: it has no {WEIGHTS}; {cure}")
     recipe = load_recipe(run / RECIPE)
+    check(run / WEIGHTS, "copy the run again")
     try:
         with safetensors.safe_open(run / WEIGHTS, framework="pt") as file:
             metadata = file.metadata() or {}

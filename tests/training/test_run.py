@@ -102,15 +102,28 @@ def test_the_kept_model_is_the_best_epochs_and_scores_what_the_result_says(whole
     assert validation.confusion.sum() == 6
 
 
-def test_predictions_are_shares_in_order(whole, tones):
+def test_predictions_are_probabilities_in_order(whole, tones):
     stored = load_stored(whole)
     waveform = read_audio(tones / "test" / "low" / "0.wav")
     likely = predict(stored.model, waveform, top=5)
     assert sorted(label for label, _ in likely) == [0, 1, 2]
-    shares = [share for _, share in likely]
-    assert shares == sorted(shares, reverse=True)
-    assert sum(shares) == pytest.approx(1)
+    probabilities = [probability for _, probability in likely]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1)
     assert predict(stored.model, waveform, top=1) == likely[:1]
+
+
+def test_integers_give_what_their_floats_give(whole, tones):
+    model = load_stored(whole).model
+    waveform = read_audio(tones / "test" / "low" / "0.wav")  # written in 16 bits
+    integers = (waveform * 32768).to(torch.int16)
+    expected = predict(model, waveform, top=3)
+    for samples in (integers, integers.numpy(), waveform.double(), waveform.numpy()):
+        assert predict(model, samples, top=3) == expected
+    with pytest.raises(TypeError, match="samples of type int64: expected float32"):
+        predict(model, integers.long(), top=3)
+    with pytest.raises(ValueError, match=r"sound of shape \(4000, 2\): expected one channel"):
+        predict(model, torch.stack([waveform, waveform], 1), top=3)
 
 
 def test_the_same_seed_gives_the_same_numbers(whole, quick, tmp_path):

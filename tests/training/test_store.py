@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
@@ -82,3 +83,20 @@ def test_weights_from_elsewhere_are_refused(run):
     (run / "model.safetensors").write_bytes(b"half a fi")
     with pytest.raises(ValueError, match="cannot be read"):
         load_model(run)
+
+
+def test_a_byte_of_the_weights_that_changed_is_found_and_the_file_named(run):
+    path = run / "model.safetensors"
+    whole = path.read_bytes()
+    for at in range(0, len(whole), len(whole) // 100):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ValueError, match=r"model\.safetensors: damaged, .*; copy the run again"):
+            load_model(run)
+
+
+def test_a_run_from_before_there_were_checksums_is_read(run):
+    path = run / "model.safetensors"
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = {key: text for key, text in file.metadata().items() if key != "sha256"}
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata=metadata)
+    assert load_stored(run).classes == ["high", "low", "naïve"]
