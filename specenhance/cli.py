@@ -369,7 +369,7 @@ def evaluate(
         accuracies = []
         for folder in folders:
             model, classes, recipe = load_stored(folder)
-            recipe = _moved(recipe, root, csv)
+            recipe = recipe.moved_to(root, csv)
             result = evaluate_run(model, recipe, split.value, classes, device=device.value, workers=workers)
             accuracies.append(result.accuracy)
             _say(f"{folder}: {split.value} accuracy {result.accuracy:.2%} of {int(result.confusion.sum())} clips")
@@ -473,6 +473,7 @@ def report(
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst clips to show.")] = 8,
     root: RootOption = None,
+    csv: CsvOption = None,
 ) -> None:
     """Write one page on a run: curves, confusions, the worst clips with players, and what its mask does."""
     with _told():
@@ -482,8 +483,7 @@ def report(
             check_output(out)
         from specenhance.report import report as write_report
 
-        root = None if root is None else root.resolve()
-        _say(write_report(run, out, split=split.value, clips=clips or [], worst=worst, root=root))
+        _say(write_report(run, out, split=split.value, clips=clips or [], worst=worst, root=root, csv=csv))
 
 
 @app.command()
@@ -503,12 +503,13 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the file of --int8 whatever it loses.")] = False,
     root: Annotated[Path | None, typer.Option(help="The data set's folder, for --int8, if it has moved.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="The data set's table, for --int8, if it has moved.")] = None,
 ) -> None:
     """Write a run's model as one file for other machines, checked against PyTorch."""
     with _told():
-        if not int8 and (force or any(option is not None for option in (calibration, max_loss, root))):
+        if not int8 and (force or any(option is not None for option in (calibration, max_loss, root, csv))):
             raise ValueError(
-                "--calibration, --max-loss, --force and --root are for --int8, the only one that needs clips; add it or "
+                "--calibration, --max-loss, --force, --root and --csv are for --int8, the only one that needs clips; add it or "
                 "leave them out"
             )
         from specenhance.export import export as export_run
@@ -522,7 +523,8 @@ def export(
             calibration=300 if calibration is None else calibration,
             max_loss=1.0 if max_loss is None else max_loss,
             force=force,
-            root=None if root is None else root.resolve(),
+            root=root,
+            csv=csv,
             say=_say,
         )
 
@@ -759,17 +761,6 @@ def _require_data(recipe: Recipe) -> None:
     for path in (recipe.root, recipe.csv):
         if path and not Path(path).exists():
             raise FileNotFoundError(f"{path}: no such {'table' if path == recipe.csv else 'folder'}; check the path")
-
-
-def _moved(recipe: Recipe, root: Path | None, csv: Path | None) -> Recipe:
-    """Point a recipe to where its data lies now; say how, where it does not lie where it did."""
-    places = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
-    recipe = recipe.replace(**places)
-    for name in ("root", "csv"):
-        path = getattr(recipe, name)
-        if path and not Path(path).exists():
-            raise FileNotFoundError(f"{path}: not there any more; say where the data lies now by --{name}")
-    return recipe
 
 
 def _torch_device(device: Device) -> str:

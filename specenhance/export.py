@@ -21,10 +21,11 @@ from specenhance import __version__
 from specenhance.adapter import FrontendModel
 from specenhance.checksum import BLANK, KEY, seal
 from specenhance.data import AudioDataset
+from specenhance.data.layout import SPLITS
 from specenhance.files import atomic_path, check_output, write_text
 from specenhance.metadata import INPUTS
 from specenhance.missing import missing
-from specenhance.training.build import build_split
+from specenhance.training.build import open_split
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import load_stored
 
@@ -88,6 +89,7 @@ def export(
     max_loss: float = 1.0,
     force: bool = False,
     root: Path | None = None,
+    csv: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write the model of a finished run as one file, after it was found to give what PyTorch gives.
@@ -109,6 +111,7 @@ def export(
         max_loss: of accuracy on the test clips, in points, that ``int8`` may cost.
         force: write the file whatever it costs.
         root: the data set's folder, for ``int8``, if it has moved.
+        csv: the data set's table, for ``int8``, if it has moved.
         say: called with a line of news now and then.
 
     Raises:
@@ -127,7 +130,7 @@ def export(
             f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
         )
     check_output(path)
-    clips = _clips_of(recipe.replace(root=root or recipe.root), calibration) if int8 else None
+    clips = _clips_of(recipe.moved_to(root, csv), classes, calibration) if int8 else None
     module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
     about = _about(model, classes, recipe, input)
     program, sizes = _program(module, _examples(model, input)[0])
@@ -177,9 +180,9 @@ class _Clips(NamedTuple):
     test: AudioDataset
 
 
-def _clips_of(recipe: Recipe, calibration: int) -> _Clips:
+def _clips_of(recipe: Recipe, classes: list[str], calibration: int) -> _Clips:
     """Choose clips that calibrate, others that choose among candidates, and the test clips, which do neither."""
-    train, validation, test = (build_split(recipe, split) for split in ("train", "validation", "test"))
+    train, validation, test = (open_split(recipe, split, classes) for split in SPLITS)
     order = [int(i) for i in np.random.default_rng(0).permutation(len(train))]
     if set(validation.paths) & set(test.paths):  # a data set without validation clips
         if len(order) < 2:
@@ -216,7 +219,7 @@ def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: str)
         "classes": classes,
         "sample_rate": features.sample_rate,
         "samples": features.window_length + (features.frames - 1) * features.hop_length,
-        "clip_seconds": getattr(recipe, "clip_seconds", None),
+        "clip_seconds": recipe.clip_seconds,
         "frames": features.frames,
         "bins": recipe.bins,
         "hop_seconds": features.hop_seconds,

@@ -140,6 +140,7 @@ def report(
     clips: Sequence[str | os.PathLike[str]] = (),
     worst: int = 8,
     root: Path | None = None,
+    csv: Path | None = None,
 ) -> Path:
     """Write the page of a finished run: one HTML file with all its pictures and sounds in it. The same run gives the same page.
 
@@ -152,6 +153,7 @@ def report(
         clips: audio files whose mask is shown; a few clips of the split that the model gets right if left out.
         worst: how many of the clips to show that the model is most wrong about.
         root: the data set's folder, if it has moved.
+        csv: the data set's table, if it has moved.
 
     Returns:
         The file.
@@ -165,8 +167,7 @@ def report(
     if path.suffix not in (".html", ".htm") or path.is_dir():
         raise ValueError(f"out = {str(path)!r}: expected a file's name that ends in .html, such as report.html")
     model, classes, recipe = load_stored(run)
-    if root is not None:
-        recipe = recipe.replace(root=root)
+    recipe = recipe.moved_to(root, csv)
     data = open_split(recipe, split, classes)
     sounds = [(Path(clip).name, read_audio(clip, recipe.sample_rate)) for clip in clips]
     found = examine(model, data, recipe)

@@ -185,6 +185,24 @@ class Recipe:
         """
         return dataclasses.replace(self, **{name: _typed(name, value) for name, value in changes.items()})
 
+    def moved_to(self, root: Path | None = None, csv: Path | None = None) -> Recipe:
+        """Give a copy that finds its data where it lies now.
+
+        Args:
+            root: the data set's folder; None where it has not moved.
+            csv: its table; likewise.
+
+        Raises:
+            FileNotFoundError: where the data is not there.
+        """
+        places = {name: os.path.abspath(path) for name, path in (("root", root), ("csv", csv)) if path is not None}
+        moved = self.replace(**places)
+        for name in ("root", "csv"):
+            path = getattr(moved, name)
+            if path and not os.path.exists(path):
+                raise FileNotFoundError(f"{path}: not there any more; say where the data lies now by --{name}")
+        return moved
+
     def differences(self, asked: Recipe) -> list[str]:
         """Name the fields in which this recipe of a run is not the one that was asked for.
 

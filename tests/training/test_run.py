@@ -17,9 +17,10 @@ import torch
 
 from specenhance import masks
 from specenhance.data import read_audio
+from specenhance.inference import predict
 from specenhance.training import load_stored, recipe_for, save_recipe
 from specenhance.training import run as run_module
-from specenhance.training.evaluate import evaluate, predict
+from specenhance.training.evaluate import evaluate
 from specenhance.training.run import resume, train
 
 QUIET = {"device": "cpu", "say": lambda line: None}
