@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import safetensors.torch
 import torch
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -22,6 +21,7 @@ from torch import Tensor
 from specenhance.files import write_bytes, write_text
 from specenhance.training.batches import Place
 from specenhance.training.stopping import Stopped, StopSignals
+from specenhance.weights import write_weights
 
 __all__ = [
     "BEST",
@@ -263,8 +263,7 @@ class Keeper(Checkpoint):
             self.best = accuracy, loss
             if trainer.is_global_zero:
                 model: Any = pl_module.model
-                state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-                write_bytes(self.folder / BEST, safetensors.torch.save(state))
+                write_weights(self.folder / BEST, model.state_dict())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the epoch's checkpoint.

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import safetensors
-import safetensors.torch
 import timm
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -32,6 +30,7 @@ from specenhance.training.recipe import Recipe
 from specenhance.training.stopping import StopSignals
 from specenhance.training.store import HISTORY
 from specenhance.training.teach import load_teacher
+from specenhance.weights import read_weights
 
 __all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
 
@@ -133,7 +132,7 @@ def train_rank(
     with closing(batches), closing(batches_of(data["validation"], recipe, machine, model, train=False)) as validation:
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
     if recipe.select == "best":
-        model.load_state_dict(_load_best(checkpoints / BEST, model))
+        model.load_state_dict(_load_best(checkpoints / BEST))
     score = test(trainer, module, data["test"], recipe, machine)
     if machine.rank:
         return None
@@ -190,11 +189,6 @@ def batches_of(
     )
 
 
-def _load_best(path: Path, model: FrontendModel) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path, device=str(next(model.parameters()).device))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"{path}: the weights of the best epoch cannot be read ({error}); train anew, or keep the last epoch's by "
-            'select = "last" in the run\'s recipe.toml'
-        ) from error
+def _load_best(path: Path) -> dict[str, Tensor]:
+    cure = "train anew, or keep the last epoch's by select = \"last\" in the run's recipe.toml"
+    return read_weights(path, cure)[0]

@@ -9,15 +9,14 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors.torch
 import timm
 import torch
 
 from specenhance.adapter import FrontendModel
-from specenhance.checksum import BLANK, KEY, check, seal
-from specenhance.files import atomic_folder, atomic_path
+from specenhance.files import atomic_folder
 from specenhance.training.build import AST_PREFIX, build_model
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
+from specenhance.weights import read_weights, write_weights
 
 __all__ = [
     "HISTORY",
@@ -47,13 +46,7 @@ class Stored(NamedTuple):
 
 def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
     """Write a model's weights, with its class names, into a run folder."""
-    state = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-    }
-    with atomic_path(Path(run) / WEIGHTS) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata={"classes": json.dumps(classes), KEY: BLANK})
-        seal(temporary)
+    write_weights(Path(run) / WEIGHTS, model.state_dict(), classes=json.dumps(classes))
 
 
 def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
@@ -98,13 +91,7 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
         cure = f"give one of its folds, {', '.join(folds)}" if folds else f"finish it: specenhance train --resume {run}"
         raise FileNotFoundError(f"{run}: it has no {WEIGHTS}; {cure}")
     recipe = load_recipe(run / RECIPE)
-    check(run / WEIGHTS, "copy the run again")
-    try:
-        with safetensors.safe_open(run / WEIGHTS, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{run / WEIGHTS} cannot be read ({error}); copy the run again") from error
+    state, metadata = read_weights(run / WEIGHTS, "copy the run again")
     if "classes" not in metadata:
         raise ValueError(f"{run / WEIGHTS} names no classes: it was not written by 'specenhance train'")
     classes = json.loads(metadata["classes"])

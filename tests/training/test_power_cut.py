@@ -110,9 +110,12 @@ def test_where_no_checkpoint_can_be_read_one_line_says_so(quick, tmp_path):
         resume(tmp_path / "run", **QUIET)
 
 
-def test_best_weights_that_cannot_be_read_are_named(quick, tmp_path):
+def test_best_weights_that_cannot_be_read_or_have_changed_are_named(quick, tmp_path):
     train(quick.replace(epochs=1), tmp_path / "run", **QUIET)
     (tmp_path / "run" / "result.json").unlink()
-    (tmp_path / "run" / "checkpoints" / "best.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"best\.safetensors: the weights of the best epoch cannot be read"):
-        resume(tmp_path / "run", **QUIET)
+    best = tmp_path / "run" / "checkpoints" / "best.safetensors"
+    whole = best.read_bytes()
+    for content, what in ((b"", "cannot be read"), (whole[:-1] + bytes([whole[-1] ^ 1]), "damaged")):
+        best.write_bytes(content)
+        with pytest.raises(ValueError, match=rf'best\.safetensors.*{what}.*select = "last"'):
+            resume(tmp_path / "run", **QUIET)
