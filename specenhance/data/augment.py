@@ -1,6 +1,6 @@
 """Augmentations of spectrograms ``(B, C, T, F)``, waveforms and labels: batched on the device, each sample with its own draw.
 
-They draw from PyTorch's global generator, so whoever seeds it makes them repeatable.
+They draw from PyTorch's global generator, so whoever seeds it makes them repeatable; :func:`place_in_noise` takes its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Mixed", "add_noise", "mask_span", "mix_waveforms", "shift_frames", "smooth_labels"]
+__all__ = ["Mixed", "add_noise", "mask_span", "mix_waveforms", "place_in_noise", "shift_frames", "smooth_labels"]
 
 
 def mask_span(spec: Tensor, width: int, dim: int, value: float = 0.0) -> Tensor:
@@ -62,6 +62,30 @@ def shift_frames(spec: Tensor, most: int) -> Tensor:
     shifts = torch.randint(-most, most + 1, (B, 1), device=spec.device)
     source = (torch.arange(T, device=spec.device) - shifts) % T  # (B, T)
     return spec.gather(2, source[:, None, :, None].expand(B, C, T, F))
+
+
+FAINT, FAINTEST = -50.0, -100.0  # dBFS: a quiet room's recording, and about the last bit of 16
+
+
+def place_in_noise(waveform: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    """Put a waveform ``(N,)`` at a random place in white noise of ``samples`` samples, whose level is from -100 to -50 dBFS.
+
+    A model that only knows clips that fill its window, or are padded at their end, does not know them in a stream.
+
+    Args:
+        waveform: one clip; one that is not shorter than ``samples`` is given back as it is.
+        samples: the length of the result.
+        generator: makes it repeatable.
+    """
+    spare = samples - len(waveform)
+    if spare <= 0:
+        return waveform
+    level, at = torch.rand(2, generator=generator).tolist()
+    decibels = FAINTEST + level * (FAINT - FAINTEST)
+    noise = 10 ** (decibels / 20) * torch.randn(samples, generator=generator)
+    start = int(at * (spare + 1))
+    noise[start : start + len(waveform)] += waveform
+    return noise
 
 
 def add_noise(spec: Tensor, most: float) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from specenhance.data import AudioDataset, Batch, collate
-from specenhance.data.augment import mix_waveforms
+from specenhance.data.augment import mix_waveforms, place_in_noise
 from specenhance.training.recipe import Recipe
 
 __all__ = [
@@ -91,8 +91,9 @@ def loader(
 ) -> Loader:
     """Make batches of a split; in training in an order that depends on the seed and the epoch alone.
 
-    Of a longer clip no more is read than ``seconds``: its start, or in training, with ``crop = "random"``, a part that
-    depends on the seed, the epoch and the clip alone.
+    Of a longer clip no more is read than ``seconds``: its start, or in training, with ``crop = "random"``, any part. With it
+    every second clip that is shorter is put at any place in faint noise of that length. Both draws depend on the seed, the
+    epoch and the clip only.
 
     Several devices have the recipe's batch among them: together they have the clips, in training even the batches, that one
     alone would have. A part that comes out short is filled, in training with the first clips of the epoch, in evaluation
@@ -224,11 +225,14 @@ class _Batches(Dataset[Any]):
     def _clip(self, draw: Draw) -> Tensor:
         if self.seconds is None:
             return self.data.waveform(max(0, draw.clip))
-        place = 0.0
-        if self.train and self.recipe.crop == "random":
-            drawn = torch.Generator().manual_seed(zlib.crc32(repr((self.recipe.seed, *draw)).encode()))
-            place = torch.rand((), generator=drawn).item()
-        return self.data.excerpt(max(0, draw.clip), self.seconds, place)
+        if not self.train or self.recipe.crop == "start":
+            return self.data.excerpt(max(0, draw.clip), self.seconds)
+        drawn = torch.Generator().manual_seed(zlib.crc32(repr((self.recipe.seed, *draw)).encode()))
+        place, as_it_is = torch.rand(2, generator=drawn).tolist()
+        clip = self.data.excerpt(draw.clip, self.seconds, place)
+        if as_it_is < 0.5:  # as evaluation has it
+            return clip
+        return place_in_noise(clip, round(self.seconds * self.recipe.sample_rate), drawn)
 
 
 class Loader(DataLoader[Any]):

@@ -107,7 +107,7 @@ class Recipe:
     sample_rate: int = _field(16000, "Hz")
     frames: int = _field(128, "T; shorter clips are padded, longer ones cut; 0: fitted to the training clips")
     crop: str = _field(
-        "start", 'what training takes of a clip that is longer: its start, or "random": another part each time'
+        "start", 'in training: "start" of each clip, or "random": any part of a longer one, any place for a shorter one'
     )
     clip_seconds: float | None = _field(None, "the usual length of a training clip; None: measured")
     bins: int = _field(128, "F, mel bins")
@@ -226,7 +226,7 @@ DATA: dict[str, dict[str, Any]] = {
     | {"time_mask": 96, "freq_mask": 24, "shift": 10, "noise": 0.05},
     "speech_commands": _normalisation("speech_commands")
     | {"frames": 128, "epochs": 20, "time_mask": 16, "freq_mask": 16, "shift": 10},
-    "folder": dict.fromkeys(FITTED, 0) | {"time_mask": 16, "freq_mask": 16, "shift": 10},
+    "folder": dict.fromkeys(FITTED, 0) | {"crop": "random", "time_mask": 16, "freq_mask": 16, "shift": 10},
     "synthetic": {"frames": 96, "epochs": 10, "time_mask": 8, "freq_mask": 8, "shift": 4},
 }
 

@@ -363,6 +363,29 @@ def test_a_random_crop_depends_on_seed_epoch_and_clip_alone(quick, tmp_path):
     assert starts(train=False) == [0.0] * 4
 
 
+def test_every_second_short_clip_lies_at_any_place_in_faint_noise(quick, tmp_path):
+    for i in range(40):
+        soundfile.write(tmp_path / f"{i}.wav", np.full(1600, 0.5), 16000)
+    data = AudioDataset(["a"], [0] * 40, [tmp_path / f"{i}.wav" for i in range(40)])
+
+    def clips(crop, train=True):
+        recipe = quick.replace(crop=crop, batch_size=40)
+        (batch,) = loader(data, recipe, train=train, seconds=0.25)
+        return [waveform[:length].numpy() for waveform, length in zip(batch.waveform, batch.length, strict=True)]
+
+    assert {len(clip) for clip in clips("start") + clips("random", train=False)} == {1600}
+    placed = [clip for clip in clips("random") if len(clip) > 1600]
+    assert 10 <= len(placed) <= 30
+    assert {len(clip) for clip in placed} == {4000}
+    starts = [int(np.argmax(clip > 0.4)) for clip in placed]
+    assert len(set(starts)) > 8
+    assert all(0 <= start <= 2400 for start in starts)
+    for clip, start in zip(placed, starts, strict=True):
+        noise = np.concatenate([clip[:start], clip[start + 1600 :]])
+        assert -101 < 20 * np.log10(noise.std()) < -49
+        np.testing.assert_allclose(clip[start : start + 1600], 0.5, atol=0.02)
+
+
 # ---- The machine.
 
 
