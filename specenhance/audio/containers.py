@@ -47,6 +47,13 @@ class Sound(Protocol):
     seconds: float | None
     floats: bool
 
+    def skim(self) -> float:
+        """Give the seconds of sound that are there, without decoding it, of a file whose header states a length.
+
+        Raises:
+            AudioError: if there are fewer than the header states.
+        """
+
     def blocks(self, start: float) -> Iterator[np.ndarray]:
         """Give the sound from ``start`` seconds on: mono float32 ``(samples,)`` each, all of it.
 

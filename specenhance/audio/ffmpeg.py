@@ -59,6 +59,20 @@ class FFmpegSound:
             raise _no_sound_file(path, "it names no sample rate")
         self.seconds = self._stated(file)
 
+    def skim(self) -> float:
+        """Give the seconds of sound that are there, by the file's packets; see :class:`specenhance.audio.containers.Sound`."""
+        seconds = longest = 0.0
+        try:
+            for packet in self._container.demux(self._stream):
+                length = float((packet.duration or 0) * packet.time_base) if packet.time_base else 0.0
+                seconds, longest = seconds + length, max(longest, length)
+        except av.FFmpegError as error:
+            raise damaged(self._path, seconds, _reason(error)) from error
+        if not seconds:  # packets that do not say how long they are
+            return self.seconds or 0.0
+        self._check_end(seconds, longest)
+        return seconds
+
     def blocks(self, start: float = 0.0) -> Iterator[np.ndarray]:
         """Give the sound from ``start`` seconds on: mono float32 ``(samples,)`` each.
 
@@ -92,10 +106,14 @@ class FFmpegSound:
             else:
                 yield block[skip:]
                 skip = 0
+        self._check_end(end / rate, longest / rate)
+
+    def _check_end(self, there: float, longest: float) -> None:
+        """Refuse a file with fewer seconds than stated; ``longest`` is that of its frames, in seconds."""
         # An encoder's delay and its padding may be counted or not.
-        enough = (self.seconds or 0.0) - max(0.1, 2 * longest / rate)
-        if end / rate < enough and not self._allow_truncated:
-            raise ends_early(self._path, end / rate, self.seconds or 0.0)
+        enough = (self.seconds or 0.0) - max(0.1, 2 * longest)
+        if there < enough and not self._allow_truncated:
+            raise ends_early(self._path, there, self.seconds or 0.0)
 
     def _frames(self) -> Iterator[Any]:
         decoded = 0

@@ -89,6 +89,10 @@ class LibsndfileSound:
     ) -> None:
         self._file.close()
 
+    def skim(self) -> float:
+        """Give the seconds of sound that are there: opening has measured them."""
+        return self._file.frames / self.rate
+
     def blocks(self, start: float = 0.0) -> Iterator[np.ndarray]:
         """Give the sound from ``start`` seconds on: mono float32 ``(samples,)`` each."""
         file, rate = self._file, self.rate

@@ -39,8 +39,8 @@ class Header(NamedTuple):
 def probe(path: str | os.PathLike[str], *, thorough: bool = False, allow_truncated: bool = False) -> Header:
     """Look at a sound file without keeping its samples.
 
-    Its header is read, and is refused where the file is known not to hold what it states. A file of floating-point numbers
-    is decoded too, since only its samples tell whether they are sound.
+    Its header is read, and what is there is measured against it. A file of floating-point numbers is decoded too, since only
+    its samples tell whether they are sound.
 
     Args:
         path: the file.
@@ -52,8 +52,10 @@ def probe(path: str | os.PathLike[str], *, thorough: bool = False, allow_truncat
     """
     path = Path(path)
     with open_sound(path, allow_truncated) as sound:
-        rate, seconds = sound.rate, sound.seconds
-        if thorough or sound.floats or not seconds:
+        rate = sound.rate
+        if sound.seconds and not thorough and not sound.floats:
+            seconds = sound.skim()
+        else:
             seconds = sum(len(block) for block in _checked(path, sound.blocks(0.0), rate)) / rate
         if not seconds:
             raise _silent(path, 0, rate)

@@ -41,8 +41,8 @@ def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
 
     Args:
         data: the data set; one that makes its own sounds has no faults, and its first sound stands for the lengths of all.
-        thorough: decode every file whole. Otherwise only headers are read, and the samples of files of floating-point
-            numbers, which alone can be no sound.
+        thorough: decode every file whole. Otherwise only headers are read and measured against what is there, and the samples
+            of files of floating-point numbers, which alone can be no sound.
 
     Raises:
         ImportError: where a package that reads one of the files is missing.

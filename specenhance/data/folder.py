@@ -128,6 +128,13 @@ def _from_folders(root: Path) -> tuple[list[_Clip], list[str]]:
         )
     splits = {top: split_named(top) or "" for top in tops}
     if not all(splits.values()):
+        named = [top for top in tops if splits[top] and subfolders(root / top)]
+        if named:
+            besides = ", ".join(top for top in tops if not splits[top])
+            raise ValueError(
+                f"{root}: holds {' and '.join(named)}, and beside them {besides}; expected folders of the splits "
+                f"{', '.join(SPLITS)} only, or of classes only"
+            )
         splits = {"": ""}
     clips = []
     for top, split in splits.items():

@@ -27,7 +27,13 @@ __all__ = [
 SPLITS = ("train", "validation", "test")
 """The names of the parts that a data set is used in."""
 
-ALSO_CALLED = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+ALSO_CALLED = {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validate": "validation",
+    "testing": "test",
+}
 
 
 def check_split(split: str) -> None:

@@ -144,10 +144,7 @@ def check(recipe: Recipe, say: Say) -> int:
         seconds = f", {min(lengths):.2f} to {max(lengths):.2f} s, {sum(lengths) / 60:.1f} min in all" if lengths else ""
         say(f"{name}: {len(data):,} sounds of {len(set(data.labels))} classes{seconds}")
     if sounds.faults:
-        say(
-            f"{len(sounds.faults)} files cannot be used:\n"
-            + "\n".join(f"  {fault}" for fault in sounds.faults.values())
-        )
+        _say_all(say, f"{len(sounds.faults)} files cannot be used:", [f"  {fault}" for fault in sounds.faults.values()])
     if twins:
         _say_all(say, f"{len(twins)} sounds train and also validate or test:", [f"  {a} and {b}" for a, b in twins])
     if not sounds.faults and not twins:

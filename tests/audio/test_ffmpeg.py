@@ -176,6 +176,9 @@ def test_an_awkward_mp3_that_is_cut(shared):
         with pytest.raises(AudioError, match=r"ends after 3\.46 s, before its header says \(9\.50 s\)"):
             read(path)
     assert len(read_samples(path, allow_truncated=True)) == round(3.4589375 * 16000)
+    with pytest.raises(AudioError, match=r"ends after 3\.[45]\d s, before its header says \(9\.50 s\)"):
+        probe(path)
+    assert probe(path, allow_truncated=True).seconds == pytest.approx(3.5, abs=0.1)
 
 
 def test_an_awkward_sample_of_1e30(shared):

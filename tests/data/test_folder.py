@@ -179,7 +179,7 @@ def test_a_clip_that_comes_or_goes_moves_no_other(labelled, write):
     assert len(after) == len(before) + 29
 
 
-@pytest.mark.parametrize("validation", ["validation", "val", "Valid"])
+@pytest.mark.parametrize("validation", ["validation", "val", "Valid", "validate"])
 def test_folders_may_be_splits(tmp_path, write, validation):
     for split, label in (("train", "dog"), ("train", "cat"), (validation, "dog"), ("test", "train")):
         write(tmp_path / split / label / "a.wav")
@@ -187,6 +187,13 @@ def test_folders_may_be_splits(tmp_path, write, validation):
     train, validating, test = (AudioFolder(tmp_path, split=split) for split in SPLITS)
     assert train.classes == test.classes == ["cat", "dog", "train"]
     assert (train.labels, validating.labels, test.labels) == ([0, 1], [1], [2])
+
+
+def test_a_folder_beside_those_of_the_splits_is_told(tmp_path, write):
+    for split in ("train", "test", "more"):
+        write(tmp_path / split / "dog" / "a.wav")
+    with pytest.raises(ValueError, match=r"holds test and train, and beside them more; expected .*splits .* only, or"):
+        AudioFolder(tmp_path)
 
 
 def test_a_label_may_be_called_train(tmp_path, write):
