@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any, no_type_check
 
 import torch
-from timm.models import get_model_input_config
+from timm.models import get_model_input_config, register_notrace_module
 from torch import Tensor, nn
 
+from specenhance.frontends.mask import MaskFrontend
 from specenhance.hub import HubMixin
 from specenhance.registry import create_frontend
 
@@ -42,6 +43,9 @@ _TIMMS = frozenset(
 )
 # A wrapper's word for what it wraps: timm would take the backbone of such a name for the whole model.
 _NOT_THE_BACKBONES = frozenset({"module"})
+
+# timm's tools for torch.fx keep a front end as one step, which TorchScript can compile.
+register_notrace_module(MaskFrontend)
 
 _INNER_ANCHOR = re.compile(r"(?<![\[\\])\^")  # "^" as an anchor: neither "[^" nor "\^"
 
@@ -153,6 +157,8 @@ class FrontendModel(nn.Module, HubMixin):
         found = getattr(backbone, name)
         if name in _TAKE_SPECTROGRAMS:
             return functools.wraps(found)(lambda x, *args, **kwargs: self._run(found, self.enhance(x), *args, **kwargs))
+        if name == "init_weights":
+            return functools.partial(self._init_weights, found)
         if inspect.isroutine(found) and name not in _TAKE_NONE:
             raise AttributeError(
                 f"{type(self).__name__} has no method {name}; the backbone's own, model.backbone.{name}, does not see the "
@@ -175,8 +181,10 @@ class FrontendModel(nn.Module, HubMixin):
         else:
             setattr(modules["backbone"], name, value)
 
-    @no_type_check  # a return type would be Any, which TorchScript takes at its word; without one it takes the backbone's
-    def forward(self, x: Tensor):
+    # A return type would be Any, which TorchScript takes at its word; without one it takes the backbone's. The argument's would
+    # be a text, "Tensor", which torch.fx writes into the code that it makes.
+    @no_type_check
+    def forward(self, x):
         """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to what the backbone gives.
 
         Raises:
@@ -229,6 +237,17 @@ class FrontendModel(nn.Module, HubMixin):
             if got == size:
                 raise
             raise ValueError(self._size_message(got, size, error)) from error
+
+    def _init_weights(self, of_backbone: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Start anew: the front end by its own ``init_weights``, or its modules' ``reset_parameters``; and the backbone."""
+        own = getattr(self.frontend, "init_weights", None)
+        if own is not None:
+            own()
+        else:
+            for module in self.frontend.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+        of_backbone(*args, **kwargs)
 
     def _size(self) -> tuple[int, int] | None:
         """The size (rows, columns) to which spectrograms are interpolated, if they are."""

@@ -790,6 +790,39 @@ def test_torch_fx_records_what_is_called_and_what_is_resized() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
+def test_what_timms_fx_tools_record_can_be_scripted() -> None:
+    with set_scriptable(True):
+        model = make_model("test_resnet", "tfe4", in_chans=3)
+    node = get_graph_node_names(model)[1][-1]
+    scripted = torch.jit.script(create_feature_extractor(model, [node]))
+    for spec in (noise(2, 1, T, F), noise(3, 1, T, 2 * F)):
+        torch.testing.assert_close(scripted(spec)[node], model(spec))
+
+
+def test_init_weights_starts_the_front_end_anew_too() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(()))
+
+        def init_weights(self) -> None:
+            nn.init.constant_(self.gain, 2.0)
+
+        def forward(self, spec: Tensor) -> Tensor:
+            return spec * self.gain
+
+    backbone = timm.create_model("test_vit", in_chans=1, num_classes=4, img_size=(T, F))
+    for frontend in ("tfe4", Own()):
+        model = with_frontend(copy.deepcopy(backbone), frontend)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(float("nan"))
+        model.init_weights()
+        assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert float(model.frontend.gain) == 2.0
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")
 @pytest.mark.parametrize(
     ("name", "kwargs"),
     [
