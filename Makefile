@@ -43,7 +43,7 @@ format: $(INSTALLED)
 
 # On one core, as it is timed.
 test-backbones: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_backbones.py -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models/test_backbones.py -m ""
 
 # A new environment each time: what was newest at the last call may not be now.
 test-newest:

@@ -41,8 +41,8 @@ from scipy import stats
 from torch import Tensor
 
 from specenhance import FrontendModel, register_frontend
+from specenhance.analysis.plots import save_figure
 from specenhance.frontends import TFE
-from specenhance.plots import save_figure
 from specenhance.training.batches import loader
 from specenhance.training.build import build_split
 from specenhance.training.recipe import Recipe, recipe_for

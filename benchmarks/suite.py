@@ -27,8 +27,8 @@ import torch
 from matplotlib.figure import Figure
 from side_by_side import machine, save, show
 
-from specenhance.files import write_text
-from specenhance.plots import save_figure
+from specenhance._files import write_text
+from specenhance.analysis.plots import save_figure
 
 HERE = Path(__file__).parent
 MARGIN = 0.25

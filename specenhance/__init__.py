@@ -4,18 +4,19 @@ The public names are loaded when first used, so that ``import specenhance`` and 
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from specenhance._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from specenhance.adapter import FrontendModel, with_frontend
-    from specenhance.audio_transformer import ast_teacher
-    from specenhance.distill import DistillationLoss, Distiller
+    from specenhance.distillation.ast import ast_teacher
+    from specenhance.distillation.cache import CachedTeacher
+    from specenhance.distillation.loss import DistillationLoss, Distiller
+    from specenhance.distillation.teachers import FrozenTeacher, timm_teacher
     from specenhance.features import KaldiFbank, LogMel, TrainableMel
     from specenhance.frontends import TFA, TFE, Identity
-    from specenhance.registry import create_frontend, list_frontends, register_frontend
-    from specenhance.teacher_cache import CachedTeacher
-    from specenhance.teachers import FrozenTeacher, timm_teacher
+    from specenhance.frontends.registry import create_frontend, list_frontends, register_frontend
+    from specenhance.models.adapter import FrontendModel, with_frontend
     from specenhance.training import load_model
 
 __all__ = [
@@ -40,30 +41,25 @@ __all__ = [
 ]
 
 _HOME = {
-    "FrontendModel": "adapter",
-    "with_frontend": "adapter",
-    "DistillationLoss": "distill",
-    "Distiller": "distill",
-    "FrozenTeacher": "teachers",
-    "ast_teacher": "audio_transformer",
-    "timm_teacher": "teachers",
-    "CachedTeacher": "teacher_cache",
+    "FrontendModel": "models.adapter",
+    "with_frontend": "models.adapter",
+    "DistillationLoss": "distillation.loss",
+    "Distiller": "distillation.loss",
+    "FrozenTeacher": "distillation.teachers",
+    "ast_teacher": "distillation.ast",
+    "timm_teacher": "distillation.teachers",
+    "CachedTeacher": "distillation.cache",
     "KaldiFbank": "features",
     "LogMel": "features",
     "TrainableMel": "features",
     "TFA": "frontends",
     "TFE": "frontends",
     "Identity": "frontends",
-    "create_frontend": "registry",
-    "list_frontends": "registry",
-    "register_frontend": "registry",
+    "create_frontend": "frontends.registry",
+    "list_frontends": "frontends.registry",
+    "register_frontend": "frontends.registry",
     "load_model": "training",
 }
-
-try:
-    __version__ = version("specenhance")
-except PackageNotFoundError:  # a source tree on the path, not installed
-    __version__ = "0+unknown"
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from specenhance.missing import missing
+from specenhance._missing import missing
 
 try:
     import rich
@@ -28,11 +28,11 @@ try:
 except ImportError as error:
     raise SystemExit(str(missing(error, "the command line needs more packages", "typer", "rich"))) from error
 
-from specenhance.names import file_name, shown
+from specenhance._names import file_name, shown
 
 if TYPE_CHECKING:
+    from specenhance.deploy.windows import Classified
     from specenhance.training.recipe import Recipe
-    from specenhance.windows import Classified
 
 __all__ = ["main"]
 
@@ -88,7 +88,7 @@ class PaperData(str, Enum):
     """A data set of the paper."""
 
     esc50 = "esc50"
-    speech_commands_v2 = "speech_commands_v2"
+    speech_commands = "speech_commands"
 
 
 class Scale(str, Enum):
@@ -148,7 +148,7 @@ def _options(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     if version:
-        from specenhance import __version__
+        from specenhance._version import __version__
 
         _say(__version__)
         raise typer.Exit
@@ -278,9 +278,10 @@ def recipe(
 ) -> None:
     """Print every field of a recipe, with its default for a data set and what it is: a file for 'train --recipe'."""
     with _told():
+        from specenhance.data.registry import takes
         from specenhance.training.recipe import explain
 
-        fields = {"data": data, "role": role.value} | ({} if data == "synthetic" else {"root": "."})
+        fields = {"data": data, "role": role.value} | ({"root": "."} if takes(data, "root") else {})
         _say(*explain(_recipe(None, fields)).splitlines())
 
 
@@ -325,8 +326,8 @@ def reproduce(
 ) -> None:
     """Run one of the paper's tables whole; stopped at any point, the same command goes on."""
     with _told():
-        from specenhance.training.reproduce import reproduce as reproduce_table
-        from specenhance.training.reproduce import to_markdown
+        from specenhance.experiments.reproduce import reproduce as reproduce_table
+        from specenhance.experiments.reproduce import to_markdown
 
         report = reproduce_table(
             data.value,
@@ -394,7 +395,9 @@ def check(
     with _told():
         fields: dict[str, Any] = {"root": root and root.resolve(), "csv": csv and csv.resolve()}
         fields = {"data": data, **{name: str(value) for name, value in fields.items() if value is not None}}
-        if data == "esc50":
+        from specenhance.data.registry import data_folds
+
+        if data_folds(data):
             fields["fold"] = 1
         chosen = _recipe(None, fields | {"allow_truncated": str(allow_truncated)})
         _require_data(chosen)
@@ -439,7 +442,7 @@ def predict(
         _check_sounds(files)
         listener: Any
         if model is not None:
-            from specenhance.runtime import OnnxModel
+            from specenhance.deploy.runtime import OnnxModel
 
             listener = OnnxModel(model)
             classes, window, longest = listener.classes, listener.clip_samples, listener.samples
@@ -452,7 +455,7 @@ def predict(
             longest = stored.features.samples
             window = min(longest, max(1, round((recipe.clip_seconds or longest) * recipe.sample_rate)))
         from specenhance.audio import read_blocks
-        from specenhance.windows import classify, likeliest
+        from specenhance.deploy.windows import classify, likeliest
 
         for file in files:
             blocks = read_blocks(file, listener.sample_rate, allow_truncated=allow_truncated)
@@ -477,11 +480,11 @@ def report(
 ) -> None:
     """Write one page on a run: curves, confusions, the worst clips with players, and what its mask does."""
     with _told():
-        from specenhance.files import check_output
+        from specenhance._files import check_output
 
         if out is not None:
             check_output(out)
-        from specenhance.report import report as write_report
+        from specenhance.analysis.report import report as write_report
 
         _say(write_report(run, out, split=split.value, clips=clips or [], worst=worst, root=root, csv=csv))
 
@@ -512,7 +515,7 @@ def export(
                 "--calibration, --max-loss, --force, --root and --csv are for --int8, the only one that needs clips; add it or "
                 "leave them out"
             )
-        from specenhance.export import export as export_run
+        from specenhance.deploy.export import export as export_run
 
         export_run(
             run,
@@ -564,9 +567,9 @@ def listen(
     """Classify a long sound as it comes: one line for each class heard, with start, end and maximum probability."""
     with _told():
         from specenhance.audio import read_blocks, resampled
-        from specenhance.listen import Heard, events, pcm_blocks
-        from specenhance.listen import listen as listen_to
-        from specenhance.runtime import OnnxModel
+        from specenhance.deploy.listen import Heard, events, pcm_blocks
+        from specenhance.deploy.listen import listen as listen_to
+        from specenhance.deploy.runtime import OnnxModel
 
         exported = OnnxModel(model)
         longest = exported.samples / exported.sample_rate
@@ -616,13 +619,13 @@ def enhance(
 ) -> None:
     """Draw what a run's front end does to a sound: spectrogram, mask and enhanced spectrogram."""
     with _told():
-        from specenhance.files import check_output
+        from specenhance._files import check_output
 
         out = out or Path(f"{file_name(file.stem)}-enhanced.png")
         check_output(out)
+        from specenhance.analysis.masks import flat_mask
+        from specenhance.analysis.plots import save_figure
         from specenhance.data import read_audio
-        from specenhance.masks import flat_mask
-        from specenhance.plots import save_figure
         from specenhance.training.run import picture
         from specenhance.training.store import load_stored
 
@@ -649,11 +652,11 @@ def list_names(
                 raise ValueError(f"--pattern {pattern!r}: no timm model has such a name; try '*{pattern.strip('*')}*'")
             _say(*names)
             return
+        from specenhance.data.registry import list_data
         from specenhance.features import list_features
-        from specenhance.registry import list_frontends
-        from specenhance.training.recipe import DATA
+        from specenhance.frontends.registry import list_frontends
 
-        known = {Kind.frontends: list_frontends(), Kind.features: list_features(), Kind.data: list(DATA)}
+        known = {Kind.frontends: list_frontends(), Kind.features: list_features(), Kind.data: list_data()}
         if kind is not None:
             _say(*known[kind])
             return
@@ -720,12 +723,15 @@ def _console() -> Console:
 
 
 def _recipe(path: Path | None, fields: dict[str, Any]) -> Recipe:
-    from specenhance.training.recipe import DATA, load_recipe, recipe_for
+    from specenhance.data.registry import list_data
+    from specenhance.training.recipe import load_recipe, recipe_for
 
     if path is not None:
         return load_recipe(path, **fields)
     if "data" not in fields:
-        raise ValueError(f"--data is missing: expected one of {', '.join(DATA)} (or --recipe FILE, or --resume RUN)")
+        raise ValueError(
+            f"--data is missing: expected one of {', '.join(list_data())} (or --recipe FILE, or --resume RUN)"
+        )
     return recipe_for(**fields)
 
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from specenhance.compat import is_exporting, is_forward_mode, is_transformed
+from specenhance._compat import is_exporting, is_forward_mode, is_transformed
 
 __all__ = [
     "BlockWeights",

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specenhance.adapter import FrontendModel
-from specenhance.samples import waveform_of
-from specenhance.windows import likeliest
+from specenhance.audio.samples import waveform_of
+from specenhance.deploy.windows import likeliest
+from specenhance.models.adapter import FrontendModel
 
 __all__ = ["Listening", "as_batch", "predict"]
 
@@ -17,7 +17,7 @@ def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
     """Put one waveform ``(samples,)``, of any type that sound is kept in, on the model's device as a batch of one.
 
     Raises:
-        TypeError, ValueError: as :func:`specenhance.samples.waveform_of`.
+        TypeError, ValueError: as :func:`specenhance.audio.samples.waveform_of`.
     """
     if isinstance(waveform, Tensor):  # NumPy knows no bfloat16
         waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
@@ -25,7 +25,7 @@ def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
 
 
 class Listening:
-    """A model as :func:`specenhance.windows.classify` and :func:`specenhance.listen.listen` ask for it.
+    """A model as :func:`specenhance.deploy.windows.classify` and :func:`specenhance.deploy.listen.listen` ask for it.
 
     Args:
         model: from waveforms ``(B, samples)`` to logits; it is set to evaluation.

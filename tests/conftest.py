@@ -101,6 +101,6 @@ def untrained(quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(untrained: Path) -> Path:
     """Its model as an ONNX file."""
-    from specenhance.export import export
+    from specenhance.deploy.export import export
 
     return export(untrained, say=lambda line: None)

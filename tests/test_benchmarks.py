@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from specenhance import registry
+from specenhance.frontends.registry import FRONTENDS
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.fixture(autouse=True)
 def _on_the_path(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))  # front_ends.py registers one of its own
+    monkeypatch.setattr(FRONTENDS, "_entries", dict(FRONTENDS._entries))  # front_ends.py registers one of its own
 
 
 def test_a_ratio_is_taken_round_by_round():
@@ -85,7 +85,7 @@ def test_noise_is_as_loud_as_it_says_and_the_same_for_every_model(snr):
 def test_what_is_heard_is_compared_with_what_was_there():
     from listening import score
 
-    from specenhance.listen import Event
+    from specenhance.deploy.listen import Event
 
     clips = [(1.0, 2.0, 0), (4.0, 5.0, 1), (7.0, 8.0, 0)]
     found = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from specenhance.checksum import BLANK, KEY, check, seal
+from specenhance._checksum import BLANK, KEY, check, seal
 
 
 @pytest.fixture

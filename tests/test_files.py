@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from specenhance.files import atomic_folder, atomic_path, check_output, remove_leftovers, write_text
+from specenhance._files import atomic_folder, atomic_path, check_output, remove_leftovers, write_text
 
 
 def test_a_file_appears_when_the_block_ends_well(tmp_path):
@@ -111,7 +111,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
 def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_stays(tmp_path):
     code = """
 import os, signal, sys
-from specenhance.files import atomic_folder, atomic_path
+from specenhance._files import atomic_folder, atomic_path
 with atomic_path(sys.argv[1] + "/a.txt") as file, atomic_folder(sys.argv[1] + "/b") as folder:
     file.write_text("half"); (folder / "c").touch()
     os.kill(os.getpid(), signal.SIGKILL)

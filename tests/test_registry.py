@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 import specenhance
-from specenhance import TFA, TFE, Identity, create_frontend, list_frontends, register_frontend, registry
+from specenhance import TFA, TFE, Identity, create_frontend, list_frontends, register_frontend
+from specenhance.frontends.registry import FRONTENDS
 
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     list_frontends()
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setattr(FRONTENDS, "_entries", dict(FRONTENDS._entries))
 
 
 class Gain(nn.Module):

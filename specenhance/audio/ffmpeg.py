@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from specenhance._missing import missing
 from specenhance.audio.errors import CURE, AudioError, damaged, ends_early
-from specenhance.missing import missing
-from specenhance.samples import scaled
+from specenhance.audio.samples import scaled
 
 try:
     import av

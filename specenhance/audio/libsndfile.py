@@ -11,8 +11,8 @@ from types import TracebackType
 
 import numpy as np
 
+from specenhance._missing import missing
 from specenhance.audio.errors import AudioError, damaged, ends_early
-from specenhance.missing import missing
 
 try:
     import soundfile

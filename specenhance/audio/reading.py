@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from specenhance._missing import missing
 from specenhance.audio.containers import open_sound
 from specenhance.audio.errors import AudioError
-from specenhance.missing import missing
-from specenhance.samples import LARGEST
+from specenhance.audio.samples import LARGEST
 
 __all__ = ["LONGEST", "Header", "probe", "read_blocks", "read_excerpt", "read_samples", "resampled"]
 
@@ -81,7 +81,7 @@ def read_samples(
     Raises:
         FileNotFoundError: if there is no such file.
         AudioError: if the file cannot be decoded, ends before its header says, is damaged, holds no samples, holds any
-            that is not finite or beyond :data:`specenhance.samples.LARGEST`, or is longer than :data:`LONGEST`.
+            that is not finite or beyond :data:`specenhance.audio.samples.LARGEST`, or is longer than :data:`LONGEST`.
         ValueError: for a rate below 1.
         ImportError: where the package that reads it, or soxr for another rate, is missing.
     """

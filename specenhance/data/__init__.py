@@ -5,6 +5,7 @@ from specenhance.data.base import AudioDataset, Batch, collate
 from specenhance.data.cache import CachedWaveforms
 from specenhance.data.esc50 import ESC50
 from specenhance.data.folder import AudioFolder
+from specenhance.data.registry import list_data, open_data, register_data
 from specenhance.data.speech_commands import SpeechCommandsV2
 from specenhance.data.synthetic import SyntheticSounds
 
@@ -18,5 +19,8 @@ __all__ = [
     "SpeechCommandsV2",
     "SyntheticSounds",
     "collate",
+    "list_data",
+    "open_data",
     "read_audio",
+    "register_data",
 ]

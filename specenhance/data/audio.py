@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from specenhance.audio import AudioError, read_excerpt, read_samples
+
+if TYPE_CHECKING:  # PyTorch is loaded with the first sound, so that what only names a data set starts at once
+    from torch import Tensor
 
 __all__ = ["AudioError", "read_audio"]
 
@@ -31,6 +32,8 @@ def read_audio(
 
     Raises as :func:`specenhance.audio.read_samples` and :func:`specenhance.audio.read_excerpt`, which this wraps.
     """
+    import torch
+
     if seconds is None:
         return torch.from_numpy(read_samples(path, sample_rate, allow_truncated=allow_truncated))
     return torch.from_numpy(read_excerpt(path, sample_rate, seconds, place, allow_truncated=allow_truncated))

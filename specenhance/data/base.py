@@ -7,20 +7,20 @@ import math
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
+from typing import TYPE_CHECKING, NamedTuple
 
 from specenhance.data.audio import read_audio
+
+if TYPE_CHECKING:  # PyTorch is loaded with the first sound, so that what only names a data set starts at once
+    from torch import Tensor
 
 __all__ = ["AudioDataset", "Batch", "collate"]
 
 
-class AudioDataset(Dataset[tuple[Tensor, int]]):
+class AudioDataset:
     """Labelled sounds: item i is ``(waveform float32 (samples,), label)``, indexed as a list is.
+
+    PyTorch's ``DataLoader`` takes it.
 
     Files are decoded each time they are asked for; :class:`~specenhance.data.cache.CachedWaveforms` decodes them once.
 
@@ -131,6 +131,9 @@ class Batch(NamedTuple):
 
 def collate(batch: Sequence[tuple[Tensor, int]]) -> Batch:
     """Put items of an :class:`AudioDataset` into one :class:`Batch`; a ``DataLoader`` takes this as its ``collate_fn``."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
     waveforms, labels = zip(*batch, strict=True)
     return Batch(
         waveform=pad_sequence(list(waveforms), batch_first=True),

@@ -7,13 +7,13 @@ import json
 import os
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from specenhance._files import atomic_folder, remove_leftovers
 from specenhance.data.base import AudioDataset
-from specenhance.files import atomic_folder, remove_leftovers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["CachedWaveforms"]
 
@@ -39,6 +39,8 @@ class CachedWaveforms(AudioDataset):
         self._kept: Path | None = None
         self._samples: Tensor | None = None
         if folder is None:
+            import torch
+
             memory = bytearray()
             lengths = []
             for i in range(len(data)):
@@ -65,6 +67,8 @@ class CachedWaveforms(AudioDataset):
 
     def _all(self) -> Tensor:
         if self._samples is None:
+            import torch
+
             assert self._kept is not None
             self._samples = torch.from_file(str(self._kept / SAMPLES), shared=False, size=self._ends[-1])
         return self._samples

@@ -23,12 +23,15 @@ from specenhance.data.layout import (
     split_named,
     subfolders,
 )
+from specenhance.data.registry import register_data
 
 __all__ = ["AudioFolder"]
 
 HELD_OUT = 0.15  # the part of the clips that tests, and that validates, where nothing says which
 
 
+# A recipe's 0 is fitted to the training clips.
+@register_data("folder", frames=0, epochs=0, batch_size=0, crop="random", time_mask=16, freq_mask=16, shift=10)
 class AudioFolder(AudioDataset):
     """Recordings in a folder, labelled by a CSV or by the folders that they lie in.
 

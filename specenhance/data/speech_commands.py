@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from specenhance._published import NORMALISATION
 from specenhance.audio import SUFFIXES
 from specenhance.data.base import AudioDataset
 from specenhance.data.layout import audio_names, check_split, others, read_list, require_folder, subfolders
+from specenhance.data.registry import register_data
 
 __all__ = ["SpeechCommandsV2"]
 
@@ -15,6 +17,10 @@ NOISE_FOLDER = "_background_noise_"
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 
+MEAN, STD = NORMALISATION["speech_commands"]
+
+
+@register_data("speech_commands", mean=MEAN, std=STD, frames=128, epochs=20, time_mask=16, freq_mask=16, shift=10)
 class SpeechCommandsV2(AudioDataset):
     """Speech Commands V2 as it is published: a folder a keyword, and the lists of what validates and what tests.
 

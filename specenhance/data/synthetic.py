@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from specenhance.data.base import AudioDataset
 from specenhance.data.layout import SPLITS, check_split
+from specenhance.data.registry import register_data
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["SyntheticSounds"]
 
@@ -20,6 +23,7 @@ LEAST_RATE = 8000  # Hz: the pitches and bands below need it
 LEAST_SECONDS = 0.5  # a slow rhythm needs it to be heard as one
 
 
+@register_data("synthetic", frames=96, epochs=10, time_mask=8, freq_mask=8, shift=4)
 class SyntheticSounds(AudioDataset):
     """Ten classes of sounds that differ in how they move in time and frequency, not in pitch, level or timbre.
 
@@ -58,6 +62,8 @@ class SyntheticSounds(AudioDataset):
 
     def waveform(self, i: int) -> Tensor:
         """Make clip ``0 <= i < len(self)``, float32 ``(samples,)``, within [-1, 1]."""
+        import torch
+
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), i])
         event = EVENTS[self.classes[self.labels[i]]]
         return torch.from_numpy(_clip(rng, event, self.samples, self.sample_rate).astype(np.float32))

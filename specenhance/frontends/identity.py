@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from specenhance import functional
-from specenhance.compat import is_scripting
-from specenhance.registry import register_frontend
+from specenhance._compat import is_scripting
+from specenhance.frontends.registry import register_frontend
 
 __all__ = ["Identity"]
 

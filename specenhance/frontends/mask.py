@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from specenhance import functional
-from specenhance.compat import is_scripting
+from specenhance._compat import is_scripting
 from specenhance.functional import BlockWeights, PathWeights
 
 __all__ = ["BACKENDS", "EnhancerBlock", "MaskFrontend"]

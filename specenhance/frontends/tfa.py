@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specenhance.frontends.mask import MaskFrontend
-from specenhance.registry import register_frontend
+from specenhance.frontends.registry import register_frontend
 
 __all__ = ["TFA"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from specenhance.frontends.mask import MaskFrontend
-from specenhance.registry import register_frontend
+from specenhance.frontends.registry import register_frontend
 
 __all__ = ["TFE", "tfe_channels"]
 

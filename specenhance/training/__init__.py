@@ -3,13 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from specenhance.training.recipe import DATA, Recipe, load_recipe, recipe_for, save_recipe
+from specenhance.training.recipe import Recipe, load_recipe, recipe_for, save_recipe
 
 if TYPE_CHECKING:
     from specenhance.training.store import Stored, load_model, load_stored, save_model
 
 __all__ = [
-    "DATA",
     "Recipe",
     "Stored",
     "load_model",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from specenhance.data import AudioDataset, Batch, collate
-from specenhance.data.augment import mix_waveforms, place_in_noise
+from specenhance.training.augment import mix_waveforms, place_in_noise
 from specenhance.training.recipe import Recipe
 
 __all__ = [

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from specenhance.adapter import FrontendModel, with_frontend
-from specenhance.data import ESC50, AudioDataset, AudioFolder, SpeechCommandsV2, SyntheticSounds
+from specenhance.data import AudioDataset, open_data
 from specenhance.data.check import check_sounds
 from specenhance.data.classes import with_classes
-from specenhance.data.layout import SPLITS, check_split
+from specenhance.data.layout import SPLITS
+from specenhance.distillation.teachers import timm_teacher
 from specenhance.features import create_features
-from specenhance.teachers import timm_teacher
+from specenhance.models.adapter import FrontendModel, with_frontend
 from specenhance.training.recipe import Recipe
 
 __all__ = [
@@ -40,8 +40,15 @@ def build_split(recipe: Recipe, split: str) -> AudioDataset:
     Raises:
         FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
     """
-    check_split(split)
-    data = _open(recipe, split)
+    data = open_data(
+        recipe.data,
+        split,
+        root=recipe.root,
+        csv=recipe.csv or None,
+        fold=recipe.fold,
+        seed=recipe.seed,
+        sample_rate=recipe.sample_rate,
+    )
     data.allow_truncated = recipe.allow_truncated
     return data
 
@@ -63,19 +70,6 @@ def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDatas
     return data.subset(check_sounds(data, thorough=True).good) if recipe.skip_bad and data.paths else data
 
 
-def _open(recipe: Recipe, split: str) -> AudioDataset:
-    match recipe.data:
-        case "esc50":
-            return ESC50(recipe.root, fold=recipe.fold, train=split == "train", sample_rate=recipe.sample_rate)
-        case "speech_commands":
-            return SpeechCommandsV2(recipe.root, split=split, sample_rate=recipe.sample_rate)
-        case "folder":
-            return AudioFolder(recipe.root, csv=recipe.csv or None, split=split, sample_rate=recipe.sample_rate)
-        case "synthetic":
-            return SyntheticSounds(split, seed=recipe.seed, sample_rate=recipe.sample_rate)
-    raise ValueError(f"data = {recipe.data!r} has no reader")
-
-
 def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
     """Make the recipe's model, from waveforms ``(B, samples)`` at the recipe's rate to logits ``(B, num_classes)``.
 
@@ -83,7 +77,12 @@ def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
         ValueError: for an unknown backbone, front end or feature; the message has what is known.
     """
     return with_frontend(
-        _backbone(recipe, num_classes), recipe.frontend, features=build_features(recipe), fit=recipe.fit
+        _backbone(recipe, num_classes),
+        recipe.frontend,
+        features=build_features(recipe),
+        layout=recipe.layout,
+        fit=recipe.fit,
+        **recipe.frontend_args,
     )
 
 
@@ -102,6 +101,7 @@ def build_features(recipe: Recipe) -> Any:
         num_mel_bins=recipe.bins,
         mean=0.0 if recipe.mean is None else recipe.mean,
         std=0.5 if recipe.std is None else recipe.std,
+        **recipe.feature_args,
     )
 
 
@@ -138,7 +138,9 @@ def _refusal(recipe: Recipe) -> Exception | None:
     """Give the error, if any, that the recipe's backbone answers its spectrograms with."""
     try:
         with torch.device("meta"), torch.no_grad():
-            model = with_frontend(_backbone(recipe.replace(pretrained=False), 2), "identity", fit=recipe.fit).eval()
+            model = with_frontend(
+                _backbone(recipe.replace(pretrained=False), 2), "identity", layout=recipe.layout, fit=recipe.fit
+            ).eval()
             model(torch.empty(2, 1, recipe.frames, recipe.bins))
     except Exception as error:  # whatever it is, timm has many
         return error
@@ -176,9 +178,9 @@ def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
 def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:
     size: dict[str, Any] = {"frames": recipe.frames, "bins": recipe.bins, "pretrained": recipe.pretrained}
     if recipe.backbone.startswith(AST_PREFIX):
-        from specenhance.audio_transformer import ast_teacher  # transformers, which not every user has
+        from specenhance.distillation.ast import ast_teacher  # transformers, which not every user has
 
-        return ast_teacher(recipe.backbone.removeprefix(AST_PREFIX), num_classes, **size)
+        return ast_teacher(recipe.backbone.removeprefix(AST_PREFIX), num_classes, **size, **recipe.backbone_args)
     if recipe.fit == "resize":
         size |= {"frames": None, "bins": None}
-    return timm_teacher(recipe.backbone, num_classes, **size)
+    return timm_teacher(recipe.backbone, num_classes, **size, **recipe.backbone_args)

@@ -18,10 +18,10 @@ from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from specenhance.files import write_bytes, write_text
+from specenhance._files import write_bytes, write_text
+from specenhance.models.weights import write_weights
 from specenhance.training.batches import Place
 from specenhance.training.stopping import Stopped, StopSignals
-from specenhance.weights import write_weights
 
 __all__ = [
     "BEST",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specenhance.adapter import FrontendModel
+from specenhance.models.adapter import FrontendModel
 from specenhance.training.build import open_split
 from specenhance.training.loop import Score, test
 from specenhance.training.machine import Machine, make_trainer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import platform
 from collections.abc import Callable
 from contextlib import closing
@@ -17,20 +16,20 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import specenhance
-from specenhance.adapter import FrontendModel
 from specenhance.data import AudioDataset
 from specenhance.data.cache import CachedWaveforms
+from specenhance.models.adapter import FrontendModel
+from specenhance.models.weights import read_weights
 from specenhance.training.batches import START, Loader, Place, loader
 from specenhance.training.build import build_model, build_splits
 from specenhance.training.callbacks import BEST, AtomicCheckpoints, History, Keeper, Progress, last_checkpoint
-from specenhance.training.machine import MEMORY, Machine, make_trainer
+from specenhance.training.machine import MEMORY, Machine, make_trainer, precision_on
 from specenhance.training.manifest import as_trained, load_manifest
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.stopping import StopSignals
 from specenhance.training.store import HISTORY
 from specenhance.training.teach import load_teacher
-from specenhance.weights import read_weights
 
 __all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
 
@@ -120,6 +119,8 @@ def train_rank(
     trainer = make_trainer(
         machine,
         max_epochs=recipe.epochs,
+        precision=precision_on(machine, recipe.precision),
+        gradient_clip_val=recipe.clip_norm or None,
         callbacks=[history, keeper, *bar],
         enable_progress_bar=bool(bar),
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
@@ -143,7 +144,7 @@ def train_rank(
         "seconds": round(history.seconds, 1),
         "parameters": parameters,
         "classes": classes,
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.model_dump(mode="json"),
         "versions": {
             "specenhance": specenhance.__version__,
             "torch": torch.__version__,

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 
-__all__ = ["ACCELERATORS", "MEMORY", "Machine", "make_trainer"]
+__all__ = ["ACCELERATORS", "MEMORY", "Machine", "make_trainer", "precision_on"]
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
@@ -59,6 +59,12 @@ class Machine:
     def rank(self) -> int:
         """Which of the processes this one is."""
         return int(os.environ["LOCAL_RANK"]) if self.devices > 1 else 0
+
+
+def precision_on(machine: Machine, precision: str) -> str:
+    """Give the precision, by Lightning's name, in which a machine computes: a recipe's on a GPU, float32 on a CPU."""
+    on_gpu = machine.device == "cuda" or (machine.device == "auto" and torch.cuda.is_available())
+    return precision if on_gpu else "32-true"
 
 
 def make_trainer(machine: Machine, **settings: Any) -> L.Trainer:

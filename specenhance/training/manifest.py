@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from specenhance._files import write_text
 from specenhance.data import AudioDataset
 from specenhance.data.check import FaultsError
 from specenhance.data.classes import with_classes
-from specenhance.files import write_text
 from specenhance.training.recipe import RECIPE, Recipe
 
 __all__ = ["MANIFEST", "Clip", "Manifest", "as_trained", "load_manifest", "make_manifest", "save_manifest"]

@@ -7,15 +7,16 @@ from typing import Any
 
 import lightning as L
 import torch
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from specenhance.adapter import FrontendModel
 from specenhance.data import Batch
-from specenhance.data.augment import add_noise, mask_span, shift_frames, smooth_labels
-from specenhance.distill import DistillationLoss, Distiller
-from specenhance.teachers import FrozenTeacher
+from specenhance.distillation.loss import DistillationLoss, Distiller
+from specenhance.distillation.teachers import FrozenTeacher
+from specenhance.models.adapter import FrontendModel
+from specenhance.training.augment import add_noise, mask_span, shift_frames, smooth_labels
 from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix
 from specenhance.training.recipe import Recipe
 
@@ -113,12 +114,22 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Make the recipe's optimizer under its schedule."""
         recipe = self.recipe
-        optimizer = OPTIMIZERS[recipe.optimizer](self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        betas = {} if recipe.betas is None else {"betas": recipe.betas}
+        # Parameters, not the module: timm would leave biases and norms out of the weight decay.
+        optimizer = create_optimizer_v2(
+            list(self.parameters()), recipe.optimizer, recipe.lr, recipe.weight_decay, **betas
+        )
         if recipe.schedule == "onecycle":
             steps = int(self.trainer.estimated_stepping_batches) // recipe.epochs * (recipe.epochs - recipe.cycle_from)
             # PyTorch divides by the number of steps before the peak, less one.
             rise = 0.2 if 0.2 * steps != 1 else 0.25
-            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.lr, total_steps=steps, pct_start=rise)
+            cycle = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=recipe.lr,
+                total_steps=steps,
+                pct_start=rise,
+                cycle_momentum=recipe.betas is None and bool({"betas", "momentum"} & optimizer.defaults.keys()),
+            )
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         if recipe.schedule == "step":
             falls = range(recipe.decay_from, recipe.epochs + 1, recipe.decay_every)
@@ -194,8 +205,4 @@ class BinaryCrossEntropy(nn.Module):
 LOSSES: dict[str, Callable[[float], nn.Module]] = {
     "cross_entropy": lambda smoothing: nn.CrossEntropyLoss(label_smoothing=smoothing),
     "binary_cross_entropy": BinaryCrossEntropy,
-}
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "adam": torch.optim.Adam,
 }

@@ -1,189 +1,241 @@
-"""A recipe: everything that decides what a training run computes, as one dataclass and one TOML file."""
+"""A recipe: everything that decides what a training run computes, as one pydantic model and one TOML file."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import difflib
-import math
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-from specenhance.files import write_text
-from specenhance.missing import missing
-from specenhance.published import NORMALISATION
+from specenhance._files import write_text
+from specenhance._missing import missing
+from specenhance.data.registry import data_folds, list_data, recipe_defaults, takes
 
 __all__ = [
-    "BOUNDS",
-    "CHOICES",
-    "DATA",
     "FITTED",
     "PAPER",
+    "Precision",
     "Recipe",
+    "Role",
     "load_recipe",
     "paper_recipe",
     "recipe_for",
     "save_recipe",
 ]
 
-CHOICES = {
-    "role": ("student", "teacher"),
-    "optimizer": ("adamw", "adam"),
-    "schedule": ("onecycle", "step", "constant"),
-    "loss": ("cross_entropy", "binary_cross_entropy"),
-    "select": ("best", "last"),
-    "crop": ("start", "random"),
-    "fit": ("error", "resize"),
-}
+Role = Literal["student", "teacher"]
+Crop = Literal["start", "random"]
+Fit = Literal["error", "resize"]
+Schedule = Literal["onecycle", "step", "constant"]
+Loss = Literal["cross_entropy", "binary_cross_entropy"]
+Select = Literal["best", "last"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 FITTED = ("frames", "epochs", "batch_size")
-"""Fields that are fitted to the training clips where they are 0; see :mod:`specenhance.training.fit`."""
-
-# The smallest and the largest value of each number, and why no more: what lies beyond is a slip of the pen, or would run
-# until memory or patience ends.
-BOUNDS: dict[str, tuple[float, float, str]] = {
-    "sample_rate": (1000, 1_000_000, "Hz"),
-    "frames": (0, 100_000, "frames, 0 to fit the training clips"),
-    "bins": (4, 1024, "mel bins"),
-    "epochs": (0, 100_000, "epochs, 0 to fit the training clips"),
-    "batch_size": (0, 65_536, "clips, 0 to fit their number"),
-    "decay_from": (1, 100_000, "epochs"),
-    "decay_every": (1, 100_000, "epochs"),
-    "cycle_from": (0, 100_000, "epochs"),
-    "seed": (0, 2**31 - 1, "for PyTorch's generators"),
-    "time_mask": (0, 100_000, "frames"),
-    "freq_mask": (0, 1024, "bins"),
-    "shift": (0, 100_000, "frames"),
-    "lr": (1e-12, 100, "beyond it training only diverges"),
-    "weight_decay": (0, 10, "beyond it all weights vanish"),
-    "noise": (0, 100, "in units of two standard deviations"),
-    "mean": (-1e4, 1e4, "of log energies"),
-    "std": (1e-6, 1e4, "of log energies"),
-    "decay": (1e-6, 1, "a factor"),
-    "label_smoothing": (0, 0.999, "a part of the label's probability"),
-    "mixup": (0, 1, "a probability"),
-    "mixup_alpha": (1e-3, 1e4, "of a Beta distribution"),
-    "kd_weight": (0, 1, "the labels' part of the loss"),
-    "kd_temperature": (1e-3, 1e4, "a factor by which logits are divided"),
-    "clip_seconds": (1e-3, 86_400, "seconds"),
-}
+"""Fields that are fitted to the training clips where they are 0; see :mod:`specenhance.training.defaults`."""
 
 RECIPE = "recipe.toml"
 """The name of a recipe's file in a run folder."""
 
-PAPER = {"esc50": "esc50", "speech_commands": "speech_commands_v2"}
-"""Data sets of the paper's recipes, and what their files are called."""
+PAPER = ("esc50", "speech_commands")
+"""Data sets that the paper has recipes for."""
+
+_TABLES = ("frontend_args", "feature_args", "backbone_args")
+_FLAGS = {"true": True, "false": False}
 
 
-def _field(default: Any, about: str) -> Any:
-    return dataclasses.field(default=default, metadata={"about": about})
+def _number(default: Any, about: str, least: float, most: float, why: str) -> Any:
+    """Describe a number's field; beyond its bounds is a slip of the pen, or what runs until memory or patience ends."""
+    return Field(default, description=about, ge=least, le=most, json_schema_extra={"why": why})
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(BaseModel):
     """What a run trains, on what, and how; :func:`recipe_for` gives the defaults of each data set.
 
     Raises:
-        ValueError: for a value out of its range; the message names the field, the value and what was expected.
+        ValueError: for an unknown field, and for a value of the wrong type or out of its range; the message names the field,
+            the value and what was expected. Numbers may come as text.
+
+    >>> recipe = Recipe(data="synthetic", epochs=3)
+    >>> recipe.replace(lr="1e-4").lr
+    0.0001
     """
 
-    role: str = _field("student", '"student", or "teacher": its backbone is also stored as its own library stores it')
-    # Data
-    data: str = _field("synthetic", "one of DATA")
-    root: str = _field("", "the data set's folder; the built-in set has none")
-    csv: str = _field("", 'data = "folder": a CSV of path, label[, split]')
-    fold: int = _field(0, 'data = "esc50": the fold that is tested, 1 to 5')
-    skip_bad: bool = _field(False, "train without files that cannot be read; otherwise they are an error")
-    allow_truncated: bool = _field(False, "take what there is of files that are not whole")
-    # Features
-    features: str = _field("kaldi", "one of specenhance.features.list_features()")
-    sample_rate: int = _field(16000, "Hz")
-    frames: int = _field(128, "T; shorter clips are padded, longer ones cut; 0: fitted to the training clips")
-    crop: str = _field(
-        "start", 'in training: "start" of each clip, or "random": any part of a longer one, any place for a shorter one'
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    role: Role = Field(
+        "student", description='"student", or "teacher": its backbone is also stored as its own library stores it'
     )
-    clip_seconds: float | None = _field(None, "the usual length of a training clip; None: measured")
-    bins: int = _field(128, "F, mel bins")
-    mean: float | None = _field(None, "normalisation: (x - mean) / (2 * std); None: measured on the training clips")
-    std: float | None = _field(None, "see mean")
+    # Data
+    data: str = Field("synthetic", description="one of specenhance.data.list_data()")
+    root: str = Field("", description="the data set's folder; the built-in set has none")
+    csv: str = Field("", description='data = "folder": a CSV of path, label[, split]')
+    fold: int = Field(
+        0, description="of a data set with folds, such as ESC-50: the fold that is tested; 0: each in turn"
+    )
+    skip_bad: bool = Field(False, description="train without files that cannot be read; otherwise they are an error")
+    allow_truncated: bool = Field(False, description="take what there is of files that are not whole")
+    # Features
+    features: str = Field("kaldi", description="one of specenhance.features.list_features()")
+    feature_args: dict[str, Any] = Field({}, description="further arguments of the features, such as frame_shift")
+    sample_rate: int = _number(16000, "Hz", 1000, 1_000_000, "Hz")
+    frames: int = _number(
+        128,
+        "T; shorter clips are padded, longer ones cut; 0: fitted to the training clips",
+        0,
+        100_000,
+        "frames, 0 to fit the training clips",
+    )
+    crop: Crop = Field(
+        "start",
+        description='in training: "start" of each clip, or "random": any part of a longer one, any place for a shorter one',
+    )
+    clip_seconds: float | None = _number(
+        None, "the usual length of a training clip; None: measured", 1e-3, 86_400, "seconds"
+    )
+    bins: int = _number(128, "F, mel bins", 4, 1024, "mel bins")
+    mean: float | None = _number(
+        None,
+        "normalisation: (x - mean) / (2 * std); None: measured on the training clips",
+        -1e4,
+        1e4,
+        "of log energies",
+    )
+    std: float | None = _number(None, "see mean", 1e-6, 1e4, "of log energies")
     # Model
-    backbone: str = _field("tf_efficientnetv2_b2", 'any timm model, or "ast:" and what ast_teacher takes')
-    pretrained: bool = _field(False, "start from published weights")
-    frontend: str = _field("tfe4", "any of specenhance.list_frontends()")
-    fit: str = _field(
-        "error", 'a size that the backbone cannot take; "resize": spectrograms are interpolated to the backbone\'s own'
+    backbone: str = Field("tf_efficientnetv2_b2", description='any timm model, or "ast:" and what ast_teacher takes')
+    backbone_args: dict[str, Any] = Field(
+        {}, description="further arguments of timm.create_model, such as drop_path_rate"
+    )
+    pretrained: bool = Field(False, description="start from published weights")
+    frontend: str = Field("tfe4", description="any of specenhance.list_frontends()")
+    frontend_args: dict[str, Any] = Field({}, description="further arguments of the front end, such as kernel_size")
+    layout: Literal["time_freq", "freq_time"] = Field(
+        "time_freq", description='the axes that the backbone reads as rows and columns, or "freq_time"'
+    )
+    fit: Fit = Field(
+        "error",
+        description='a size that the backbone cannot take; "resize": spectrograms are interpolated to the backbone\'s own',
     )
     # Optimisation
-    epochs: int = _field(30, "0: fitted to the number of training clips")
-    batch_size: int = _field(64, "0: fitted to the number of training clips")
-    optimizer: str = _field("adamw", 'or "adam"')
-    lr: float = _field(3e-3, "the rate at its highest")
-    weight_decay: float = _field(1e-2, "of the optimizer")
-    schedule: str = _field("onecycle", 'up, then down, over all steps; "step": times decay, now and then; "constant"')
-    cycle_from: int = _field(
-        0, 'schedule = "onecycle": the epoch at which the cycle starts, where a finished run was extended'
+    epochs: int = _number(
+        30, "0: fitted to the number of training clips", 0, 100_000, "epochs, 0 to fit the training clips"
     )
-    decay: float = _field(0.85, 'schedule = "step": the factor')
-    decay_from: int = _field(5, "epochs until the rate falls first")
-    decay_every: int = _field(5, "epochs from one fall to the next")
-    loss: str = _field("cross_entropy", 'or "binary_cross_entropy", on probabilities')
-    label_smoothing: float = _field(0.1, "the part of a label's probability that is spread over all classes")
-    select: str = _field(
-        "best", 'the weights that are kept: "best" on the validation clips (ties: the lower loss), or "last"'
+    batch_size: int = _number(
+        64, "0: fitted to the number of training clips", 0, 65_536, "clips, 0 to fit their number"
     )
-    seed: int = _field(0, "of weights, order and augmentation")
+    optimizer: str = Field("adamw", description="any of timm.optim.list_optimizers()")
+    lr: float = _number(3e-3, "the rate at its highest", 1e-12, 100, "beyond it training only diverges")
+    betas: tuple[float, float] | None = Field(None, description="of an Adam; None: the optimizer's own")
+    weight_decay: float = _number(1e-2, "of the optimizer", 0, 10, "beyond it all weights vanish")
+    clip_norm: float = _number(0.0, "maximum norm of the gradients; 0: they are not clipped", 0, 1e6, "a norm")
+    precision: Precision = Field(
+        "32-true", description='on a GPU; "bf16-mixed" or "16-mixed" is faster there, a CPU computes in float32'
+    )
+    schedule: Schedule = Field(
+        "onecycle", description='up, then down, over all steps; "step": times decay, now and then; "constant"'
+    )
+    cycle_from: int = _number(
+        0,
+        'schedule = "onecycle": the epoch at which the cycle starts, where a finished run was extended',
+        0,
+        100_000,
+        "epochs",
+    )
+    decay: float = _number(0.85, 'schedule = "step": the factor', 1e-6, 1, "a factor")
+    decay_from: int = _number(5, "epochs until the rate falls first", 1, 100_000, "epochs")
+    decay_every: int = _number(5, "epochs from one fall to the next", 1, 100_000, "epochs")
+    loss: Loss = Field("cross_entropy", description='or "binary_cross_entropy", on probabilities')
+    label_smoothing: float = _number(
+        0.1,
+        "the part of a label's probability that is spread over all classes",
+        0,
+        0.999,
+        "a part of the label's probability",
+    )
+    select: Select = Field(
+        "best",
+        description='the weights that are kept: "best" on the validation clips (ties: the lower loss), or "last"',
+    )
+    seed: int = _number(0, "of weights, order and augmentation", 0, 2**31 - 1, "for PyTorch's generators")
     # Augmentation, in training only
-    time_mask: int = _field(0, "maximum, in frames")
-    freq_mask: int = _field(0, "maximum, in bins")
-    shift: int = _field(0, "maximum, in frames, rolled either way")
-    noise: float = _field(0.0, "maximum amplitude, in normalised units")
-    mixup: float = _field(0.0, "the probability that a clip is mixed with another")
-    mixup_alpha: float = _field(10.0, "of the Beta distribution of the part that a clip keeps")
+    time_mask: int = _number(0, "maximum, in frames", 0, 100_000, "frames")
+    freq_mask: int = _number(0, "maximum, in bins", 0, 1024, "bins")
+    shift: int = _number(0, "maximum, in frames, rolled either way", 0, 100_000, "frames")
+    noise: float = _number(0.0, "maximum amplitude, in normalised units", 0, 100, "in units of two standard deviations")
+    mixup: float = _number(0.0, "the probability that a clip is mixed with another", 0, 1, "a probability")
+    mixup_alpha: float = _number(
+        10.0, "of the Beta distribution of the part that a clip keeps", 1e-3, 1e4, "of a Beta distribution"
+    )
     # Distillation, where there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
-    teacher: str = _field("", 'a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes')
-    kd_weight: float = _field(0.5, "1 trains on the labels alone")
-    kd_temperature: float = _field(5.0, "the teacher's")
+    teacher: str = Field("", description='a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes')
+    kd_weight: float = _number(0.5, "1 trains on the labels alone", 0, 1, "the labels' part of the loss")
+    kd_temperature: float = _number(5.0, "the teacher's", 1e-3, 1e4, "a factor by which logits are divided")
 
-    def __post_init__(self) -> None:
-        _expect(self, "data", self.data in DATA, f"one of {', '.join(DATA)}")
-        _expect(
-            self, "root", bool(self.root) != (self.data == "synthetic"), "a folder for every data set but 'synthetic'"
-        )
-        _expect(self, "csv", not self.csv or self.data == "folder", "a CSV only with data = 'folder'")
-        _expect(
-            self,
-            "fold",
-            self.fold in (range(6) if self.data == "esc50" else (0,)),
-            "1 to 5 with data = 'esc50', else 0",
-        )
-        for name, known in CHOICES.items():
-            _expect(self, name, getattr(self, name) in known, " or ".join(map(repr, known)))
-        _expect(
-            self,
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ValueError("; ".join(map(_told, error.errors()))) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_text_has_it(cls, value: Any, info: Any) -> Any:
+        """Read what only a command line or a path has another form of."""
+        kind = cls.model_fields[info.field_name].annotation
+        if kind is bool:
+            value = _FLAGS.get(str(value).lower(), value)
+            if not isinstance(value, bool):
+                raise ValueError(f"{info.field_name} = {value!r}: expected true or false")
+        elif isinstance(value, bool):  # to pydantic a number
+            return str(value)
+        elif isinstance(value, os.PathLike):
+            return os.fspath(value)
+        elif info.field_name == "betas" and isinstance(value, str):
+            return value.strip("[]() ").split(",") if value else None
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        known = list_data()
+        self._expect("data", self.data in known, f"one of {', '.join(known)}")
+        bare = ", ".join(repr(name) for name in known if not takes(name, "root"))
+        self._expect("root", bool(self.root) == takes(self.data, "root"), f"a folder for every data set but {bare}")
+        tables = " or ".join(repr(name) for name in known if takes(name, "csv"))
+        self._expect("csv", not self.csv or takes(self.data, "csv"), f"a CSV only with data = {tables}")
+        folds = data_folds(self.data)
+        folded = " or ".join(f"1 to {data_folds(name)} with data = {name!r}" for name in known if data_folds(name))
+        self._expect("fold", 0 <= self.fold <= folds, f"{folded}, else 0")
+        self._expect(
             "frontend",
             self.role == "student" or self.frontend == "identity",
             "'identity' with role = 'teacher': a teacher is stored as its own library's model, which has no front end",
         )
-        _expect(self, "mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
-        for name, (least, most, why) in BOUNDS.items():
-            value = getattr(self, name)
-            _expect(self, name, value is None or least <= value <= most, f"a number from {least:g} to {most:g} ({why})")
-        _expect(self, "cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
+        self._expect("mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
+        self._expect("cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
+        self._expect("betas", all(0 <= beta < 1 for beta in self.betas or ()), "two numbers from 0 to below 1")
+        return self
+
+    def _expect(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} = {getattr(self, name)!r}: expected {expected}")
 
     def replace(self, **changes: Any) -> Recipe:
-        """Give a copy with some fields changed.
+        """Give a copy with some fields changed; ``TABLE.KEY`` changes one entry of a table such as ``frontend_args``.
 
         Raises:
             ValueError: for an unknown field, or a value of the wrong type or out of range.
         """
-        return dataclasses.replace(self, **{name: _typed(name, value) for name, value in changes.items()})
+        return Recipe(**_merged(self.model_dump(), changes))
 
     def moved_to(self, root: Path | None = None, csv: Path | None = None) -> Recipe:
         """Give a copy that finds its data where it lies now.
@@ -210,25 +262,52 @@ class Recipe:
         """
         left = {name for name in FITTED if not getattr(asked, name)}
         left |= {name for name in ("mean", "std", "clip_seconds") if getattr(asked, name) is None}
-        names = [field.name for field in dataclasses.fields(self) if field.name not in left]
+        names = [name for name in type(self).model_fields if name not in left]
         return [name for name in names if getattr(self, name) != getattr(asked, name)]
 
 
-def _normalisation(name: str) -> dict[str, float]:
-    return dict(zip(("mean", "std"), NORMALISATION[name], strict=True))
+def _told(error: Any) -> str:
+    """Say what pydantic found in our words: the field, the value, and what was expected."""
+    kind, value = error["type"], error["input"]
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    name = str(error["loc"][0])
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(name, Recipe.model_fields, n=3, cutoff=0.6)
+        return (
+            f"unknown field {name!r}: {f'did you mean {near}? ' if near else ''}known: {', '.join(Recipe.model_fields)}"
+        )
+    field = Recipe.model_fields[name]
+    kinds = get_args(field.annotation) or (field.annotation,)
+    bounds = {key: getattr(limit, key) for limit in field.metadata for key in ("ge", "le") if hasattr(limit, key)}
+    if kind == "literal_error":
+        expected = " or ".join(map(repr, get_args(field.annotation)))
+    elif kind in ("greater_than_equal", "less_than_equal"):
+        extra: Any = field.json_schema_extra
+        expected = f"a number from {bounds['ge']:g} to {bounds['le']:g} ({extra['why']})"
+        value = kinds[0](value)
+    elif name == "betas":
+        expected = "two numbers from 0 to below 1, such as 0.95,0.999"
+    elif name in _TABLES:
+        expected = f"a table, such as --set {name}.KEY=VALUE"
+    else:
+        expected = {int: "a whole number", float: "a number, and a finite one"}.get(kinds[0], "text")
+    return f"{name} = {value!r}: expected {expected}"
 
 
-# What each data set changes in Recipe's own defaults. ESC-50 has no validation clips of its own, and to choose weights by
-# the tested fold would flatter them: the last ones are kept. A normalisation that is not here is measured.
-DATA: dict[str, dict[str, Any]] = {
-    "esc50": _normalisation("esc50")
-    | {"frames": 512, "epochs": 60, "batch_size": 32, "select": "last"}
-    | {"time_mask": 96, "freq_mask": 24, "shift": 10, "noise": 0.05},
-    "speech_commands": _normalisation("speech_commands")
-    | {"frames": 128, "epochs": 20, "time_mask": 16, "freq_mask": 16, "shift": 10},
-    "folder": dict.fromkeys(FITTED, 0) | {"crop": "random", "time_mask": 16, "freq_mask": 16, "shift": 10},
-    "synthetic": {"frames": 96, "epochs": 10, "time_mask": 8, "freq_mask": 8, "shift": 4},
-}
+def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Put changes over fields; ``TABLE.KEY`` changes an entry of a table, whose text is read as TOML where it is some."""
+    merged = dict(fields)
+    for name, value in changes.items():
+        table, dot, key = name.partition(".")
+        if not dot or table not in _TABLES:
+            merged[name] = value
+            continue
+        if isinstance(value, str):
+            with contextlib.suppress(tomllib.TOMLDecodeError):  # as for a text without quotes
+                value = tomllib.loads(f"value = {value}")["value"]
+        merged[table] = {**merged.get(table, {}), key: value}
+    return merged
 
 
 def recipe_for(data: str, **changes: Any) -> Recipe:
@@ -237,11 +316,14 @@ def recipe_for(data: str, **changes: Any) -> Recipe:
     For ``role="teacher"`` it is the paper's, where it has one for the data set.
 
     Args:
-        data: one of :data:`DATA`.
+        data: one of :func:`specenhance.data.list_data`.
         **changes: fields of :class:`Recipe`; numbers may come as text.
 
     Raises:
         ValueError: for an unknown data set or field, or a value of the wrong type or out of range.
+
+    >>> recipe_for("synthetic", epochs=3).frames
+    96
     """
     if changes.get("role") == "teacher":
         if data in PAPER:
@@ -263,7 +345,7 @@ def paper_recipe(data: str, **changes: Any) -> Recipe:
     Source: Xing et al., Table I; the files in ``specenhance/training/recipes``.
     """
     end = "_teacher" if changes.get("role") == "teacher" else ""
-    return load_recipe(Path(__file__).with_name("recipes") / f"{PAPER[data]}{end}.toml", **changes)
+    return load_recipe(Path(__file__).with_name("recipes") / f"{data}{end}.toml", **changes)
 
 
 def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
@@ -290,10 +372,10 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
                 and (name != "teacher" or (folder / found[name]).is_dir())
             ):
                 found[name] = os.path.normpath(folder / found[name])
-        fields = found | changes
+        fields = _merged(found, changes)
         data = fields.pop("data", None)
         if not isinstance(data, str):
-            raise ValueError(f'expected a line such as data = "esc50", one of {", ".join(DATA)}')
+            raise ValueError(f'expected a line such as data = "esc50", one of {", ".join(list_data())}')
         return _recipe(data, fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -319,66 +401,31 @@ def _text(path: str | os.PathLike[str]) -> str:
 
 
 def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
-    if data not in DATA:
-        raise ValueError(f"data = {data!r}: expected one of {', '.join(DATA)}")
-    typed = {name: _typed(name, value) for name, value in (DATA[data] | fields).items()}
-    return Recipe(data=data, **typed)
+    defaults = recipe_defaults(data) if data in list_data() else {}
+    return Recipe(data=data, **_merged(defaults, fields))
 
 
 def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
     """Write a recipe as TOML, whole: fields that are None are left out, a relative ``root`` or ``csv`` becomes absolute."""
-    fields = {name: value for name, value in dataclasses.asdict(recipe).items() if value is not None}
+    fields = {name: value for name, value in recipe.model_dump(mode="json").items() if value not in (None, {})}
+    fields = dict(sorted(fields.items(), key=lambda item: isinstance(item[1], dict)))  # in TOML tables come last
     fields |= {name: os.path.abspath(fields[name]) for name in ("root", "csv") if fields[name]}
     write_text(path, _dumps(fields))
 
 
 def explain(recipe: Recipe) -> str:
     """Write a recipe as TOML in which every field is explained: what a file for :func:`load_recipe` may hold."""
-    lines = []
-    for field in dataclasses.fields(recipe):
-        value = getattr(recipe, field.name)
-        about = field.metadata["about"]
-        if value is None:
-            lines.append(f"# {field.name} = ...  # {about}")
+    lines, tables = [], []
+    for name, field in Recipe.model_fields.items():
+        value = getattr(recipe, name)
+        if name in _TABLES:
+            entries = _dumps({name: value}).strip() if value else f"# [{name}]"
+            tables.append(f"{entries}  # {field.description}" if not value else f"# {field.description}\n{entries}")
+        elif value is None:
+            lines.append(f"# {name} = ...  # {field.description}")
         else:
-            lines.append(f"{_dumps({field.name: value}).strip()}  # {about}")
-    return "\n".join(lines) + "\n"
-
-
-def _expect(recipe: Recipe, name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} = {getattr(recipe, name)!r}: expected {expected}")
-
-
-def _typed(name: str, value: Any) -> Any:
-    """Bring a field's value, perhaps text from a command line, to the field's type."""
-    fields = {field.name: field.type for field in dataclasses.fields(Recipe)}
-    if name not in fields:
-        near = difflib.get_close_matches(name, fields, n=3, cutoff=0.6)
-        raise ValueError(
-            f"unknown field {name!r}: {f'did you mean {near}? ' if near else ''}known: {', '.join(fields)}"
-        )
-    kind = str(fields[name]).removesuffix(" | None")  # annotations are text here
-    if value is None and kind != fields[name]:
-        return None
-    if value is True or value is False:
-        value = value if kind == "bool" else str(value)
-    try:
-        if kind == "bool":
-            return {"true": True, "false": False}[str(value).lower()]
-        if kind == "int":
-            number = float(value)
-            if not number.is_integer():
-                raise ValueError
-            return int(number) if isinstance(value, float) else int(value)
-        if kind == "float":
-            number = float(value)
-            if not math.isfinite(number):
-                raise ValueError
-            return number
-    except (KeyError, ValueError, TypeError, OverflowError):
-        expected = {"bool": "true or false", "int": "a whole number", "float": "a number, and a finite one"}[kind]
-        raise ValueError(f"{name} = {value!r}: expected {expected}") from None
-    if not isinstance(value, (str, os.PathLike)):
-        raise ValueError(f"{name} = {value!r}: expected text")
-    return str(value)
+            text = _dumps({name: recipe.model_dump(mode="json")[name]})
+            lines.append(
+                f"{' '.join(text.split()) if isinstance(value, tuple) else text.strip()}  # {field.description}"
+            )
+    return "\n".join([*lines, *tables]) + "\n"

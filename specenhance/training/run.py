@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import shlex
@@ -19,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specenhance.adapter import FrontendModel
-from specenhance.data.esc50 import FOLDS
-from specenhance.files import remove_leftovers, write_text
+from specenhance._files import remove_leftovers, write_text
+from specenhance._names import cell, shown
+from specenhance.analysis.masks import constant_mask
+from specenhance.analysis.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
+from specenhance.data.registry import data_folds
 from specenhance.inference import as_batch
-from specenhance.masks import constant_mask
-from specenhance.names import cell, shown
-from specenhance.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
+from specenhance.models.adapter import FrontendModel
 from specenhance.training.batches import loader
 from specenhance.training.build import build_features, build_model, build_split, check_backbone, measure_normalisation
 from specenhance.training.loop import Trained, cached, open_splits, train_rank
@@ -273,9 +272,10 @@ def _warn_of_chance(trained: Trained, say: Say) -> None:
 
 def _train_folds(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignals) -> dict[str, Any]:
     results = []
-    for fold in FOLDS:
+    folds = data_folds(recipe.data)
+    for fold in range(1, folds + 1):
         folder = out / f"fold{fold}"
-        say(f"fold {fold} of {len(FOLDS)}")
+        say(f"fold {fold} of {folds}")
         if not (folder / RECIPE).is_file():
             save_recipe(recipe.replace(fold=fold), folder / RECIPE)
         results.append(_run(load_recipe(folder / RECIPE), folder, machine, say, stop))
@@ -286,10 +286,10 @@ def _train_folds(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: St
         "fold_standard_deviation": statistics.stdev(accuracies),
         "seconds": round(sum(result["seconds"] for result in results), 1),
         "parameters": results[0]["parameters"],
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.model_dump(mode="json"),
     }
     write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
-    say(f"mean test accuracy of {len(FOLDS)} folds: {result['test_accuracy']:.2%}")
+    say(f"mean test accuracy of {folds} folds: {result['test_accuracy']:.2%}")
     return result
 
 
@@ -331,7 +331,7 @@ def _moved(recipe: Recipe, changes: dict[str, str], out: Path) -> Recipe:
 
 
 def _has_folds(recipe: Recipe) -> bool:
-    return recipe.data == "esc50" and recipe.fold == 0
+    return data_folds(recipe.data) > 0 and recipe.fold == 0
 
 
 def _check_parts(recipe: Recipe, machine: Machine) -> None:

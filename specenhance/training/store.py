@@ -12,11 +12,11 @@ from typing import NamedTuple
 import timm
 import torch
 
-from specenhance.adapter import FrontendModel
-from specenhance.files import atomic_folder
+from specenhance._files import atomic_folder
+from specenhance.models.adapter import FrontendModel
+from specenhance.models.weights import read_weights, write_weights
 from specenhance.training.build import AST_PREFIX, build_model
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
-from specenhance.weights import read_weights, write_weights
 
 __all__ = [
     "HISTORY",

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specenhance.adapter import with_frontend
-from specenhance.teachers import FrozenTeacher
+from specenhance.distillation.teachers import FrozenTeacher
+from specenhance.models.adapter import with_frontend
 from specenhance.training.build import AST_PREFIX
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import RECIPE, load_stored
@@ -44,7 +44,7 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
             f"teacher = {recipe.teacher!r} knows {len(known)} classes ({', '.join(known[:3])}, ...), the data has "
             f"{len(classes)} ({', '.join(classes[:3])}, ...): expected the same; train a teacher on this data set"
         )
-    if recipe.data == "esc50" and taught_by.data == "esc50" and taught_by.fold != recipe.fold:
+    if recipe.fold and taught_by.data == recipe.data and taught_by.fold != recipe.fold:
         raise ValueError(
             f"teacher = {recipe.teacher!r} was trained on the clips of fold {recipe.fold}, which are to test the student; "
             f"train one with fold = {recipe.fold}, or with fold = 0, which makes one for each"
@@ -81,7 +81,7 @@ def _transform(student: Recipe, teacher: Recipe) -> nn.Module | None:
 
 
 def _ast(recipe: Recipe, classes: list[str]) -> FrozenTeacher:
-    from specenhance.audio_transformer import ast_teacher  # transformers, which not every user has
+    from specenhance.distillation.ast import ast_teacher  # transformers, which not every user has
 
     name = recipe.teacher.removeprefix(AST_PREFIX)
     teacher = ast_teacher(name, len(classes), frames=recipe.frames, bins=recipe.bins)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from specenhance.names import JOINERS, cell, file_name, markdown, markdown_code, markup, shown
+from specenhance._names import JOINERS, cell, file_name, markdown, markdown_code, markup, shown
 
 EVERYTHING = st.characters(exclude_categories=())  # halves of surrogate pairs too
 TELLING = st.sampled_from(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from specenhance.data import Batch
-from specenhance.teachers import FrozenTeacher
+from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.training.batches import mix
 from specenhance.training.build import build_model
 from specenhance.training.module import Classifier

@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from specenhance import masks
+from specenhance.analysis import masks
 from specenhance.data import read_audio
 from specenhance.inference import predict
 from specenhance.training import load_stored, recipe_for, save_recipe

@@ -1,0 +1,1 @@
+"""What a run or a mask shows: numbers, pictures, pages."""

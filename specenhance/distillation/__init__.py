@@ -1,0 +1,1 @@
+"""Teachers, and the loss by which a student learns from them."""

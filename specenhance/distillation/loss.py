@@ -1,0 +1,190 @@
+"""Knowledge distillation: the loss, a teacher that stays as it is, and both around any student.
+
+B is the batch, C the classes; logits are ``(B, C)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from specenhance.distillation.teachers import FrozenTeacher, logits_of
+
+__all__ = ["DistillationLoss", "Distilled", "Distiller", "Losses"]
+
+
+class Losses(NamedTuple):
+    """A loss with its two parts, scalars; :class:`DistillationLoss` says how they combine."""
+
+    total: Tensor
+    label: Tensor
+    distill: Tensor
+
+
+class DistillationLoss(nn.Module):
+    """A loss for labels, and the divergence of the student from the teacher.
+
+    With w the weight, z_s and z_t the logits of student and teacher, y the target, ``tau`` and ``tau_s`` the temperatures::
+
+        total = w * criterion(z_s, y) + (1 - w) * KL(softmax(z_t / tau) || softmax(z_s / tau_s))
+
+    where KL is the mean over the batch. The defaults are equation (3) of Xing et al., "Enhancing Spectrogram for Audio
+    Classification Using Time-Frequency Enhancer", after Gong et al., CMKD, arXiv:2203.06760: only the teacher is softened.
+    ``student_temperature=temperature, scale_by_temperature=True`` is Hinton et al., arXiv:1503.02531.
+
+    A teacher's logit of -inf excludes a class: its probability is 0, and so is its term of KL, in value and gradient, whatever
+    the student says of it. A student's logit of -inf where the teacher's probability is not 0 makes KL inf. A teacher's row
+    without a distribution (a NaN, a +inf, or -inf throughout) makes KL NaN: an error would halt a GPU at every step.
+
+    Args:
+        criterion: maps ``(logits, target)`` to a scalar, such as ``nn.CrossEntropyLoss()`` (class numbers or probabilities) or
+            ``nn.BCEWithLogitsLoss()`` (multi-hot labels or probabilities).
+        weight: w, of the labels, in [0, 1]. At 1 there is no distillation and no teacher is needed.
+        temperature: tau, > 0, by which the teacher's logits are divided.
+        student_temperature: tau_s, > 0, by which the student's are.
+        scale_by_temperature: multiply KL by tau squared, which keeps the size of its gradients where both are softened.
+
+    Raises:
+        TypeError: for a criterion that cannot be called.
+        ValueError: for a weight or a temperature out of its range.
+    """
+
+    def __init__(
+        self,
+        criterion: Callable[[Tensor, Tensor], Tensor],
+        weight: float = 0.5,
+        temperature: float = 5.0,
+        student_temperature: float = 1.0,
+        scale_by_temperature: bool = False,
+    ) -> None:
+        super().__init__()
+        if not callable(criterion):
+            raise TypeError(f"criterion: expected a loss such as nn.CrossEntropyLoss(), got {type(criterion).__name__}")
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight={weight}: expected the labels' share of the loss, in [0, 1]")
+        for name, value in (("temperature", temperature), ("student_temperature", student_temperature)):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name}={value}: expected a finite number > 0")
+        self.criterion = criterion
+        self.weight = weight
+        self.temperature = temperature
+        self.student_temperature = student_temperature
+        self.scale_by_temperature = scale_by_temperature
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor | None, target: Tensor) -> Losses:
+        """Give the loss of a batch; no gradient reaches the teacher's logits.
+
+        It is computed in float32, or in float64 where the logits are.
+
+        Args:
+            student_logits: ``(B, C)``.
+            teacher_logits: ``(B, C)``; ignored, and may be None, where the weight is 1.
+            target: what the criterion takes: class numbers ``(B,)``, or probabilities or multi-hot labels ``(B, C)`` of any
+                type.
+
+        Raises:
+            ValueError: for logits that are not (B, C) or differ in shape, a missing teacher, or a criterion that gives
+                more than one number.
+        """
+        if student_logits.ndim != 2:
+            raise ValueError(f"the student's logits are {tuple(student_logits.shape)}: expected (batch, classes)")
+        student = _at_least_float32(student_logits)
+        if target.shape == student.shape:
+            target = target.to(student.dtype)
+        label = self.criterion(student, target)
+        if label.ndim:
+            raise ValueError(
+                f"the criterion gave a tensor of shape {tuple(label.shape)}: expected one number; use reduction='mean'"
+            )
+        if self.weight == 1:
+            return Losses(label, label, torch.zeros_like(label))
+        if teacher_logits is None:
+            raise ValueError(f"weight={self.weight} needs the teacher's logits, got None; only weight=1 goes without")
+        if teacher_logits.shape != student.shape:
+            raise ValueError(
+                f"the teacher's logits are {tuple(teacher_logits.shape)}, the student's {tuple(student.shape)}: expected "
+                "the same (batch, classes); give both the same classes and the same batch"
+            )
+        distill = self._divergence(student, teacher_logits.detach())
+        if self.weight == 0:  # not 0 * label, which is no number where the label's loss overflows
+            return Losses(distill, label, distill)
+        return Losses(self.weight * label + (1 - self.weight) * distill, label, distill)
+
+    def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        log_teacher = F.log_softmax(_at_least_float32(teacher) / self.temperature, dim=1)
+        log_student = F.log_softmax(student / self.student_temperature, dim=1)
+        log_teacher = log_teacher.to(log_student.dtype)
+        # p log(p / q) is 0 at p = 0, whatever q: of finite numbers, where kl_div would multiply 0 by an infinity.
+        excluded = log_teacher.exp() == 0
+        log_teacher = log_teacher.masked_fill(excluded, torch.finfo(log_teacher.dtype).min)
+        log_student = log_student.masked_fill(excluded, 0.0)
+        divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+        return divergence * self.temperature**2 if self.scale_by_temperature else divergence
+
+    def extra_repr(self) -> str:
+        """Describe the loss in one line, as torch prints it."""
+        return (
+            f"weight={self.weight}, temperature={self.temperature}, student_temperature={self.student_temperature}, "
+            f"scale_by_temperature={self.scale_by_temperature}"
+        )
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+class Distilled(NamedTuple):
+    """What a step of distillation gives: the losses, scalars, and the student's logits ``(B, C)``."""
+
+    total: Tensor
+    label: Tensor
+    distill: Tensor
+    logits: Tensor
+
+
+class Distiller(nn.Module):
+    """A student, a teacher, and the loss between them.
+
+    ``parameters()`` and ``state_dict()`` are the student's (and the criterion's, if it has any): the teacher is outside.
+
+    Args:
+        student: any model that gives logits ``(B, C)``; a function, such as a bound method, leaves its parameters to its
+            owner.
+        teacher: a :class:`specenhance.distillation.teachers.FrozenTeacher`, such as a
+            :class:`specenhance.distillation.cache.CachedTeacher`, or whatever one can be made of: a timm model, a Hugging Face
+            model, a function. None where the loss has weight 1.
+        loss: how the two are compared.
+
+    Raises:
+        ValueError: for no teacher where the loss needs one.
+        TypeError: for a teacher that cannot be called.
+    """
+
+    def __init__(self, student: Callable[..., Any], teacher: Callable[..., Any] | None, loss: DistillationLoss) -> None:
+        super().__init__()
+        if teacher is None and loss.weight < 1:
+            raise ValueError(f"teacher=None: a loss of weight={loss.weight} needs one; only weight=1 goes without")
+        self.student = student
+        self.teacher = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
+        self.loss = loss
+
+    def forward(self, x: Tensor, target: Tensor, keys: Sequence[str] | None = None) -> Distilled:
+        """Run student and teacher on the same input, and compare.
+
+        Args:
+            x: the student's input; the teacher's ``transform`` brings it to the teacher's. A teacher that the loss does not
+                need, at weight 1, is not run.
+            target: as :class:`DistillationLoss` takes it.
+            keys: a name for each sample, for a cached teacher.
+
+        Raises:
+            ValueError: as :class:`DistillationLoss` and the teacher do.
+        """
+        logits = logits_of(self.student(x))
+        taught = None if self.teacher is None or self.loss.weight == 1 else self.teacher(x, keys)
+        losses = self.loss(logits, taught, target)
+        return Distilled(losses.total, losses.label, losses.distill, logits)

@@ -1,0 +1,249 @@
+"""What the feature modules share: frames counted, sounds checked and padded, energies normalised.
+
+What holds for all of them:
+
+- A frame is counted where it lies wholly within the sound, as in Kaldi: ``1 + (samples - window) // hop`` of them. No
+  sound is reflected at the ends, so a clip gives the same frames alone and zero-padded in a batch.
+- ``lengths`` says how many samples of each row are real. A frame that reaches past them is padding: 0 *before* the
+  normalisation, as AST pads. Then the time axis is padded with 0 or cut at its end to ``frames``, and
+  ``(x - mean) / (2 * std)`` is taken.
+- The arithmetic is float32 (float64 for a float64 waveform) whatever autocast or ``module.half()`` say, and the result
+  has the waveform's dtype. Only the product with the mel filters obeys ``torch.set_float32_matmul_precision``. A
+  half-precision waveform has already lost its quiet parts: under mixed precision, keep the waveform in float32 and let
+  autocast do the rest.
+- Constants are buffers that follow the module's device, keep their dtype and stay out of ``state_dict``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from specenhance._compat import is_exporting
+
+__all__ = [
+    "LOG_FLOOR",
+    "MelFeatures",
+    "hann_power_spectrum",
+    "log_energies",
+    "power_spectrum",
+    "slaney_centres",
+    "whole_samples",
+]
+
+LOG_FLOOR = torch.finfo(torch.float32).eps
+"""The least energy that the logarithm sees (Kaldi's): silence is ``log(LOG_FLOOR) = -15.94``, not minus infinity."""
+
+# The frames that go through the FFT together on a CPU: their spectra should fit the L2 cache of a core. A whole batch at
+# once is four times slower, for nothing but memory traffic.
+CHUNK_FRAMES = 500
+
+
+class MelFeatures(nn.Module):
+    """What the three features share: checks, lengths, chunks, padding, normalisation. A subclass gives ``_log_mel``."""
+
+    # Whether the mean of the clip, over its real samples, is taken off first.
+    zero_mean = False
+
+    def __init__(
+        self,
+        *,
+        frames: int | None,
+        sample_rate: int,
+        window_length: int,
+        hop_length: int,
+        frequencies: list[float],
+        mean: float,
+        std: float,
+    ) -> None:
+        super().__init__()
+        if frames is not None and frames < 1:
+            raise ValueError(f"frames={frames}: expected 1 or more, or None for as many as there are")
+        if window_length < 2 or hop_length < 1:
+            raise ValueError(
+                f"a frame of {window_length} samples every {hop_length} at sample_rate={sample_rate}: expected at least 2 "
+                f"samples every 1; lengths and shifts are in seconds, e.g. 0.025 and 0.010"
+            )
+        if not std > 0:
+            raise ValueError(f"std={std}: expected more than 0")
+        self.frames = frames
+        self.sample_rate = sample_rate
+        self.window_length = window_length
+        self.hop_length = hop_length
+        self.hop_seconds = hop_length / sample_rate
+        self.frequencies = frequencies
+        self.mean = mean
+        self.std = std
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples ``frames`` frames look at; None where that is as many as there are."""
+        return None if self.frames is None else self.window_length + (self.frames - 1) * self.hop_length
+
+    def num_frames(self, samples: int) -> int:
+        """Count the frames that lie wholly within so many samples, before padding or cutting to ``frames``."""
+        return max(0, 1 + (samples - self.window_length) // self.hop_length)
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Map waveforms to normalised log-mel spectrograms.
+
+        Args:
+            waveform: (B, samples) at ``sample_rate`` Hz, floating point, usually within [-1, 1].
+            lengths: (B,) int64, the samples of each row that are real; what lies after them is ignored. None: all.
+
+        Returns:
+            (B, 1, T, F) in the waveform's dtype; T is ``frames``, or ``num_frames(samples)`` where that is None.
+
+        Raises:
+            ValueError: for a waveform that is not (B, samples), lengths that do not fit it, or, with ``frames=None``, a
+                waveform shorter than one frame.
+            TypeError: for an integer or complex waveform, or lengths that are not int64.
+        """
+        _check_waveform(waveform)
+        batch, samples = waveform.shape
+        if lengths is not None:
+            lengths = _check_lengths(lengths, waveform)
+        found = self.num_frames(samples)
+        frames = found if self.frames is None else self.frames
+        if frames < 1:
+            raise ValueError(
+                f"{samples} samples are fewer than one frame of {self.window_length}: pass frames= to pad short sounds "
+                f"with 0, or leave them out"
+            )
+        with torch.autocast(waveform.device.type, enabled=False):
+            wave = waveform if waveform.dtype == torch.float64 else waveform.float()
+            if lengths is not None:
+                wave = torch.where(torch.arange(samples, device=wave.device) < lengths[:, None], wave, 0)
+            if self.zero_mean:
+                real = samples if lengths is None else lengths.clamp(min=1)[:, None]
+                wave = wave - wave.sum(dim=-1, keepdim=True) / real
+            # What is cut at the end need not be computed.
+            kept = min(found, frames)
+            wave = wave[:, : self.window_length + (kept - 1) * self.hop_length]
+            if kept and batch:
+                spectrogram = _by_chunks(self._normalised_log_mel, wave, clips=math.ceil(CHUNK_FRAMES / kept))
+            else:
+                spectrogram = wave.new_zeros(batch, kept, len(self.frequencies))
+            padding = (0 - self.mean) / (2 * self.std)
+            if lengths is not None:
+                counts = 1 + (lengths - self.window_length) // self.hop_length
+                beyond = torch.arange(kept, device=wave.device) >= counts[:, None]
+                spectrogram = spectrogram.masked_fill(beyond[:, :, None], padding)
+            spectrogram = F.pad(spectrogram, (0, 0, 0, frames - kept), value=padding)
+        return rearrange(spectrogram, "b t f -> b 1 t f").to(waveform.dtype)
+
+    def _normalised_log_mel(self, wave: Tensor) -> Tensor:
+        return (self._log_mel(wave) - self.mean) / (2 * self.std)
+
+    def _log_mel(self, wave: Tensor) -> Tensor:
+        """Map (B, samples), float32 or float64 and at least a frame, to log energies (B, T, F)."""
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        # module.half() and the like must not round the constants: only the device of the result is taken.
+        constants = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, constant in constants.items():
+            setattr(self, name, constant.to(getattr(self, name).device))
+        return self
+
+    def extra_repr(self) -> str:
+        """Describe the module in one line, as torch prints it."""
+        return (
+            f"frames={self.frames}, sample_rate={self.sample_rate}, num_mel_bins={len(self.frequencies)}, "
+            f"window_length={self.window_length}, hop_length={self.hop_length}, mean={self.mean}, std={self.std}"
+        )
+
+
+def power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
+    """Map windowed frames (B, T, window) to the power of their Fourier transform (B, T, n_fft // 2 + 1)."""
+    if is_exporting():  # few formats know complex numbers
+        dtype = np.float64 if frames.dtype == torch.float64 else np.float32
+        matrix = torch.from_numpy(_fourier_matrix(frames.shape[-1], n_fft).astype(dtype))
+        real, imaginary = (frames @ matrix.to(frames.device)).chunk(2, dim=-1)
+        return real.square() + imaginary.square()
+    spectrum = torch.fft.rfft(frames, n=n_fft)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def _fourier_matrix(window: int, n_fft: int) -> np.ndarray:
+    """Make the real and the imaginary part, side by side, of the Fourier transform of a frame: (window, n_fft + 2), float64.
+
+    By NumPy, and so a constant of what is exported: its cosines by PyTorch would be computed again at every call.
+    """
+    turns = np.outer(np.arange(window), np.arange(n_fft // 2 + 1)) % n_fft
+    angles = turns * (2 * math.pi / n_fft)
+    return np.concatenate([np.cos(angles), -np.sin(angles)], axis=1)
+
+
+def hann_power_spectrum(wave: Tensor, n_fft: int, hop: int) -> Tensor:
+    """Map (B, samples) to the power spectrum (B, T, n_fft // 2 + 1) under a periodic Hann window."""
+    window = torch.hann_window(n_fft, dtype=wave.dtype, device=wave.device)
+    return power_spectrum(wave.unfold(-1, n_fft, hop) * window, n_fft)
+
+
+def log_energies(power: Tensor, mel: Tensor) -> Tensor:
+    """Map a power spectrum (B, T, K) by filters (K, F) to log energies (B, T, F), floored at `LOG_FLOOR`."""
+    return (power @ mel.to(power.dtype)).clamp(min=LOG_FLOOR).log()
+
+
+def whole_samples(seconds: float, sample_rate: int) -> int:
+    """Count the samples in so many seconds."""
+    # Rounded down as Kaldi does, but 0.29 * 100 is 29, not 28.999999999999996.
+    return int(round(seconds * sample_rate, 6))
+
+
+def slaney_centres(num_mel_bins: int, sample_rate: int) -> list[float]:
+    """List the centre frequencies, Hz, of filters from 0 Hz to Nyquist: linear below 1 kHz, logarithmic above."""
+    step = math.log(6.4) / 27
+
+    def to_hertz(mel: float) -> float:
+        return 200 / 3 * mel if mel < 15 else 1000 * math.exp(step * (mel - 15))
+
+    nyquist = sample_rate / 2
+    top = nyquist * 3 / 200 if nyquist < 1000 else 15 + math.log(nyquist / 1000) / step
+    return [to_hertz(top * (i + 1) / (num_mel_bins + 1)) for i in range(num_mel_bins)]
+
+
+def _by_chunks(function: Callable[[Tensor], Tensor], wave: Tensor, clips: int) -> Tensor:
+    """Apply a function to so many rows at a time where a CPU's cache gains by it; a compiled graph is kept whole."""
+    if wave.device.type != "cpu" or torch.compiler.is_compiling():
+        return function(wave)
+    return torch.cat([function(part) for part in wave.split(clips)])
+
+
+def _check_waveform(waveform: Tensor) -> None:
+    shape = tuple(waveform.shape)
+    if waveform.ndim == 1:
+        raise ValueError(f"waveform of shape {shape}: expected (batch, samples); pass one clip as waveform[None]")
+    if waveform.ndim != 2:
+        raise ValueError(
+            f"waveform of shape {shape}: expected (batch, samples); mix or pick channels first, e.g. waveform.mean(dim=1)"
+        )
+    if waveform.is_complex():
+        raise TypeError(f"waveform of shape {shape} is {waveform.dtype}: expected real sound; pass waveform.real")
+    if not waveform.is_floating_point():
+        raise TypeError(
+            f"waveform of shape {shape} is {waveform.dtype}: expected floating point; for 16-bit sound pass "
+            f"waveform.float() / 32768"
+        )
+
+
+def _check_lengths(lengths: Tensor, waveform: Tensor) -> Tensor:
+    batch, samples = waveform.shape
+    if lengths.dtype != torch.int64:
+        raise TypeError(f"lengths is {lengths.dtype}: expected int64, in samples; pass lengths.long()")
+    if lengths.shape != (batch,):
+        raise ValueError(f"lengths of shape {tuple(lengths.shape)}: expected ({batch},), one for each waveform")
+    # Looking at values would stop a GPU or break a graph.
+    if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and batch:
+        least, most = int(lengths.min()), int(lengths.max())
+        if least < 0 or most > samples:
+            raise ValueError(f"lengths from {least} to {most}: expected 0 to {samples}, the samples of a row")
+    return lengths.to(waveform.device)

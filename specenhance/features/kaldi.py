@@ -1,0 +1,117 @@
+"""Kaldi's log-mel filter bank energies, which the Audio Spectrogram Transformer (AST) and the recipes use."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from specenhance._published import NORMALISATION
+from specenhance.features.base import MelFeatures, log_energies, power_spectrum, whole_samples
+from specenhance.features.registry import register_features
+
+__all__ = ["KaldiFbank", "kaldi_mel_banks"]
+
+
+@register_features("kaldi")
+class KaldiFbank(MelFeatures):
+    """Kaldi's log-mel filter bank energies, batched and on any device, as AST computes them.
+
+    For each clip x ``(samples,)`` it is ``torchaudio.compliance.kaldi.fbank(x - x.mean(), htk_compat=True,
+    sample_frequency=16000, use_energy=False, window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10)``, to
+    the rounding of float32, without torchaudio.
+
+    Args:
+        frames: T, the frames of the result, padded with 0 or cut at the end; None: as many as there are.
+        sample_rate: of the waveform, Hz.
+        num_mel_bins: F, 4 or more.
+        frame_length: of the window, seconds.
+        frame_shift: from one frame to the next, seconds.
+        mean: of the log energies; see ``NORMALISATION``. The default is AudioSet's.
+        std: their standard deviation; the result is ``(x - mean) / (2 * std)``.
+
+    Attributes:
+        frequencies: centre frequencies of the F filters, Hz.
+        hop_seconds: seconds from one frame to the next.
+
+    Raises:
+        ValueError: for frames, num_mel_bins, lengths or std out of range.
+
+    Source: Kaldi's ``feature-fbank`` as in torchaudio 2.11; the settings are those of Gong et al., arXiv:2104.01778.
+    """
+
+    zero_mean = True
+    mel: Tensor
+
+    def __init__(
+        self,
+        frames: int | None = None,
+        *,
+        sample_rate: int = 16000,
+        num_mel_bins: int = 128,
+        frame_length: float = 0.025,
+        frame_shift: float = 0.010,
+        mean: float = NORMALISATION["audioset"][0],
+        std: float = NORMALISATION["audioset"][1],
+    ) -> None:
+        window_length = whole_samples(frame_length, sample_rate)
+        n_fft = 1 << max(1, window_length - 1).bit_length()
+        banks, frequencies = kaldi_mel_banks(num_mel_bins, n_fft, sample_rate)
+        super().__init__(
+            frames=frames,
+            sample_rate=sample_rate,
+            window_length=window_length,
+            hop_length=whole_samples(frame_shift, sample_rate),
+            frequencies=frequencies,
+            mean=mean,
+            std=std,
+        )
+        self.n_fft = n_fft
+        self.register_buffer("mel", rearrange(banks, "f k -> k f").contiguous(), persistent=False)
+
+    def _log_mel(self, wave: Tensor) -> Tensor:
+        # These steps, in this order, round as Kaldi's do. Cheaper orders exist (pre-emphasis of the whole waveform, say) and
+        # are as close to the true value, but bins far below their frame's loudest are mostly rounding in float32: there
+        # two orders differ by up to 1e-2. The window's first sample is 0, so Kaldi's rule for x[-1] falls away.
+        frames = wave.unfold(-1, self.window_length, self.hop_length)
+        frames = frames - frames.mean(dim=-1, keepdim=True)
+        # hann_window(n, periodic=False) less its last sample, a 0: that form cannot be exported to ONNX.
+        window = torch.hann_window(self.window_length - 1, dtype=wave.dtype, device=wave.device)
+        frames = (frames[..., 1:-1] - 0.97 * frames[..., :-2]).mul_(window[1:])
+        frames = F.pad(frames, (1, 1))
+        return log_energies(power_spectrum(frames, self.n_fft), self.mel)
+
+
+def kaldi_mel_banks(num_mel_bins: int, n_fft: int, sample_rate: int) -> tuple[Tensor, list[float]]:
+    """Make Kaldi's triangular mel filters, from 20 Hz to half the sample rate.
+
+    Args:
+        num_mel_bins: F, 4 or more.
+        n_fft: length of the Fourier transform, samples.
+        sample_rate: Hz.
+
+    Returns:
+        The filters (F, n_fft // 2 + 1) in float32, the last column 0, and their F centre frequencies in Hz.
+
+    Raises:
+        ValueError: for fewer than 4 bins, or a sample rate of 40 Hz or less.
+
+    Source: ``get_mel_banks`` of torchaudio 2.11's ``compliance.kaldi``; equal to it bit for bit, so computed in float32.
+    """
+    if num_mel_bins < 4:
+        raise ValueError(f"num_mel_bins={num_mel_bins}: expected 4 or more")
+    if sample_rate <= 40:
+        raise ValueError(f"sample_rate={sample_rate}: expected Hz, more than 40")
+    low = 1127.0 * math.log(1.0 + 20.0 / 700.0)
+    high = 1127.0 * math.log(1.0 + sample_rate / 2 / 700.0)
+    width = (high - low) / (num_mel_bins + 1)
+    bins = torch.arange(num_mel_bins, dtype=torch.float32, device="cpu")[:, None]
+    left, centre, right = (low + (bins + i) * width for i in range(3))
+    hertz = (sample_rate / n_fft) * torch.arange(n_fft // 2, dtype=torch.float32, device="cpu")
+    mel = 1127.0 * (1.0 + hertz / 700.0).log()
+    banks = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0)
+    frequencies = [700.0 * math.expm1((low + (i + 1) * width) / 1127.0) for i in range(num_mel_bins)]
+    return F.pad(banks, (0, 1)), frequencies

@@ -1,0 +1,1 @@
+"""Backbones behind front ends: one model, its names, its files."""

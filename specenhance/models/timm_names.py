@@ -1,0 +1,164 @@
+"""timm models behind a front end, by name: ``timm.create_model("tfe4.tf_efficientnetv2_b2", in_chans=1, num_classes=35)``.
+
+Importing this module adds every front end of the registry to timm's own. To timm the front end is the architecture and the
+backbone, with or without a tag of its own, is the pretrained tag: ``tfe4.tf_efficientnetv2_b2``,
+``tfe4.tf_efficientnetv2_b2.in1k``. So one entry point a front end serves all of timm's models. What follows a dot is a tag to
+timm, and its lists leave tags out: ``timm.list_models("tfe4.*")`` is empty, ``timm.list_models("tfe4.*", include_tags=True)``
+has them all.
+
+timm's own scripts (``train.py``, ``validate.py``, ... of its repository) know the names when they are run by this module::
+
+    python -m specenhance.models.timm_names train.py --model tfe4.resnet18 --data-dir images ...
+    torchrun --nproc-per-node 2 -m specenhance.models.timm_names train.py --model tfe4.resnet18 ...
+"""
+
+from __future__ import annotations
+
+import logging
+import runpy
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import DefaultCfg, PretrainedCfg, register_model
+from timm.models._hub import load_state_dict_from_hf, load_state_dict_from_path
+from torch import Tensor
+
+from specenhance.frontends.registry import create_frontend, list_frontends
+from specenhance.models.adapter import FrontendModel, backbone_cfg, input_channels, with_frontend
+
+__all__ = ["register_timm_models"]
+
+_log = logging.getLogger(__name__)
+
+default_cfgs: dict[str, DefaultCfg] = {}  # where timm's register_model looks
+
+
+def register_timm_models(*frontends: str) -> None:
+    """Make ``FRONTEND.BACKBONE`` names of timm models, for every backbone that timm knows now.
+
+    Importing this module does so for all of :func:`specenhance.list_frontends`; call it for one that is registered later,
+    or whose number is not listed there (``"tfe7"``).
+
+    Args:
+        frontends: names of front ends.
+
+    Raises:
+        ValueError: for a name that the registry does not know, that holds a dot (timm's tags begin there), or that is a
+            timm model of another library.
+    """
+    for name in frontends:
+        if "." in name:
+            raise ValueError(f"front end {name!r}: timm reads what follows a dot as a tag; give it a name without one")
+        if timm.is_model(name) and name not in default_cfgs:
+            raise ValueError(f"front end {name!r} is the name of a timm model already; give it another name")
+        create_frontend(name)  # is there one?
+    _register(*frontends)
+
+
+def _register(*frontends: str) -> None:
+    backbones = _backbone_cfgs()
+    for name in frontends:
+        if name not in default_cfgs:
+            default_cfgs[name] = DefaultCfg(tags=deque(backbones), cfgs=backbones)
+            register_model(_entrypoint(name))
+            __all__.remove(name)  # timm puts it there, but it is no attribute of this module
+
+
+def _backbone_cfgs() -> dict[str, PretrainedCfg]:
+    """Every backbone of timm, plain and with each tag, and its pretrained configuration."""
+    modules = [module for module in timm.list_modules() if module != __name__.rpartition(".")[2]]
+    names = {*timm.list_models(module=modules), *timm.list_models(module=modules, include_tags=True)}
+    return {name: timm.get_pretrained_cfg(name) or PretrainedCfg(architecture=name) for name in sorted(names)}
+
+
+def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
+    def create(
+        pretrained: bool = False,
+        pretrained_cfg: str | dict[str, Any] | PretrainedCfg | None = None,
+        layout: str = "time_freq",
+        fit: str = "error",
+        **kwargs: Any,
+    ) -> FrontendModel:
+        name, cfg = _backbone(frontend, pretrained_cfg)
+        whole = _stored_state(cfg, kwargs.get("cache_dir")) if pretrained else {}
+        made_for = cfg.get("input_size", (3,))[0]
+        if whole:  # timm adapts the backbone's part as it does any weights
+            cfg = {**cfg, "source": "", "state_dict": _part(whole, "backbone.")}
+        backbone = timm.create_model(name, pretrained=pretrained, pretrained_cfg=cfg or None, **kwargs)
+        # To timm in_chans are the channels of a model's input, so the front end has as many as the backbone.
+        chans = input_channels(backbone)
+        made = create_frontend(frontend, in_chans=chans)
+        if whole:
+            backbone.pretrained_cfg.pop("state_dict")  # timm would keep it
+            if made_for == chans:
+                made.load_state_dict(_part(whole, "frontend."))
+            else:
+                _log.warning("the front end starts anew: its weights are for in_chans=%s, not %s", made_for, chans)
+        made.to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
+        model = with_frontend(backbone, made, layout=layout, fit=fit)
+        model._architecture = frontend
+        return model
+
+    create.__name__ = create.__qualname__ = frontend
+    return create
+
+
+def _backbone(frontend: str, given: str | dict[str, Any] | PretrainedCfg | None) -> tuple[str, dict[str, Any]]:
+    """Read what timm hands over: the backbone's name, from ``create_model``, or a configuration, from a script or a folder.
+
+    Returns:
+        The backbone's name and its configuration, empty where the name is all there is.
+    """
+    cfg: dict[str, Any] = {}
+    if isinstance(given, PretrainedCfg):
+        given = given.to_dict()
+    if isinstance(given, dict):
+        architecture = given.get("architecture") or frontend  # timm takes it out of what it stores
+        cfg = backbone_cfg(
+            given | {"architecture": architecture}, architecture if architecture in default_cfgs else None
+        )
+        given = cfg.get("architecture")
+    if not given or not timm.is_model(given):
+        raise ValueError(
+            f"{frontend!r} alone is no model, and {given!r} no timm model to put behind it; name one, e.g. "
+            f"timm.create_model('{frontend}.tf_efficientnetv2_b2'); timm.list_models() has all"
+        )
+    return given, cfg
+
+
+def _stored_state(cfg: dict[str, Any], cache_dir: str | None) -> dict[str, Tensor]:
+    """Read the weights of a whole model that timm stored by ``save_for_hf``; none where the weights are a backbone's."""
+    match cfg.get("source"):
+        case "local-dir":
+            return load_state_dict_from_path(cfg["file"])
+        case "hf-hub":
+            return load_state_dict_from_hf(cfg["hf_hub_id"], cache_dir=cache_dir)
+    return {}
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _run_script() -> None:
+    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
+        sys.exit(
+            "usage: python -m specenhance.models.timm_names SCRIPT ARGUMENTS; SCRIPT is one of timm's, e.g. train.py of "
+            f"its repository{f'; there is no file {sys.argv[1]!r}' if len(sys.argv) > 1 else ''}"
+        )
+    del sys.argv[0]
+    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)  # as Python does for a script
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    import specenhance.models.timm_names  # noqa: F401  # registers: this one is another module, whose name is __main__
+
+    _run_script()
+else:
+    # Those that timm has no name for are left out, and an entry point is not loaded before its front end is asked for.
+    _register(*(name for name in list_frontends() if "." not in name and not timm.is_model(name)))
