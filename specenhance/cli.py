@@ -31,7 +31,7 @@ except ImportError as error:
 from specenhance._names import file_name, shown
 
 if TYPE_CHECKING:
-    from specenhance.deploy.windows import Classified
+    from specenhance.audio.windows import Classified
     from specenhance.training.recipe import Recipe
 
 __all__ = ["main"]
@@ -455,7 +455,7 @@ def predict(
             longest = stored.features.samples
             window = min(longest, max(1, round((recipe.clip_seconds or longest) * recipe.sample_rate)))
         from specenhance.audio import read_blocks
-        from specenhance.deploy.windows import classify, likeliest
+        from specenhance.audio.windows import classify, likeliest
 
         for file in files:
             blocks = read_blocks(file, listener.sample_rate, allow_truncated=allow_truncated)
@@ -567,8 +567,8 @@ def listen(
     """Classify a long sound as it comes: one line for each class heard, with start, end and maximum probability."""
     with _told():
         from specenhance.audio import read_blocks, resampled
-        from specenhance.deploy.listen import Heard, events, pcm_blocks
-        from specenhance.deploy.listen import listen as listen_to
+        from specenhance.audio.listen import Heard, events, pcm_blocks
+        from specenhance.audio.listen import listen as listen_to
         from specenhance.deploy.runtime import OnnxModel
 
         exported = OnnxModel(model)

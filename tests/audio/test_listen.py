@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specenhance.audio import AudioError
-from specenhance.deploy.listen import Event, Heard, events, listen, pcm_blocks
+from specenhance.audio.listen import Event, Heard, events, listen, pcm_blocks
 from specenhance.deploy.runtime import OnnxModel
 
 COMMAND = [sys.executable, "-c", "from specenhance.cli import main; main()"]
@@ -237,7 +237,7 @@ def test_an_hour_in_constant_memory(model_file):
     code = """
 import sys
 import numpy as np
-from specenhance.deploy.listen import listen
+from specenhance.audio.listen import listen
 from specenhance.deploy.runtime import OnnxModel
 
 def peak():  # kB; getrusage's would be that of the process that started this one, if that was the larger

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from test_listen import command, model_file, tones  # noqa: F401  (the fixture)
 
-from specenhance.deploy.windows import QUIET, classify, likeliest
+from specenhance.audio.windows import QUIET, classify, likeliest
 
 
 class Loud:
