@@ -13,9 +13,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from specenhance.models.online import require_hub
+from specenhance.models.online import require_weights
 
-__all__ = ["LOCAL", "FrozenTeacher", "logits_of", "require_weights", "timm_teacher"]
+__all__ = ["LOCAL", "FrozenTeacher", "Reordered", "logits_of", "timm_teacher"]
 
 LOCAL = "local-dir:"  # how timm names a folder that its save_for_hf wrote
 
@@ -114,6 +114,23 @@ class FrozenTeacher(nn.Module):
             return logits_of(self.teacher(x)).to(given.device)
 
 
+class Reordered(nn.Module):
+    """A model whose classes stand in another order.
+
+    Args:
+        model: gives logits ``(B, C)``, or an output that has them.
+        order: for each class of the result, its number among the model's.
+    """
+
+    def __init__(self, model: nn.Module, order: Sequence[int]) -> None:
+        super().__init__()
+        self.model, self.order = model, list(order)
+
+    def forward(self, spec: Tensor) -> Tensor:
+        """Give the logits ``(B, C)`` in the new order."""
+        return logits_of(self.model(spec))[:, self.order]
+
+
 def timm_teacher(
     name: str,
     num_classes: int,
@@ -182,19 +199,3 @@ def _architecture(name: str) -> str:
             f"backbone = {name!r}: timm has no weights {tag!r} of {architecture!r}; it has {', '.join(known)}"
         )
     return name
-
-
-def require_weights(name: str) -> None:
-    """Refuse a timm model whose weights nobody has published, or that cannot be fetched now.
-
-    Raises:
-        ValueError: where there are none.
-        ConnectionError: where they are not in the cache and the hub does not answer.
-    """
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        raise ValueError(f"timm knows no published weights of {name!r}; train from scratch with --no-pretrained")
-    if config.hf_hub_id and not config.file:
-        repo_id, _, revision = config.hf_hub_id.partition("@")
-        files = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
-        require_hub(repo_id, *files, revision=revision or None)

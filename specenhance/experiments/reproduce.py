@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from specenhance._files import write_text
 from specenhance._names import markdown
-from specenhance.training.recipe import PAPER, RECIPE, Recipe, load_recipe, paper_recipe
+from specenhance.training.recipe import RECIPE, Recipe, load_recipe, paper_recipe
 from specenhance.training.run import resume, train
 
 __all__ = ["PUBLISHED", "SCALES", "SMALL", "TABLES", "Row", "reproduce", "to_markdown"]
@@ -114,7 +114,6 @@ def reproduce(
     if repeats < 1:
         raise ValueError(f"repeats = {repeats}: expected 1 or more")
     root, out = root.resolve(), out.resolve()  # a run is taken up from anywhere
-    (data_set,) = (name for name, paper in PAPER.items() if paper == data)
 
     def recipe(row: Row, seed: int = 0) -> Recipe:
         role = "student" if row.frontend else "teacher"
@@ -128,7 +127,7 @@ def reproduce(
         if pretrained is not None:
             changes["pretrained"] = pretrained
         named = backbone if row.frontend else teacher_backbone
-        return paper_recipe(data_set, **changes | ({"backbone": named} if named else {}))
+        return paper_recipe(data, **changes | ({"backbone": named} if named else {}))
 
     rows = TABLES[table]
     runs = [(TEACHER, 0)] if any(row.taught for row in rows) or TEACHER in rows else []  # first: the others need it

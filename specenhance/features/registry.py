@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -12,7 +13,19 @@ __all__ = ["FEATURES", "create_features", "list_features", "register_features"]
 
 FEATURES: Registry[nn.Module] = Registry("features", "specenhance.features")
 
-register_features = FEATURES.register
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+def register_features(name: str) -> Callable[[Factory], Factory]:
+    """Make a feature module known by name, as a decorator of its class or of a function that makes it.
+
+    Args:
+        name: lower-case letters, digits, ``_``, ``-`` and ``.``.
+
+    Raises:
+        ValueError: if the name is malformed or already taken by another factory.
+    """
+    return FEATURES.register(name)
 
 
 def list_features() -> list[str]:

@@ -5,7 +5,8 @@ A front end is a module that maps a spectrogram ``(B, C, T, F)`` to one of the s
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -15,7 +16,21 @@ __all__ = ["FRONTENDS", "create_frontend", "list_frontends", "register_frontend"
 
 FRONTENDS: Registry[nn.Module] = Registry("front end", "specenhance.frontends")
 
-register_frontend = FRONTENDS.register
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+def register_frontend(name: str, *, listed: Iterable[int] = ()) -> Callable[[Factory], Factory]:
+    """Make a front end known by name, as a decorator of its class or of a function that makes it.
+
+    Args:
+        name: lower-case letters, digits, ``_``, ``-`` and ``.``, with at most one ``{n}``: such a name (``"tfe{n}"``)
+            stands for any whole number n >= 1 there, which the factory is given as ``n=``.
+        listed: for a name with ``{n}``, the numbers that :func:`list_frontends` shows.
+
+    Raises:
+        ValueError: if the name is malformed or already taken by another factory.
+    """
+    return FRONTENDS.register(name, listed=listed)
 
 
 def list_frontends() -> list[str]:

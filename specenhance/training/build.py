@@ -178,7 +178,7 @@ def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
 def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:
     size: dict[str, Any] = {"frames": recipe.frames, "bins": recipe.bins, "pretrained": recipe.pretrained}
     if recipe.backbone.startswith(AST_PREFIX):
-        from specenhance.distillation.ast import ast_teacher  # transformers, which not every user has
+        from specenhance.models.ast import ast_teacher  # transformers, which not every user has
 
         return ast_teacher(recipe.backbone.removeprefix(AST_PREFIX), num_classes, **size, **recipe.backbone_args)
     if recipe.fit == "resize":

@@ -177,7 +177,10 @@ class Recipe(BaseModel):
         10.0, "of the Beta distribution of the part that a clip keeps", 1e-3, 1e4, "of a Beta distribution"
     )
     # Distillation, where there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
-    teacher: str = Field("", description='a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes')
+    teacher: str = Field(
+        "",
+        description='a run folder, or "ast:NAME_OR_PATH" and the like, of a teacher that knows the same classes',
+    )
     kd_weight: float = _number(0.5, "1 trains on the labels alone", 0, 1, "the labels' part of the loss")
     kd_temperature: float = _number(5.0, "the teacher's", 1e-3, 1e4, "a factor by which logits are divided")
 
