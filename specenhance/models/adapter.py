@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, no_type_check
 
 import torch
@@ -111,7 +111,15 @@ class FrontendModel(nn.Module, HubMixin):
     """
 
     # TorchScript compiles every property that is not listed here.
-    __jit_unused_properties__ = ("_model_args", "_traits", "default_cfg", "feature_info", "in_chans", "pretrained_cfg")
+    __jit_unused_properties__ = (
+        "_model_args",
+        "_traits",
+        "classes",
+        "default_cfg",
+        "feature_info",
+        "in_chans",
+        "pretrained_cfg",
+    )
 
     def __init__(
         self,
@@ -139,6 +147,7 @@ class FrontendModel(nn.Module, HubMixin):
         self.layout = layout
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
+        self._classes: list[str] | None = None
         self._architecture: str | None = (
             None  # what timm calls a model that it made by a name of specenhance.models.timm_names
         )
@@ -279,6 +288,21 @@ class FrontendModel(nn.Module, HubMixin):
             f"{name} has a fixed input size, {size}, and refused {spec}; {cure}, or have the spectrogram interpolated to its "
             f"size: {resize}; docs/backbones.md says which families timm makes for another size"
         )
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes in the order of the logits, saved with the model; None where they are not known.
+
+        After ``reset_classifier`` to another number of classes they are not known. Setting them raises ValueError for another
+        number of names than of classes.
+        """
+        return self._classes if self._classes and len(self._classes) == self.num_classes else None
+
+    @classes.setter
+    def classes(self, names: Sequence[str] | None) -> None:
+        if names is not None and len(names) != self.num_classes:
+            raise ValueError(f"classes: {len(names)} names for {self.num_classes} classes; give one for each, in order")
+        self._classes = None if names is None else list(names)
 
     @property
     def in_chans(self) -> int:

@@ -6,6 +6,7 @@ Source: Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", arXiv:2104.017
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,15 @@ class AST(nn.Module):
                 "make it with ast_teacher(..., frames=T, bins=F)"
             )
         return self.model(spec[:, 0]).logits
+
+    def to_config(self) -> dict[str, Any]:
+        """Give what :meth:`from_config` makes the same architecture of, as JSON has it."""
+        return json.loads(self.model.config.to_json_string())
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AST:
+        """Make an AST of a configuration of transformers', with random weights."""
+        return cls(ASTForAudioClassification(ASTConfig.from_dict(config)))
 
     def save_pretrained(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
         """Write the model into a folder, whole, as transformers does, with the names of its classes.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,7 +121,10 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         parts = {"backbone": backbone, "frontend": frontend, "features": features, "layout": layout, "fit": fit}
         model = _make_model(cls, parts)
         if names := config.get("label_names"):
-            model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
+            _check_label_names(model, names)
+            model.classes = names
+            if hasattr(model.backbone, "pretrained_cfg"):  # where timm looks
+                model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
         _tie(model, config.get("tied", []))
         folder = Path(model_id)
         path = str(folder / WEIGHTS) if folder.is_dir() else hf_hub_download(model_id, WEIGHTS, **download)
@@ -129,8 +133,11 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         check(path, "copy or download it again")
         try:
             return cls._load_as_safetensor(model, path, map_location, strict=True)
-        except (RuntimeError, safetensors.SafetensorError) as error:
-            raise ValueError(f"{path} does not fit the {CONFIG} beside it: {error}") from error
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{path} cannot be read ({error}); copy or download it again") from error
+        except RuntimeError as error:
+            what = " ".join(str(error).split())
+            raise ValueError(f"{path} does not fit the {CONFIG} beside it: {textwrap.shorten(what, 300)}") from error
 
 
 def _describe(model: Any) -> dict[str, Any]:
@@ -152,7 +159,7 @@ def _describe(model: Any) -> dict[str, Any]:
         _check_same("frontend", model.frontend, create_frontend(**config["frontend"]))
     if tied := _tied(model):
         config["tied"] = tied
-    names = model.backbone.pretrained_cfg.get("label_names")
+    names = model.classes or getattr(model.backbone, "pretrained_cfg", {}).get("label_names")
     return config | ({"label_names": names} if names and len(names) == getattr(model, "num_classes", None) else {})
 
 
@@ -185,6 +192,8 @@ def _tie(model: nn.Module, tied: list[list[str]]) -> None:
 def _describe_backbone(backbone: Any) -> dict[str, Any]:
     if isinstance(backbone, HubMixin):  # a model with a front end of its own
         return _describe(backbone)
+    if hasattr(backbone, "to_config"):
+        return {"ast": backbone.to_config()}
     cfg = getattr(backbone, "pretrained_cfg", None) or {}
     if not timm.is_model(cfg.get("architecture") or ""):
         raise ValueError(
@@ -212,6 +221,10 @@ def _make_backbone(description: dict[str, Any]) -> nn.Module:
         from specenhance.models.adapter import FrontendModel  # which is made of what is here
 
         return _make_model(FrontendModel, description)
+    if "ast" in description:
+        from specenhance.models.ast import AST  # transformers, which not every user has
+
+        return AST.from_config(description["ast"])
     name = description["model_name"]
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r} is none of timm {timm.__version__}'s models; a newer timm may have it")
@@ -290,7 +303,9 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
         frontend_weights=_weights(model.frontend),
         frontend_arguments=_listed(frontend),
         backbone_weights=_weights(model.backbone),
-        backbone_arguments=_listed({key: value for key, value in backbone.items() if key != "pretrained_cfg_overlay"}),
+        backbone_arguments=_listed(
+            {key: value for key, value in backbone.items() if key not in ("pretrained_cfg_overlay", "ast")}
+        ),
         gives=gives,
         repo_id=shown(json.dumps(repo_id, ensure_ascii=False)),
         output=output,
@@ -301,7 +316,7 @@ def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
 
 
 def _called(description: dict[str, Any]) -> str:
-    name = description.get("model_name")  # else it is a model with a front end
+    name = "AST" if "ast" in description else description.get("model_name")  # else it is a model with a front end
     return name or f"{description['frontend']['name']} before {_called(description['backbone'])}"
 
 

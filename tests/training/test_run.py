@@ -58,6 +58,8 @@ def test_the_folder_holds_everything(whole, quick):
         "tensorboard",
         "checkpoints",
         "model.safetensors",
+        "config.json",
+        "README.md",
         "result.json",
         "confusion_matrix.csv",
         "confusion_matrix.png",
