@@ -19,6 +19,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from specenhance._imports import HINT
+
 __all__ = ["Registry"]
 
 T = TypeVar("T")
@@ -106,7 +108,9 @@ class Registry(Generic[T]):
             known = self.names()
             near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-            raise ValueError(f"unknown {self.kind} {name!r}: {hint}known: {', '.join(known)}{self._any_number()}")
+            raise ValueError(
+                f"unknown {self.kind} {name!r}: {hint}known: {', '.join(known)}{self._any_number()} ({HINT})"
+            )
         return found
 
     def create(self, name: str, **arguments: Any) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import os
 import shutil
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from specenhance._checksum import BLANK, KEY, seal
+from specenhance._choices import Format, Input, require
 from specenhance._files import atomic_path, check_output, write_text
 from specenhance._missing import missing
 from specenhance._version import __version__
@@ -31,7 +33,7 @@ from specenhance.training.store import load_stored
 
 __all__ = ["FORMATS", "INPUTS", "OPSET", "accuracy", "export", "labels_path"]
 
-FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2", "aoti": "model-aoti.pt2"}
+FORMATS: dict[Format, str] = {"onnx": "model.onnx", "pt2": "model.pt2", "aoti": "model-aoti.pt2"}
 """Each format, and the name of the file in a run folder."""
 OPSET = 18
 """The ONNX operators' version: the oldest that PyTorch's exporter writes without converting."""
@@ -42,6 +44,8 @@ ROUNDING = (
 )
 
 MOST_CHOOSING = 1000  # clips by which INT8's candidates are judged
+
+_log = logging.getLogger(__name__)
 
 
 class WaveformModel(nn.Module):
@@ -82,15 +86,14 @@ def export(
     run: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
-    format: str = "onnx",
-    input: str = "waveform",
+    format: Format = "onnx",
+    input: Input = "waveform",
     int8: bool = False,
     calibration: int = 300,
     max_loss: float = 1.0,
     force: bool = False,
     root: Path | None = None,
     csv: Path | None = None,
-    say: Callable[[str], None] = print,
 ) -> Path:
     """Write the model of a finished run as one file, after it was found to give what PyTorch gives.
 
@@ -112,7 +115,6 @@ def export(
         force: write the file whatever it costs.
         root: the data set's folder, for ``int8``, if it has moved.
         csv: the data set's table, for ``int8``, if it has moved.
-        say: called with a line of news now and then.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored` does; ValueError for an unknown
@@ -134,20 +136,20 @@ def export(
     module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
     about = _about(model, classes, recipe, input)
     program, sizes = _program(module, _examples(model, input)[0])
-    say(f"{input} ({', '.join(sizes)}) to logits (batch, {len(classes)})")
+    _log.info(f"{input} ({', '.join(sizes)}) to logits (batch, {len(classes)})")
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's and onnxruntime's, of their own insides
         load = _write(format, program, temporary, about)
         worst = _compare(load(), module, _examples(model, input, frames="frames" in sizes), path)
-        say(f"gives what PyTorch gives, to {worst:.1e}")
+        _log.info(f"gives what PyTorch gives, to {worst:.1e}")
         if clips is not None:
             allowed = None if force else max_loss
-            _to_int8(temporary, path, clips, about | {"int8": True}, allowed, say)
+            _to_int8(temporary, path, clips, about | {"int8": True}, allowed)
     if format == "onnx":
         from specenhance.deploy.runtime import OnnxModel
 
         write_text(labels_path(path), json.dumps(OnnxModel(path).metadata, indent=1, ensure_ascii=False) + "\n")
-    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    _log.info(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return path
 
 
@@ -194,10 +196,9 @@ def _clips_of(recipe: Recipe, classes: list[str], calibration: int) -> _Clips:
     return _Clips((train, order[:calibration]), (validation, chosen), "validation clips", test)
 
 
-def _check(format: str, input: str, int8: bool, max_loss: float) -> None:
-    for name, value, known in (("format", format, tuple(FORMATS)), ("input", input, INPUTS)):
-        if value not in known:
-            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(known)}")
+def _check(format: Format, input: Input, int8: bool, max_loss: float) -> None:
+    require("format", format, Format)
+    require("input", input, Input)
     if int8 and (format, input) != ("onnx", "waveform"):
         raise ValueError(f"int8 with format = {format!r} and input = {input!r}: expected 'onnx' and 'waveform'")
     if not 0 <= max_loss <= 100:
@@ -211,7 +212,7 @@ def _check(format: str, input: str, int8: bool, max_loss: float) -> None:
             raise missing(error, "ONNX needs more packages", "onnx", "onnxruntime", "onnxscript") from error
 
 
-def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: str) -> dict[str, Any]:
+def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: Input) -> dict[str, Any]:
     features = model.features
     return {
         "specenhance": __version__,
@@ -233,7 +234,7 @@ def _about(model: FrontendModel, classes: list[str], recipe: Recipe, input: str)
     }
 
 
-def _examples(model: FrontendModel, input: str, frames: bool = False) -> list[Tensor]:
+def _examples(model: FrontendModel, input: Input, frames: bool = False) -> list[Tensor]:
     """Make inputs of several sizes: noise at two levels, a chirp, silence; for spectrograms other lengths if asked for."""
     draw = torch.Generator().manual_seed(0)
     features = model.features
@@ -299,7 +300,7 @@ def _takes(module: nn.Module, x: Tensor) -> bool:
 Loader = Callable[[], Callable[[Tensor], Tensor]]
 
 
-def _write(format: str, program: torch.export.ExportedProgram, path: Path, about: dict[str, Any]) -> Loader:
+def _write(format: Format, program: torch.export.ExportedProgram, path: Path, about: dict[str, Any]) -> Loader:
     """Write a file of a format; give what loads it."""
     try:
         return WRITERS[format](program, path, about)
@@ -372,7 +373,7 @@ def _write_aoti(program: torch.export.ExportedProgram, path: Path, about: dict[s
     return lambda: torch._inductor.aoti_load_package(str(path))
 
 
-WRITERS: dict[str, Callable[[torch.export.ExportedProgram, Path, dict[str, Any]], Loader]] = {
+WRITERS: dict[Format, Callable[[torch.export.ExportedProgram, Path, dict[str, Any]], Loader]] = {
     "onnx": _write_onnx,
     "pt2": _write_pt2,
     "aoti": _write_aoti,
@@ -413,28 +414,25 @@ def _exact(module: WaveformModel | SpectrogramModel, x: Tensor) -> Tensor:
     return (model if isinstance(module, WaveformModel) else model.classify)(x.double())
 
 
-def _to_int8(
-    path: Path, out: Path, clips: _Clips, about: dict[str, Any], allowed: float | None, say: Callable[[str], None]
-) -> None:
+def _to_int8(path: Path, out: Path, clips: _Clips, about: dict[str, Any], allowed: float | None) -> None:
     """Put the INT8 form of a file in its place, unless that loses more points of accuracy than are allowed."""
     from specenhance.deploy.quantise import interval, judge, latencies, quantise
 
     train, numbers = clips.calibration
-    say(f"INT8, ranges of {len(numbers)} training clips; accuracy on {len(clips.choosing[1])} {clips.named}:")
+    _log.info(f"INT8, ranges of {len(numbers)} training clips; accuracy on {len(clips.choosing[1])} {clips.named}:")
     with tempfile.TemporaryDirectory() as folder:
         best = quantise(
             path,
             Path(folder),
             lambda: (waveform for waveform, _ in _read(train, numbers)),
             _read(*clips.choosing),
-            say,
         )
         _sign(best, about)
         tested = judge({"float32": path, "INT8": best}, _read(clips.test, range(len(clips.test))))
         before, after = (result.right for result in tested.values())
         loss, count = 100 * float(before.mean() - after.mean()), len(before)
         low, high = (100 * limit for limit in interval(before, after))
-        say(
+        _log.info(
             f"accuracy on {count} test clips: float32 {before.mean():.2%}, INT8 {after.mean():.2%}, loss {loss:.2f} points "
             f"(95% interval {low:.1f} to {high:.1f}); one clip is {100 / count:.2g} points"
         )
@@ -445,7 +443,7 @@ def _to_int8(
                 f"--max-loss {math.ceil(loss)} or --force takes it, and a larger --calibration may lose less"
             )
         float32, int8 = latencies([path, best], about["samples"])
-        say(
+        _log.info(
             f"one clip, one thread: float32 {1e3 * float32:.2f} ms, INT8 {1e3 * int8:.2f} ms (medians of interleaved runs); "
             f"float32 {path.stat().st_size / 1e6:.1f} MB, INT8 {best.stat().st_size / 1e6:.1f} MB"
         )

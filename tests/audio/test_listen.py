@@ -145,9 +145,9 @@ def test_a_setting_out_of_range_is_refused(setting, message):
 
 
 def test_the_command_has_the_defaults_of_the_function():
-    from specenhance import cli
+    from specenhance.cli import predict
 
-    given = {name: option.default for name, option in inspect.signature(cli.listen).parameters.items()}
+    given = {name: option.default for name, option in inspect.signature(predict.listen).parameters.items()}
     own = {name: value.default for name, value in inspect.signature(events).parameters.items() if name != "heard"}
     assert own == {name: given[name] for name in own}
 
@@ -172,8 +172,8 @@ def model_file(quick, tmp_path_factory):
     from specenhance.training.run import train
 
     folder = tmp_path_factory.mktemp("listen")
-    train(quick.replace(epochs=40, lr=3e-3), folder / "run", say=lambda line: None, device="cpu")
-    return export(folder / "run", say=lambda line: None)
+    train(quick.replace(epochs=40, lr=3e-3), folder / "run", device="cpu")
+    return export(folder / "run")
 
 
 def command(*args, **settings):

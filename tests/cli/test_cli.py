@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import specenhance
-from specenhance import cli
 from specenhance.analysis import masks
 from specenhance.cli import app
+from specenhance.cli import train as training_commands
 from specenhance.training import load_recipe, recipe_for, save_recipe
 
 
@@ -181,7 +181,7 @@ def test_labels_are_shown_and_not_obeyed(tones, tmp_path, monkeypatch):
 def test_a_new_runs_folder_is_one_folder_whatever_the_backbone_is_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = recipe_for("synthetic", backbone="local-dir:../models/my net/", frontend="tfe1")
-    folder = cli._new_folder(recipe)
+    folder = training_commands._new_folder(recipe)
     assert folder.parent == Path("runs")
     assert folder.name.startswith("synthetic-my net-tfe1-2")
 
@@ -190,7 +190,7 @@ def test_a_terminal_without_a_names_letters_shows_their_codes(trained, tones, tm
     file = tmp_path / "猫.wav"
     file.write_bytes((tones / "test" / "low" / "0.wav").read_bytes())
     done = subprocess.run(
-        [sys.executable, "-m", "specenhance.cli", "predict", str(trained[0]), str(file)],
+        [sys.executable, "-m", "specenhance", "predict", str(trained[0]), str(file)],
         env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
     )

@@ -29,13 +29,13 @@ from specenhance.training.store import load_stored
 @pytest.fixture(scope="module")
 def run(quick, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "run"
-    train(quick.replace(epochs=40, lr=3e-3, frontend="tfe4"), folder, say=lambda line: None, device="cpu")
+    train(quick.replace(epochs=40, lr=3e-3, frontend="tfe4"), folder, device="cpu")
     return folder
 
 
 @pytest.fixture(scope="module")
 def model_file(run):
-    return export(run, say=lambda line: None)
+    return export(run)
 
 
 def sounds(batch: int, samples: int, seed: int = 0) -> torch.Tensor:
@@ -50,10 +50,9 @@ def test_an_onnx_file_gives_what_pytorch_gives_for_any_batch_and_length(run, mod
     np.testing.assert_allclose(OnnxModel(model_file).logits(waveform.numpy()), expected, atol=1e-4)
 
 
-def test_spectrograms_of_any_number_of_frames(run, tmp_path):
-    said = []
-    path = export(run, tmp_path / "spec.onnx", input="spectrogram", say=said.append)
-    assert said[0] == "spectrogram (batch, 1, frames, 32) to logits (batch, 3)"
+def test_spectrograms_of_any_number_of_frames(run, tmp_path, news):
+    path = export(run, tmp_path / "spec.onnx", input="spectrogram")
+    assert news[0] == "spectrogram (batch, 1, frames, 32) to logits (batch, 3)"
     model = OnnxModel(path)
     for B, T in ((1, 24), (2, 40)):
         spec = torch.randn(B, 1, T, 32, generator=torch.Generator().manual_seed(1))
@@ -64,12 +63,12 @@ def test_spectrograms_of_any_number_of_frames(run, tmp_path):
         model.probabilities(np.zeros(4000, np.float32))
 
 
-def test_a_vision_transformer(quick, tmp_path):
+def test_a_vision_transformer(quick, tmp_path, news):
     recipe = quick.replace(epochs=1, backbone="test_vit", frames=32, bins=32, shift=0)
-    train(recipe, tmp_path / "run", say=lambda line: None, device="cpu")
-    said = []
-    export(tmp_path / "run", say=said.append)
-    assert said[0] == "waveform (batch, samples) to logits (batch, 3)"
+    train(recipe, tmp_path / "run", device="cpu")
+    news.clear()
+    export(tmp_path / "run")
+    assert news[0] == "waveform (batch, samples) to logits (batch, 3)"
 
 
 def test_a_backbone_of_a_fixed_size_fixes_the_frames():
@@ -101,16 +100,16 @@ def test_a_file_that_gives_something_else_is_not_left_behind(run, tmp_path, monk
     monkeypatch.setattr(export_module, "TOLERANCE", 0.0)
     monkeypatch.setattr(export_module, "ROUNDING", 0.0)
     with pytest.raises(ValueError, match=r"not written, its logits .* differ from PyTorch's"):
-        export(run, tmp_path / "model.onnx", say=lambda line: None)
+        export(run, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
-def int8(run, tmp_path_factory):
-    """The model in INT8, and what was said of it."""
-    said = []
+def int8(run, tmp_path_factory, listening):
+    """The model in INT8, and what was logged about it."""
     path = tmp_path_factory.mktemp("int8") / "model.onnx"
-    return export(run, path, int8=True, calibration=8, say=said.append), said
+    with listening() as said:
+        return export(run, path, int8=True, calibration=8), said
 
 
 def test_int8_keeps_features_and_front_end_in_float(run, int8):
@@ -126,7 +125,7 @@ def test_int8_keeps_features_and_front_end_in_float(run, int8):
     assert accuracy(path, build_split(load_stored(run).recipe, "test")) >= 0.5
 
 
-def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, monkeypatch):
+def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, monkeypatch, news):
     def narrow(*args):  # as of clips that are nothing like those that are tested
         ranges = measure(*args)
         for found in ranges.values():
@@ -137,13 +136,14 @@ def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, mo
 
     measure = quantise.measure_ranges
     monkeypatch.setattr(quantise, "measure_ranges", narrow)
-    path, said = tmp_path / "model.onnx", []
+    path = tmp_path / "model.onnx"
     message = r"model.onnx: not written, INT8 loses \d+.\d\d points on 6 test clips, more than 1; these are too few .* --force"
     with pytest.raises(ValueError, match=message):
-        export(run, path, int8=True, say=lambda line: None)
+        export(run, path, int8=True)
     assert list(tmp_path.iterdir()) == []
-    export(run, path, int8=True, force=True, say=said.append)
-    (told,) = [line for line in said if line.startswith("accuracy on 6 test clips")]
+    news.clear()
+    export(run, path, int8=True, force=True)
+    (told,) = [line for line in news if line.startswith("accuracy on 6 test clips")]
     loss = float(told.split("loss ")[1].split()[0])
     assert loss > 1
     lost = accuracy(path, build_split(load_stored(run).recipe, "test"))
@@ -190,21 +190,19 @@ def test_wrong_settings_are_refused_before_any_work(run, settings, message):
         export(run, **settings)
 
 
-def test_a_place_where_no_file_can_be_made_is_refused_before_any_work(run, tmp_path):
+def test_a_place_where_no_file_can_be_made_is_refused_before_any_work(run, tmp_path, news):
     (tmp_path / "file").write_text("")
-    said = []
     with pytest.raises(OSError, match=r"file/model.onnx: no file can be made there .* choose another --out"):
-        export(run, tmp_path / "file" / "model.onnx", say=said.append)
-    assert said == []
+        export(run, tmp_path / "file" / "model.onnx")
+    assert news == []
 
 
-def test_a_folder_that_is_not_there_is_not_made(run, tmp_path):
-    said = []
+def test_a_folder_that_is_not_there_is_not_made(run, tmp_path, news):
     with pytest.raises(
         FileNotFoundError, match=r"none/model.onnx: there is no folder .*none; make it \(mkdir -p .*none\)"
     ):
-        export(run, tmp_path / "none" / "model.onnx", say=said.append)
-    assert said == []
+        export(run, tmp_path / "none" / "model.onnx")
+    assert news == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,7 +211,7 @@ def test_a_missing_compiler_is_told(run, tmp_path):
         ValueError, match=r"^aoti cannot be written .*InvalidCxxCompiler.* install a C\+\+ compiler"
     )
     with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}), refused:
-        export(run, tmp_path / "model.pt2", format="aoti", say=lambda line: None)
+        export(run, tmp_path / "model.pt2", format="aoti")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -243,7 +241,7 @@ def test_a_file_that_is_none_of_ours(tmp_path, model_file):
 
 
 def test_pt2(run, tmp_path):
-    path = export(run, tmp_path / "model.pt2", format="pt2", say=lambda line: None)
+    path = export(run, tmp_path / "model.pt2", format="pt2")
     extra = {"specenhance.json": ""}
     program = torch.export.load(path, extra_files=extra)
     assert json.loads(extra["specenhance.json"])["classes"] == ["high", "low", "middle"]
@@ -253,7 +251,7 @@ def test_pt2(run, tmp_path):
 
 
 def test_a_compiled_package(run, tmp_path):
-    path = export(run, tmp_path / "model.pt2", format="aoti", say=lambda line: None)
+    path = export(run, tmp_path / "model.pt2", format="aoti")
     package = torch._inductor.aoti_load_package(str(path))
     assert json.loads(package.get_metadata()["classes"]) == ["high", "low", "middle"]
     waveform = sounds(3, 4500, seed=4)

@@ -1,0 +1,41 @@
+"""``list``: the names that other commands take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from specenhance.cli.console import say, told
+
+__all__ = ["list_names"]
+
+Kind = Literal["frontends", "features", "data", "backbones"]
+
+
+def list_names(
+    kind: Annotated[
+        Kind | None, typer.Argument(help="What to list. The default is everything except the backbones.")
+    ] = None,
+    pattern: Annotated[str, typer.Option(help="A pattern of names, such as 'efficientnet*'. For backbones.")] = "*",
+) -> None:
+    """List the front ends, features and data sets, or timm's backbones."""
+    with told():
+        if kind == "backbones":
+            import timm
+
+            names = timm.list_models(pattern)
+            if not names:
+                raise ValueError(f"--pattern {pattern!r}: no timm model has such a name; try '*{pattern.strip('*')}*'")
+            say(*names)
+            return
+        from specenhance.data.registry import list_data
+        from specenhance.features import list_features
+        from specenhance.frontends.registry import list_frontends
+
+        known = {"frontends": list_frontends, "features": list_features, "data": list_data}
+        if kind is not None:
+            say(*known[kind]())
+            return
+        for name, names_of in known.items():
+            say(f"{name}: {', '.join(names_of())}")
