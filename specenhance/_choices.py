@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 __all__ = [
     "Device",
     "FeaturesOn",
-    "Format",
     "Input",
     "PaperData",
     "Role",
@@ -33,9 +32,6 @@ PaperData = Literal["esc50", "speech_commands"]
 
 Scale = Literal["paper", "small"]
 """How large the models of a table are, and how long their runs."""
-
-Format = Literal["onnx", "pt2", "aoti"]
-"""A format of exported files."""
 
 Input = Literal["waveform", "spectrogram"]
 """What an exported model takes."""

@@ -139,6 +139,6 @@ def untrained(quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(untrained: Path) -> Path:
     """Its model as an ONNX file."""
-    from specenhance.deploy.export import export
+    from specenhance.training.exporting import export_run as export
 
     return export(untrained)

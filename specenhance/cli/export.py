@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from specenhance._choices import Format, Input
+from specenhance._choices import Input
 from specenhance.cli import options
 from specenhance.cli.console import told
 
@@ -19,7 +19,7 @@ CALIBRATION, MAX_LOSS = 300, 1.0
 def export(
     run: options.Run,
     format: Annotated[
-        Format,
+        str,
         typer.Option(help="onnx is for onnxruntime, pt2 is for PyTorch, aoti is compiled for this kind of processor."),
     ] = "onnx",
     out: Annotated[
@@ -51,7 +51,7 @@ def export(
                 "--calibration, --max-loss, --force, --root and --csv are for --int8, the only one that needs clips; add it or "
                 "leave them out"
             )
-        from specenhance.deploy.export import export as export_run
+        from specenhance.training.exporting import export_run
 
         export_run(
             run,

@@ -168,7 +168,7 @@ def test_raw_pcm_in_odd_pieces():
 
 @pytest.fixture(scope="module")
 def model_file(quick, tmp_path_factory):
-    from specenhance.deploy.export import export
+    from specenhance.training.exporting import export_run as export
     from specenhance.training.run import train
 
     folder = tmp_path_factory.mktemp("listen")

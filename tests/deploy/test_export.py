@@ -17,11 +17,15 @@ from specenhance import KaldiFbank, LogMel, TrainableMel, with_frontend
 from specenhance.cli import app
 from specenhance.data import read_audio
 from specenhance.deploy import export as export_module
+from specenhance.deploy import program as program_module
 from specenhance.deploy import quantise
-from specenhance.deploy.export import WaveformModel, accuracy, export
+from specenhance.deploy.formats.onnx import OPSET
+from specenhance.deploy.int8 import accuracy
+from specenhance.deploy.program import SpectrogramModel, WaveformModel
 from specenhance.deploy.quantise import RANGES, SCOPES
 from specenhance.deploy.runtime import KEYS, OnnxModel
 from specenhance.training.build import build_split
+from specenhance.training.exporting import export_run as export
 from specenhance.training.run import train
 from specenhance.training.store import load_stored
 
@@ -80,7 +84,7 @@ def test_a_backbone_of_a_fixed_size_fixes_the_frames():
             return spec.mean((2, 3))
 
     model = with_frontend(Fixed(), "tfe2", features=KaldiFbank(frames=24, num_mel_bins=24))
-    _, sizes = export_module._program(export_module.SpectrogramModel(model), torch.zeros(2, 1, 24, 24))
+    _, sizes = program_module.record(SpectrogramModel(model), torch.zeros(2, 1, 24, 24))
     assert sizes == ("batch", "1", "24", "24")
 
 
@@ -93,7 +97,7 @@ def test_a_backbone_that_cannot_be_traced_is_refused_with_the_reason():
 
     model = with_frontend(Lists(), "tfe1", features=KaldiFbank(frames=24))
     with pytest.raises(ValueError, match=r"cannot be exported .* choose another backbone"):
-        export_module._program(WaveformModel(model), torch.zeros(2, 4000))
+        program_module.record(WaveformModel(model), torch.zeros(2, 4000))
 
 
 def test_a_file_that_gives_something_else_is_not_left_behind(run, tmp_path, monkeypatch):
@@ -165,7 +169,7 @@ def test_a_sound_at_which_float32_itself_rounds_is_no_reason_to_refuse(monkeypat
     """Beside a pure tone there is only rounding, and a logarithm makes it large."""
     monkeypatch.setattr(export_module, "TOLERANCE", 1e-5)
     module = WaveformModel(with_frontend(Spectrogram(), "identity", features=KaldiFbank(frames=24)).eval())
-    chirp = [export_module._examples(module.model, "waveform")[-2]]
+    chirp = [program_module.examples(module.model, "waveform")[-2]]
     exact = export_module._exact(module, chirp[0]).float()
     off = export_module._difference(module.model(chirp[0]), exact)
     assert off > export_module.TOLERANCE
@@ -177,7 +181,7 @@ def test_a_sound_at_which_float32_itself_rounds_is_no_reason_to_refuse(monkeypat
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "tflite"}, "format = 'tflite': expected one of onnx, pt2, aoti"),
+        ({"format": "tflite"}, "unknown export format 'tflite': .*known: aoti, onnx, pt2"),
         ({"input": "mel"}, "input = 'mel': expected one of waveform, spectrogram"),
         ({"int8": True, "format": "pt2"}, "int8 with format = 'pt2'"),
         ({"max_loss": -1.0}, "max_loss = -1.0: expected points of accuracy"),
@@ -267,7 +271,7 @@ def test_a_file_says_what_it_is_and_not_where_it_was_made(run, model_file):
     assert (about["sample_rate"], about["frames"], about["bins"], about["hop_seconds"]) == (16000, 24, 32, 0.01)
     assert about["samples"] == 400 + 23 * 160
     assert (about["frontend"], about["backbone"], about["int8"]) == ("tfe4", "test_resnet", False)
-    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [export_module.OPSET]
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [OPSET]
     axes = [size.dim_param for size in model.graph.input[0].type.tensor_type.shape.dim]
     assert axes == ["batch", "samples"]
     assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
@@ -304,7 +308,7 @@ class Spectrogram(torch.nn.Module):
 def exported_features(features, path):
     """Features as an ONNX file has them: a function from waveforms to spectrograms."""
     module = WaveformModel(with_frontend(Spectrogram(), "identity", features=features).eval())
-    program, _ = export_module._program(module, sounds(2, 9000))
+    program, _ = program_module.record(module, sounds(2, 9000))
     values = [node.meta["val"] for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
     assert not any(value.is_complex() or value.dtype == torch.float64 for value in values)
     # The Fourier matrix is a constant of the file: nothing computes it at each call.
