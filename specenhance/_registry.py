@@ -130,8 +130,8 @@ class Registry(Generic[T]):
             raise TypeError(
                 f"{self.kind} {name!r}: {error}; it takes {', '.join(signature.parameters) or 'none'}"
             ) from None
-        made = factory(**numbers, **arguments)
-        made.made_with = {"name": name, **arguments}  # type: ignore[attr-defined]
+        made: Any = factory(**numbers, **arguments)
+        made.made_with = {"name": name, **arguments}
         return made
 
     def _lookup(self, name: str) -> tuple[Callable[..., Any], dict[str, int]] | None:
@@ -176,7 +176,7 @@ def _remember(kind: type, name: str) -> None:
                     given |= given.pop(parameter.name, {})
             named = name.replace("{n}", str(given.pop("n", ""))) if "n" in given else name
             if "{n}" not in named:
-                self.made_with = {"name": named, **given}
+                vars(self)["made_with"] = {"name": named, **given}
 
     init.remembers = name  # type: ignore[attr-defined]
     kind.__init__ = init  # type: ignore[misc]

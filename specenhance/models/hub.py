@@ -248,7 +248,8 @@ def _describe_own_features(features: nn.Module) -> dict[str, Any]:
             "specenhance.features.register_features, or save the model without, with_frontend(model.backbone, model.frontend), "
             "which takes spectrograms"
         )
-    return dict(features.made_with)
+    made_with: Any = features.made_with
+    return dict(made_with)
 
 
 def _check_same(part: str, model: nn.Module, made: nn.Module) -> None:
