@@ -39,11 +39,12 @@ class Registry(Generic[T]):
 
     Args:
         kind: what is kept, for messages, such as ``"front end"``.
-        room: the package of the library whose files register its own; also the group of entry points.
+        room: the package of the library whose files register its own.
+        group: of entry points; the room's name if left out.
     """
 
-    def __init__(self, kind: str, room: str) -> None:
-        self.kind, self.room = kind, room
+    def __init__(self, kind: str, room: str, group: str | None = None) -> None:
+        self.kind, self.room, self.group = kind, room, group or room
         self._entries: dict[str, _Entry] = {}
         self._loaded = False
 
@@ -156,7 +157,7 @@ class Registry(Generic[T]):
             import_module(module.name)
 
     def _points(self) -> Iterable[EntryPoint]:
-        return entry_points(group=self.room)
+        return entry_points(group=self.group)
 
 
 def _remember(kind: type, name: str) -> None:

@@ -10,7 +10,7 @@ from specenhance.cli.console import say, told
 
 __all__ = ["list_names"]
 
-Kind = Literal["frontends", "features", "data", "backbones"]
+Kind = Literal["frontends", "features", "data", "teachers", "formats", "backbones"]
 
 
 def list_names(
@@ -19,7 +19,7 @@ def list_names(
     ] = None,
     pattern: Annotated[str, typer.Option(help="A pattern of names, such as 'efficientnet*'. For backbones.")] = "*",
 ) -> None:
-    """List the front ends, features and data sets, or timm's backbones."""
+    """List what has a name: front ends, features, data sets, teachers, export formats, or timm's backbones."""
     with told():
         if kind == "backbones":
             import timm
@@ -30,10 +30,18 @@ def list_names(
             say(*names)
             return
         from specenhance.data.registry import list_data
+        from specenhance.deploy.formats.registry import list_formats
+        from specenhance.distillation.registry import list_teachers
         from specenhance.features import list_features
         from specenhance.frontends.registry import list_frontends
 
-        known = {"frontends": list_frontends, "features": list_features, "data": list_data}
+        known = {
+            "frontends": list_frontends,
+            "features": list_features,
+            "data": list_data,
+            "teachers": list_teachers,
+            "formats": list_formats,
+        }
         if kind is not None:
             say(*known[kind]())
             return

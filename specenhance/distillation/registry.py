@@ -16,7 +16,9 @@ from specenhance._registry import Registry
 
 __all__ = ["TEACHERS", "create_teacher", "is_teacher_name", "list_teachers", "register_teacher"]
 
-TEACHERS: Registry[Callable[..., Tensor]] = Registry("teacher", "specenhance.distillation")
+TEACHERS: Registry[Callable[..., Tensor]] = Registry(
+    "teacher", "specenhance.distillation", group="specenhance.teachers"
+)
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
