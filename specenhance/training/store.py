@@ -1,4 +1,4 @@
-"""What a run keeps of its model: the recipe, the class names and the weights, read without Lightning and without pickle."""
+"""The model of a run folder: its recipe, class names and weights. Reading needs no Lightning and no pickle."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ HISTORY = "metrics.csv"
 
 
 class Stored(NamedTuple):
-    """A trained model with what is needed to use it."""
+    """A trained model, with the class names and the recipe that its use needs."""
 
-    model: FrontendModel  # in evaluation mode, from waveforms (B, samples) to logits (B, num_classes)
+    model: FrontendModel  # in evaluation mode; maps waveforms (B, samples) to logits (B, num_classes)
     classes: list[str]
     recipe: Recipe
 
 
 def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
-    """Write a model's weights, with its class names, into a run folder."""
+    """Write a model's weights and class names into a run folder."""
     write_weights(Path(run) / WEIGHTS, model.state_dict(), classes=json.dumps(classes))
 
 
 def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
-    """Write a model's backbone into a run's folder ``pretrained``, as its own library stores it.
+    """Write a model's backbone into the folder ``pretrained`` of a run, in the format of the backbone's library.
 
-    ``ast_teacher`` reads it, or ``timm_teacher("local-dir:FOLDER")``.
+    ``ast_teacher`` reads an AST there, and ``timm_teacher("local-dir:FOLDER")`` a model of timm.
     """
     folder = Path(run) / PRETRAINED
     backbone = copy.deepcopy(model.backbone)
-    backbone.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    backbone.to(memory_format=torch.contiguous_format)  # safetensors takes no other format
     if hasattr(backbone, "save_pretrained"):
         backbone.save_pretrained(folder, classes)
         return
@@ -66,7 +66,7 @@ def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.Path
             str(temporary),
             model_config={"label_names": classes},
             safe_serialization=True,
-            data_config={"mean": 0.0, "std": 1.0},  # what it takes is normalised already, and not as images are
+            data_config={"mean": 0.0, "std": 1.0},  # its input is normalised already, and not as images are
         )
 
 
@@ -75,11 +75,11 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
 
     Args:
         run: the run folder.
-        device: where to put the model.
+        device: device of the model.
 
     Raises:
-        FileNotFoundError: if the folder is no run, or its training has not finished.
-        ValueError: if the weights do not fit the recipe, or are not as they were written.
+        FileNotFoundError: if the folder is no run folder, or its training is not finished.
+        ValueError: if the weights do not fit the recipe, or if their file has changed since it was written.
     """
     run = Path(run)
     if not (run / RECIPE).is_file():
@@ -96,7 +96,9 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
         raise ValueError(f"{run / WEIGHTS} names no classes: it was not written by 'specenhance train'")
     classes = json.loads(metadata["classes"])
     architecture = recipe.replace(pretrained=False)
-    if recipe.backbone.startswith(AST_PREFIX) and (run / PRETRAINED).is_dir():  # no need to ask a hub what it is
+    if (
+        recipe.backbone.startswith(AST_PREFIX) and (run / PRETRAINED).is_dir()
+    ):  # its configuration is there, so no hub is needed
         architecture = architecture.replace(backbone=f"{AST_PREFIX}{run / PRETRAINED}")
     model = build_model(architecture, len(classes))
     try:
@@ -107,21 +109,21 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
 
 
 def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") -> FrontendModel:
-    """Read the model of a finished run: from waveforms ``(B, samples)`` to logits, in evaluation mode.
+    """Read the model of a finished run, in evaluation mode. It maps waveforms ``(B, samples)`` to logits.
 
-    Raises as :func:`load_stored`.
+    It raises as :func:`load_stored`.
     """
     return load_stored(run, device).model
 
 
 def read_history(run: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Read a run's figures, a row for each epoch; what an epoch lacks its row lacks."""
+    """Read a run's figures: a row per epoch, with the figures that the epoch has."""
     with (Path(run) / HISTORY).open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def stored_runs(run: str | os.PathLike[str]) -> list[Path]:
-    """List the folders that hold a model: the run's own, or those of its folds."""
+    """List the folders that hold a model: the run folder, or the folders of its folds."""
     return _folds(Path(run)) or [Path(run)]
 
 
