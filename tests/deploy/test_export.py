@@ -219,7 +219,7 @@ def test_options_that_only_int8_has(tmp_path):
     for option in (["--calibration", "5"], ["--root", "."], ["--max-loss", "2"], ["--force"]):
         result = CliRunner().invoke(app, ["export", str(tmp_path), *option])
         assert result.exit_code == 1
-        assert "--calibration, --max-loss, --force and --root are for --int8" in result.stderr
+        assert "--calibration, --max-loss, --force, --root and --csv are for --int8" in result.stderr
 
 
 def test_an_input_of_another_shape_is_refused(model_file):
