@@ -70,10 +70,10 @@ def test_of_three_that_start_at_once_in_one_folder_one_trains(quick, tmp_path):
 
 def test_the_command_gives_each_run_a_folder_of_its_own(quick, tmp_path):
     code = (
-        "import time\nfrom specenhance import cli\n"
+        "import time\nfrom specenhance.cli import train\n"
         "from specenhance.training import recipe_for\n"
         "time.strftime = lambda form: '20260101-000000'\n"
-        "print([str(cli._new_folder(recipe_for('synthetic', backbone='local-dir:/a/b c/'))) for _ in range(3)])"
+        "print([str(train._new_folder(recipe_for('synthetic', backbone='local-dir:/a/b c/'))) for _ in range(3)])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
