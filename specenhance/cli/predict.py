@@ -43,7 +43,7 @@ def predict(
         if model is None:
             run, files = _run_and_files(files)
         elif device != "auto":
-            raise ValueError(f"--device {device}: leave it out with --model; onnxruntime computes on the CPU")
+            raise ValueError(f"--device {device}: with --model, onnxruntime computes on the CPU; leave it out")
         for file in files:
             if file.is_dir():
                 raise IsADirectoryError(f"{file}: is a folder; give the audio files in it, such as {file / '*.wav'}")
