@@ -12,6 +12,7 @@ from torch import nn
 
 import specenhance
 from specenhance import TFA, TFE, Identity, create_frontend, list_frontends, register_frontend
+from specenhance._imports import HINT
 from specenhance.frontends.registry import FRONTENDS
 
 
@@ -87,7 +88,7 @@ def test_an_unknown_name_answers_with_the_nearest(name: str, nearest: str) -> No
     with pytest.raises(ValueError, match=f"unknown front end '{name}': did you mean [^?]*{nearest}") as caught:
         create_frontend(name)
     assert f"known: {', '.join(list_frontends())}, and tfe<n>" in str(caught.value)
-    assert str(caught.value).endswith("for any n >= 1")
+    assert str(caught.value).endswith(f"for any n >= 1 ({HINT})")
 
 
 def test_a_name_near_to_none_answers_with_all() -> None:

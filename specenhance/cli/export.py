@@ -48,8 +48,8 @@ def export(
     with told():
         if not int8 and (force or any(option is not None for option in (calibration, max_loss, root, csv))):
             raise ValueError(
-                "--calibration, --max-loss, --force, --root and --csv are for --int8, the only one that needs clips; add it or "
-                "leave them out"
+                "--calibration, --max-loss, --force, --root and --csv are for --int8, which needs clips; add it or leave them "
+                "out"
             )
         from specenhance.training.exporting import export_run
 

@@ -143,7 +143,9 @@ def listen(
         exported = OnnxModel(model)
         samples, step = _window_and_step(exported, window, hop)
         if rate is not None and source != "-":
-            raise ValueError(f"--rate {rate}: for raw PCM on standard input; {source} says its own, leave it out")
+            raise ValueError(
+                f"--rate {rate}: only for raw PCM on standard input; leave it out, {source} has its own sample rate"
+            )
         if source == "-":
             blocks = resampled(pcm_blocks(sys.stdin.buffer), rate or exported.sample_rate, exported.sample_rate)
         else:
@@ -160,7 +162,7 @@ def listen(
             for event in events(timed(), threshold=threshold, margin=margin, level=level, agree=agree):
                 label = exported.classes[event.label]
                 print(shown(f"{event.start:.2f} to {event.end:.2f} s: {label} {event.probability:.1%}"), flush=True)
-        except BrokenPipeError:  # whoever read has seen enough
+        except BrokenPipeError:  # the reader has closed the pipe
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it at its end)
         finally:
             if end:
@@ -168,7 +170,7 @@ def listen(
                     f"{end:.1f} s of sound in {computing:.1f} s of computing: real-time factor {computing / end:.4f}"
                 )
         if not end:
-            raise ValueError(f"{source}: no sound came; expected {'raw PCM' if source == '-' else 'samples in it'}")
+            raise ValueError(f"{source}: no samples; expected {'raw PCM' if source == '-' else 'a sound'}")
 
 
 def _run_and_files(paths: list[Path]) -> tuple[Path, list[Path]]:
@@ -200,7 +202,7 @@ def _windows(found: Classified) -> str:
 
 
 def _window_and_step(exported: Any, window: float | None, hop: float | None) -> tuple[int, int]:
-    """Give the samples of a window and the samples from one to the next, from what the options say in seconds."""
+    """Convert the length of a window, and the time from one to the next, from seconds to samples."""
     longest = exported.samples / exported.sample_rate
     if window is not None and not 0 < window <= longest:
         raise ValueError(f"--window {window}: expected seconds, more than 0 and at most the {longest} of the model")

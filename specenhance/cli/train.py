@@ -50,7 +50,7 @@ def demo(
                 f"{result['parameters']['total']:,}",
                 f"{result['seconds']:.0f}",
             )
-        say("what the front ends do, as pictures:", *(out / frontend / "enhanced.png" for frontend in FRONTENDS))
+        say("pictures of what the front ends do:", *(out / frontend / "enhanced.png" for frontend in FRONTENDS))
         rich.get_console().print(table)
 
 
@@ -149,7 +149,9 @@ def train(
     with told():
         if resume is not None:
             if fields.keys() - {"epochs", "root", "csv"} or set_ or recipe or out:
-                raise ValueError(f"--resume continues a run by its own recipe; only these go with it: {WITH_RESUME}")
+                raise ValueError(
+                    f"--resume continues a run by its own recipe; only these options go with it: {WITH_RESUME}"
+                )
             require_run(resume)
             from specenhance.training.run import resume as resume_run
 
@@ -168,7 +170,7 @@ def recipe(
     data: Annotated[str, options.Data] = "synthetic",
     role: Annotated[Role, typer.Option(help="What the model is for.")] = "student",
 ) -> None:
-    """Print every field of a recipe with its default for a data set and its meaning: a file for 'train --recipe'."""
+    """Print a recipe: every field with its default for a data set and its meaning. 'train --recipe' reads it."""
     with told():
         from specenhance.data.registry import takes
         from specenhance.training.recipe import explain
@@ -200,11 +202,11 @@ def check(
 
 
 def require_run(run: Path) -> None:
-    """Refuse what is no run folder, before anything heavy is loaded for it."""
+    """Refuse a path that is no run folder, before a large library is loaded."""
     from specenhance.training.recipe import RECIPE
 
     if run.is_file():
-        raise ValueError(f"{run}: a file, and no run folder that 'specenhance train' wrote")
+        raise ValueError(f"{run}: is a file; expected a run folder that 'specenhance train' wrote")
     if not (run / RECIPE).is_file():
         raise FileNotFoundError(
             f"{run}: no training run, it has no {RECIPE}; give the folder that 'specenhance train' wrote"
@@ -239,14 +241,14 @@ def _recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
 
 
 def _require_data(recipe: Recipe) -> None:
-    """Refuse a data set that is not there, before anything heavy is loaded for it."""
+    """Refuse a data set that does not exist, before a large library is loaded."""
     for path in (recipe.root, recipe.csv):
         if path and not Path(path).exists():
             raise FileNotFoundError(f"{path}: no such {'table' if path == recipe.csv else 'folder'}; check the path")
 
 
 def _new_folder(recipe: Recipe) -> Path:
-    """Make a run folder that no other process has; of several in one second each gets its own."""
+    """Make a run folder that no other process has. Several runs in one second get a folder each."""
     backbone = recipe.backbone.rstrip("/").rpartition("/")[2]  # of a path, the last part
     name = file_name(f"{recipe.data}-{backbone}-{recipe.frontend}-{time.strftime('%Y%m%d-%H%M%S')}")
     for number in itertools.count(1):

@@ -1,4 +1,4 @@
-"""What a run keeps and watches while it trains: its history, its checkpoints, whether its loss is finite, whether to stop."""
+"""What a run does beside its steps: it keeps its history and its checkpoints, checks its loss, and stops when asked to."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ __all__ = [
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.safetensors"
-LOOK_EVERY = 20  # steps on a GPU, which every look at a number halts
+LOOK_EVERY = 20  # steps; a GPU must wait each time that a number is read
 
 _log = logging.getLogger(__name__)
 
 
 class DivergedError(ValueError):
-    """Training has left the finite numbers; the message has epoch, step and the likely cause."""
+    """The loss is no longer a finite number. The message has the epoch, the step and the likely cause."""
 
 
 class History(L.Callback):
-    """Keep a row of figures for each epoch, its last step's rate among them, and the seconds spent over all starts of the run.
+    """Keep a row of figures for each epoch, and the seconds of training over all starts of the run.
 
-    The rows are written to a CSV after each epoch.
-    Lightning's own CSV logger deletes the earlier epochs when a run is resumed; this keeps them in the checkpoint, with what
-    the epoch under way has counted so far.
+    The rows are written to a CSV file after each epoch. The learning rate in a row is that of the last step of the epoch.
+    Lightning's own CSV logger deletes the earlier epochs when a run is resumed. This callback keeps them in the checkpoint,
+    together with the metrics of the current epoch.
 
     Args:
-        path: the CSV.
-        report: called with each new row.
+        path: the CSV file.
+        report: is called with each new row.
     """
 
     def __init__(self, path: Path, report: Callable[[dict[str, float]], None] | None = None) -> None:
@@ -66,13 +66,13 @@ class History(L.Callback):
         self.seconds = 0.0
         self._began = 0.0
         self._rate = 0.0
-        self._module: Any = None  # while an epoch is under way
+        self._module: Any = None  # during an epoch
         self._counted: dict[str, dict[str, Any]] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note the time, and take up what the epoch under way had counted when it was stopped."""
+        """Note the time, and restore the metrics of the epoch in which the run was stopped."""
         self._began = time.monotonic()
-        # What all processes had counted is taken up by the first.
+        # The checkpoint has the sum over all processes. The first process takes it.
         for name, state in self._counted.items() if trainer.is_global_zero else ():
             metric = getattr(pl_module, name)
             for key, value in state.items():
@@ -85,13 +85,13 @@ class History(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note the rate of the step: at its end it is that of the next already."""
+        """Note the learning rate of the step. At the end of the step it is already that of the next one."""
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note that the epoch has counted something."""
+        """Note that the metrics of the epoch have values."""
         self._module = pl_module
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -118,7 +118,7 @@ class History(L.Callback):
         write_text(self.path, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, the time spent and what the epoch has counted, for the checkpoint."""
+        """Return the rows, the seconds and the metrics of the current epoch, for the checkpoint."""
         self._pass_time()
         counted = {}
         for name in ("train_loss", "train_accuracy") if self._module is not None else ():
@@ -131,20 +131,20 @@ class History(L.Callback):
         return {"rows": self.rows, "seconds": self.seconds, "counted": counted}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self.seconds = float(state_dict["seconds"])
         self.rows = list(state_dict["rows"])
         self._counted = state_dict["counted"]
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Write checkpoints whole and to the disk, and keep the one before: Lightning's own writing does neither."""
+    """Write checkpoints whole or not at all, and keep the previous one. Lightning's own class does neither."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint to ``path``; what was there becomes :data:`PREVIOUS`."""
-        content = io.BytesIO()  # PyTorch's writer does not say that a disk is full
+        """Write a checkpoint to ``path``. The one that was there becomes :data:`PREVIOUS`."""
+        content = io.BytesIO()  # PyTorch's writer does not tell that a disk is full
         torch.save(checkpoint, content)
         path = Path(path)
         if path.is_file():
@@ -153,16 +153,16 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
-    """Find the checkpoint that a run goes on from, and where it stands.
+    """Find the checkpoint from which a run continues. If the last one cannot be read, it is the previous one.
 
     Args:
-        folder: of the checkpoints.
+        folder: the folder of the checkpoints.
 
     Returns:
-        Its path, None where nothing has been kept yet, and the place.
+        The path of the checkpoint, or None if there is none yet, and the next step of the run.
 
     Raises:
-        ValueError: where there are checkpoints and none can be read.
+        ValueError: if there are checkpoints and none can be read.
     """
     faults = []
     for name in (LAST, PREVIOUS):
@@ -170,12 +170,12 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
         if not path.is_file():
             continue
         try:
-            with zipfile.ZipFile(path) as archive:  # PyTorch itself takes a flipped bit for a weight
+            with zipfile.ZipFile(path) as archive:  # PyTorch itself does not notice a flipped bit
                 if broken := archive.testzip():
                     raise ValueError(f"{broken} in it is damaged")
             content = torch.load(path, map_location="cpu", weights_only=True)
             place = Place(*content["callbacks"][Keeper.__qualname__]["place"])
-        except Exception as error:  # whatever a damaged file makes of itself
+        except Exception as error:  # a damaged file can raise any error
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             faults.append(f"{path} cannot be read ({reason[:200]})")
             continue
@@ -188,47 +188,48 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
 
 
 class Keeper(Checkpoint):
-    """Keep the best weights and a checkpoint of each epoch; stop where a stop is asked for, or where the loss is not finite.
+    """Keep the best weights and a checkpoint of each epoch. Stop when a signal asks for it, or when the loss is not finite.
 
-    The best epoch is the one with the highest accuracy on the validation clips, of several the one with the lowest loss.
+    The best epoch is the one with the highest accuracy on the validation clips. Among equals it is the one with the lowest
+    loss.
 
     Args:
-        folder: of the checkpoints.
-        stop: what signals have asked for.
-        again: the command that goes on with a stopped run.
+        folder: the folder of the checkpoints.
+        stop: the signals that have come.
+        again: the command that continues a stopped run.
     """
 
     def __init__(self, folder: Path, stop: StopSignals, again: str) -> None:
         self.folder, self.stop, self.again = folder, stop, again
         self.best: tuple[float, float] | None = None  # accuracy and loss
         self.place = Place()
-        self._first_bad: Any = None  # step of the first loss that is not finite
+        self._first_bad: Any = None  # number of the first step whose loss is not finite
 
     @property
     def state_key(self) -> str:
-        """What this callback's part of a checkpoint is called."""
+        """The name of this callback's part of a checkpoint."""
         return type(self).__qualname__
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands, and how good its best epoch was."""
+        """Return the next step of the run, and the figures of its best epoch."""
         return {"place": list(self.place), "best": None if self.best is None else list(self.best)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self.place = Place(*state_dict["place"])
         self.best = None if state_dict["best"] is None else (state_dict["best"][0], state_dict["best"][1])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen for signals in Lightning's place, whose own way is not to finish the step."""
+        """Handle signals instead of Lightning, which does not finish the current step."""
         self.stop.install()
         self.stop.gentle = True
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look at the loss, and for a stop that was asked for.
+        """Check the loss, and whether a signal has asked for a stop.
 
         Raises:
             DivergedError: for a loss that is not finite.
-            Stopped: after the step, with a checkpoint of it written.
+            Stopped: after a signal. A checkpoint of the step has then been written.
         """
         loss = pl_module.last_loss
         step = torch.tensor(batch_idx, device=loss.device)
@@ -241,12 +242,12 @@ class Keeper(Checkpoint):
         asked = self.stop.requested
         if loss.device.type == "cpu" or several or asked is not None or last or batch_idx % LOOK_EVERY == 0:
             news = torch.stack([self._first_bad, torch.tensor(-(asked or 0), device=loss.device)])
-            if several:  # all processes must stop at one step
+            if several:  # all processes must stop at the same step
                 torch.distributed.all_reduce(news, torch.distributed.ReduceOp.MIN)
             first_bad, negative = news.tolist()
             if first_bad != unseen:
                 raise self._diverged(trainer, pl_module, f"step {first_bad + 1} of {trainer.num_training_batches}")
-            # After the last step the epoch is finished first: its validation cannot be taken up in its middle.
+            # After the last step, the validation of the epoch comes first: it cannot be resumed in its middle.
             if negative and not last:
                 self._stop_here(trainer, pl_module, -negative, Place(trainer.current_epoch, batch_idx + 1))
 
@@ -254,7 +255,7 @@ class Keeper(Checkpoint):
         """Keep the weights if they are the best so far.
 
         Raises:
-            DivergedError: for a loss that is not finite, as after a last step that broke the weights.
+            DivergedError: for a loss that is not finite, such as after a last step that broke the weights.
         """
         if not self.stop.gentle:
             return
@@ -271,7 +272,7 @@ class Keeper(Checkpoint):
         """Write the epoch's checkpoint.
 
         Raises:
-            Stopped: if a stop was asked for.
+            Stopped: if a signal has asked for a stop.
         """
         self._first_bad = None
         self.place = Place(trainer.current_epoch + 1, 0)
@@ -308,13 +309,13 @@ class Keeper(Checkpoint):
 
 
 class Progress(RichProgressBar):
-    """Lightning's bar without figures beside it: the run's own line says them after each epoch."""
+    """Lightning's progress bar without figures: the run logs them after each epoch."""
 
     def get_metrics(
         self, trainer: L.Trainer, pl_module: L.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Give none."""
+        """Return no figures."""
         return {}
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"  # the run's own line counts from 1, too
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"  # counted from 1, as in the run's news

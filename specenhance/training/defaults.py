@@ -1,4 +1,4 @@
-"""What a recipe leaves to the data: frames from the length of the training clips, batch and epochs from their number."""
+"""Values that a recipe leaves to the data: the frames follow the length of the clips, batch size and epochs their number."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from specenhance.training.recipe import Recipe
 __all__ = ["PERCENTILE", "STEPS", "fitted"]
 
 PERCENTILE = 95
-"""Of the lengths of the training clips: the usual length, which :attr:`Recipe.clip_seconds` states."""
+"""Percentile of the lengths of the training clips that is their usual length, :attr:`Recipe.clip_seconds`."""
 STEPS = 1000
-"""The number of steps that a small data set gets at least, as far as :data:`MOST_EPOCHS` allow."""
+"""Minimum number of steps on a small data set, if :data:`MOST_EPOCHS` epochs have as many."""
 
-MOST_FRAMES = 1024  # ten seconds at the usual 10 ms; the time of a step grows with them
-FRAME_MULTIPLE = 16  # a patch of most transformers
-BATCHES = 16  # of an epoch, at least, where the batch allows it
+MOST_FRAMES = 1024  # about ten seconds at the usual 10 ms; more frames make each step slower
+FRAME_MULTIPLE = 16  # the size of a patch in most transformers
+BATCHES = 16  # minimum number of batches of an epoch, if the batch size can be chosen so
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 200
 
@@ -29,13 +29,14 @@ FEWEST_EPOCHS, MOST_EPOCHS = 30, 200
 def fitted(recipe: Recipe, seconds: Sequence[float]) -> Recipe:
     """Fill in the fields of a recipe that are left to the data.
 
-    ``clip_seconds`` becomes the :data:`PERCENTILE` of the lengths; ``frames`` so many as hold that, rounded up to a multiple
-    of 16, and at most 1,024; ``batch_size`` a power of two from 8 to 64 that makes about 16 batches an epoch or more;
-    ``epochs`` so many, from 30 to 200, that there are :data:`STEPS` steps.
+    - ``clip_seconds`` becomes the :data:`PERCENTILE` of the lengths.
+    - ``frames`` becomes the number of frames of that length, rounded up to a multiple of 16, and at most 1,024.
+    - ``batch_size`` becomes a power of two from 8 to 64, so that an epoch has about 16 batches or more.
+    - ``epochs`` becomes a number from 30 to 200, so that there are :data:`STEPS` steps.
 
     Args:
-        recipe: what is left to the data is 0 in it (``clip_seconds``: None).
-        seconds: the lengths of the training clips.
+        recipe: the recipe. A field that is left to the data is 0 in it, and ``clip_seconds`` is None.
+        seconds: lengths of the training clips, in seconds.
 
     Raises:
         ValueError: for features that do not exist.
@@ -45,7 +46,7 @@ def fitted(recipe: Recipe, seconds: Sequence[float]) -> Recipe:
     if usual is None:
         usual = changes["clip_seconds"] = max(0.001, round(float(np.percentile(seconds, PERCENTILE)), 3))
     if not recipe.frames:
-        features = build_features(recipe.replace(frames=1))  # its frames are what is asked for
+        features = build_features(recipe.replace(frames=1))  # any number of frames
         needed = math.ceil((usual * recipe.sample_rate - features.window_length) / features.hop_length) + 1
         frames = min(MOST_FRAMES, max(1, needed))
         changes["frames"] = math.ceil(frames / FRAME_MULTIPLE) * FRAME_MULTIPLE

@@ -1,4 +1,4 @@
-"""A trained model on the clips of its data set."""
+"""The score of a trained model on a split of its data set."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def evaluate(
         model: the model.
         recipe: names the data.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        classes: what the model's logits stand for, in order.
+        classes: the names of the model's classes, in order.
         device: where to compute.
         workers: number of processes that read clips.
 
-    Raises as :func:`open_split`.
+    It raises as :func:`specenhance.training.build.open_split`.
     """
     data = open_split(recipe, split, classes)
     machine = Machine(device=device, workers=workers)

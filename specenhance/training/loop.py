@@ -1,4 +1,4 @@
-"""One process's part of one training run: from the first step, or from where the run was stopped, to the tested model."""
+"""The part of one process in a training run, from its first or next step to the tested model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Score(NamedTuple):
-    """How a model does on a set of clips."""
+    """The accuracy and the confusions of a model on a set of clips."""
 
     accuracy: float  # in [0, 1]
     confusion: Tensor  # counts (true, predicted)
@@ -56,13 +56,13 @@ class Score(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a finished training gives.
+    """The result of a finished training.
 
     Attributes:
-        model: with the weights that are kept.
-        classes: their names.
-        result: what ``result.json`` is to hold.
-        score: on the test clips.
+        model: the model with the weights that are kept.
+        classes: the names of its classes.
+        result: the content of ``result.json``.
+        score: the score on the test clips.
         validation: the validation clips.
     """
 
@@ -74,14 +74,14 @@ class Trained(NamedTuple):
 
 
 def open_splits(recipe: Recipe, out: Path) -> dict[str, AudioDataset]:
-    """Open the splits of a run as it was trained; raises as :func:`specenhance.training.manifest.as_trained`."""
+    """Open the splits on which a run is trained. It raises as :func:`specenhance.training.manifest.as_trained`."""
     manifest = load_manifest(out)
     parts = build_splits(recipe)
     return parts if manifest is None else as_trained(manifest, recipe, parts, out)
 
 
 def cached(data: AudioDataset, machine: Machine) -> AudioDataset:
-    """Give a data set whose sounds are kept as the machine's cache says."""
+    """Return a data set that keeps its decoded sounds in the machine's cache, if it has one."""
     if not machine.cache:
         return data
     return CachedWaveforms(data, None if machine.cache == MEMORY else machine.cache)
@@ -91,10 +91,10 @@ def train_rank(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals | 
     """Train and test. Only the process of rank 0 writes, logs and returns the result.
 
     Raises:
-        DivergedError: where the loss is no longer finite.
-        Stopped: where a signal asked for a stop.
+        DivergedError: if the loss is no longer finite.
+        Stopped: if a signal has asked for a stop.
     """
-    if stop is None:  # a process beside the one that the user sees
+    if stop is None:  # a process of another rank than 0
         stop = StopSignals()
         stop.gentle = True
         stop.install()
@@ -104,7 +104,7 @@ def train_rank(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals | 
     last, start = last_checkpoint(checkpoints)
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes))
-    # A third off a small CNN's step on a CPU, and what tensor cores want. PyTorch's stubs do not know it.
+    # It makes a step of a small CNN on a CPU a third shorter, and tensor cores need it. PyTorch's stubs do not know it.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = {
         "total": sum(p.numel() for p in model.parameters()),
@@ -195,7 +195,7 @@ def batches_of(
         rank=machine.rank,
         start=start,
         seconds=None if samples is None else samples / recipe.sample_rate,
-        # A copy: the model's own goes to the device with it.
+        # A copy, because the model's own features go to the device with the model.
         features=copy.deepcopy(features).cpu() if machine.features_on == "worker" else None,
     )
 

@@ -1,4 +1,4 @@
-"""What a run computes on, and how."""
+"""The devices and processes of a run, and Lightning's trainer for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Machine:
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: for a value out of its range, or a device that this machine has not.
+        ValueError: for a value out of its range, or a device that this machine does not have.
     """
 
     device: Device = "auto"
@@ -62,19 +62,19 @@ class Machine:
 
     @property
     def rank(self) -> int:
-        """Which of the processes this one is."""
+        """The number of this process, from 0."""
         return int(os.environ["LOCAL_RANK"]) if self.devices > 1 else 0
 
 
 def precision_on(machine: Machine, precision: str) -> str:
-    """Give the precision, by Lightning's name, in which a machine computes: a recipe's on a GPU, float32 on a CPU."""
+    """Return the precision of a run, by Lightning's name: the recipe's on a GPU, and float32 on a CPU."""
     on_gpu = machine.device == "cuda" or (machine.device == "auto" and torch.cuda.is_available())
     return precision if on_gpu else "32-true"
 
 
 def make_trainer(machine: Machine, **settings: Any) -> L.Trainer:
-    """Make Lightning's trainer for a machine; further settings as Lightning takes them."""
-    # Lightning's hints speak to people who write loops, not to those who run ours.
+    """Make Lightning's trainer for a machine. ``settings`` are further arguments of the trainer."""
+    # Lightning's hints are for people who write a training loop. A user of this one cannot follow them.
     for part in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(part).setLevel(logging.WARNING)
     for category in (UserWarning, FutureWarning):
@@ -87,7 +87,7 @@ def make_trainer(machine: Machine, **settings: Any) -> L.Trainer:
         sync_batchnorm=several
         and torch.cuda.is_available()
         and machine.device != "cpu",  # PyTorch has none for the CPU
-        use_distributed_sampler=False,  # ours knows which clips a rank has
+        use_distributed_sampler=False,  # the batch samplers choose the clips of a rank
         enable_model_summary=False,
         **settings,
     )

@@ -1,4 +1,4 @@
-"""What a run was trained on, written down: each clip with its split, label, size and length, and the classes in their order."""
+"""The manifest of a run: the classes in their order, and each clip with its split, label, size and length."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Clip(NamedTuple):
 
     Attributes:
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        path: below the data set's folder, with ``/`` on every system; absolute where it lies elsewhere.
-        label: the name of its class.
-        size: of its file, in bytes.
-        seconds: its length; None for a clip that is left out.
-        left_out: why the run does without it; "" for one that it has.
+        path: path relative to the data set's folder, with ``/`` on every system. It is absolute for a file elsewhere.
+        label: name of the class.
+        size: size of the file, in bytes.
+        seconds: length in seconds. None for a clip that is left out.
+        left_out: reason why the clip is left out. "" for a clip that is used.
     """
 
     split: str
@@ -52,13 +52,13 @@ def make_manifest(
     seconds: Mapping[Path, float | None],
     faults: Mapping[Path, str],
 ) -> Manifest:
-    """Write down the clips of a data set's splits; one that makes its own sounds has none.
+    """Make the manifest of a data set's splits. A data set that makes its own sounds has no clips in it.
 
     Args:
-        recipe: its ``root`` is what paths are relative to.
+        recipe: paths are relative to its ``root``.
         parts: the splits by name.
-        seconds: the length of each file.
-        faults: of the files that are left out, why.
+        seconds: the length of each file, in seconds.
+        faults: the reason for each file that is left out.
     """
     clips = [
         Clip(
@@ -70,19 +70,21 @@ def make_manifest(
             faults.get(path, ""),
         )
         for split, data in parts.items()
-        for path, label in zip(data.paths, data.labels, strict=False)  # no paths: it makes its own
+        for path, label in zip(
+            data.paths, data.labels, strict=False
+        )  # a data set that makes its own sounds has no paths
     ]
     return Manifest(parts["train"].classes, clips)
 
 
 def save_manifest(manifest: Manifest, run: Path) -> None:
-    """Write a manifest into a run folder: a line of JSON for the classes, then one for each clip."""
+    """Write a manifest into a run folder: a line of JSON for the classes, and then a line per clip."""
     lines = [json.dumps({"classes": manifest.classes}), *(json.dumps(clip._asdict()) for clip in manifest.clips)]
     write_text(run / MANIFEST, "\n".join(lines) + "\n")
 
 
 def load_manifest(run: Path) -> Manifest | None:
-    """Read the manifest of a run; None where there is none yet.
+    """Read the manifest of a run. Return None if there is none yet.
 
     Raises:
         ValueError: for a file that :func:`save_manifest` did not write.
@@ -100,23 +102,25 @@ def load_manifest(run: Path) -> Manifest | None:
 def as_trained(
     manifest: Manifest, recipe: Recipe, parts: Mapping[str, AudioDataset], run: Path
 ) -> dict[str, AudioDataset]:
-    """Give the splits with the labels numbered as the run numbers them, and without the clips that it leaves out.
+    """Return the splits as the run was trained on them: with its numbers of the classes, and without the clips it left out.
 
     Args:
-        manifest: what the run was trained on.
-        recipe: its ``root`` is what paths are relative to.
-        parts: what there is now.
+        manifest: the manifest of the run.
+        recipe: paths are relative to its ``root``.
+        parts: the splits as they are now.
         run: the run folder, for the message.
 
     Raises:
-        ValueError: where clips have come or gone, or have another label, size or split; the message lists them.
+        ValueError: if clips are new or missing, or have another label, size or split. The message lists them.
     """
     named = {name: with_classes(data, manifest.classes, f"the run {run}") for name, data in parts.items()}
     then = {(clip.split, clip.path): clip for clip in manifest.clips}
     now = {
         (split, _below(path, recipe.root)): (data.classes[label], path.stat().st_size)
         for split, data in named.items()
-        for path, label in zip(data.paths, data.labels, strict=False)  # no paths: it makes its own
+        for path, label in zip(
+            data.paths, data.labels, strict=False
+        )  # a data set that makes its own sounds has no paths
     }
     changes = _changes(then, now)
     if changes:

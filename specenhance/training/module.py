@@ -1,4 +1,4 @@
-"""The Lightning module: one training step, and what is counted."""
+"""The Lightning module: the training step and the metrics."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["BinaryCrossEntropy", "Classifier"]
 
 
 class Classifier(L.LightningModule):
-    """Train and test a model from waveforms to logits as a recipe says.
+    """Train and test a model by a recipe.
 
     Args:
         model: maps waveforms ``(B, samples)`` to logits ``(B, num_classes)``.
-        recipe: loss, rate, augmentation and seed.
-        teacher: gives logits for the same augmented spectrograms; None trains on the labels alone.
+        recipe: gives the loss, the learning rate, the augmentation and the seed.
+        teacher: gives logits for the same augmented spectrograms. Without one, the model learns only from the labels.
     """
 
     def __init__(self, model: FrontendModel, recipe: Recipe, teacher: FrozenTeacher | None = None) -> None:
@@ -51,12 +51,12 @@ class Classifier(L.LightningModule):
         self._last_spec: Tensor | None = None
 
     def on_train_batch_start(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
-        """Seed dropout and augmentation by the step, so that a resumed run draws what an uninterrupted one draws."""
-        # Ranks draw apart, or the clips of a batch would share their draws.
+        """Seed dropout and augmentation by the step. So a resumed run draws the same numbers as an uninterrupted one."""
+        # Each rank draws its own numbers. Otherwise clips of one batch would get the same ones.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step + (self.global_rank << 40))
 
     def training_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> Tensor:
-        """Give the loss of a batch of mixed and augmented spectrograms."""
+        """Return the loss of a batch of mixed and augmented spectrograms."""
         spec, target = self._inputs(batch)
         losses = self.distiller(self.augment(spec), target)
         self.last_loss, self._last_spec = losses.total.detach(), spec.detach()
@@ -68,14 +68,14 @@ class Classifier(L.LightningModule):
         return losses.total
 
     def _inputs(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:
-        """Give spectrograms ``(B, C, T, F)`` and targets, class numbers ``(B,)`` or shares ``(B, classes)``, to learn from."""
+        """Return spectrograms ``(B, C, T, F)`` and targets: class numbers ``(B,)``, or probabilities ``(B, classes)``."""
         if isinstance(batch, SpectrogramBatch):
             return batch.spec, batch.target
         waveform, target = mix(batch, self.recipe, self.model.num_classes)
         return self.model.spectrogram(waveform, batch.length), target
 
     def largest_value(self) -> float:
-        """Give the largest absolute value of the last training batch's spectrograms."""
+        """Return the maximum absolute value of the spectrograms of the last training batch."""
         return float("nan") if self._last_spec is None else float(self._last_spec.abs().max())
 
     def augment(self, spec: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Classifier(L.LightningModule):
         self.log("test_accuracy", self.test_accuracy, batch_size=len(labels))
 
     def _counted(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:
-        """Give logits and labels of the clips of a batch that count."""
+        """Return the logits and labels of a batch, without the clips that only fill it."""
         model = self.model
         spec = batch.spec if isinstance(batch, SpectrogramBatch) else model.spectrogram(batch.waveform, batch.length)
         logits = model.classify(spec)
@@ -115,13 +115,13 @@ class Classifier(L.LightningModule):
         """Make the recipe's optimizer under its schedule."""
         recipe = self.recipe
         betas = {} if recipe.betas is None else {"betas": recipe.betas}
-        # Parameters, not the module: timm would leave biases and norms out of the weight decay.
+        # Parameters and not the module, for which timm would leave biases and norms out of the weight decay.
         optimizer = create_optimizer_v2(
             list(self.parameters()), recipe.optimizer, recipe.lr, recipe.weight_decay, **betas
         )
         if recipe.schedule == "onecycle":
             steps = int(self.trainer.estimated_stepping_batches) // recipe.epochs * (recipe.epochs - recipe.cycle_from)
-            # PyTorch divides by the number of steps before the peak, less one.
+            # PyTorch divides by the number of steps before the peak minus one.
             rise = 0.2 if 0.2 * steps != 1 else 0.25
             cycle = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer,
@@ -138,9 +138,9 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out of a schedule's state what the recipe says anew: a finished run may have been extended.
+        """Drop the part of a schedule's state that the recipe sets anew, because a finished run may have been extended.
 
-        A one-cycle schedule then makes another cycle over the epochs that were added; one of steps goes on.
+        A one-cycle schedule then makes another cycle over the added epochs. A schedule of steps continues.
         """
         states = checkpoint["lr_schedulers"]
         place = checkpoint["callbacks"]["Keeper"]["place"]
@@ -150,7 +150,7 @@ class Classifier(L.LightningModule):
             state.pop("milestones", None)
 
     def on_train_start(self) -> None:
-        """Start a cycle at its own first rate, not at the last of the cycle before."""
+        """Start a new cycle at its own first learning rate, not at the last one of the previous cycle."""
         recipe = self.recipe
         if recipe.schedule == "onecycle" and recipe.cycle_from and self.trainer.current_epoch == recipe.cycle_from:
             (schedule,) = self.trainer.lr_scheduler_configs
@@ -160,10 +160,10 @@ class Classifier(L.LightningModule):
 
 
 class Mean(Metric):
-    """The mean of batches' means, each with the weight of its clips, over all processes.
+    """The mean of a value over all clips of all processes, from its mean in each batch.
 
-    Lightning's own is wrong where processes have unequal numbers of clips, torchmetrics' either drops what is no number or
-    forgets the weights.
+    Lightning's own mean is wrong if processes have unequal numbers of clips. That of torchmetrics drops NaN or ignores the
+    numbers of clips.
     """
 
     total: Tensor
@@ -175,20 +175,20 @@ class Mean(Metric):
         self.add_state("clips", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, mean: Tensor, clips: int) -> None:
-        """Add the mean, a scalar, of a batch of so many clips."""
+        """Add the mean of a batch, a scalar, and its number of clips."""
         self.total += mean.detach() * clips
         self.clips += clips
 
     def compute(self) -> Tensor:
-        """Give the mean so far."""
+        """Return the mean so far."""
         return self.total / self.clips
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Binary cross entropy of logits ``(B, classes)`` with class numbers ``(B,)`` or shares ``(B, classes)``, the mean of all.
+    """Mean binary cross entropy of logits ``(B, classes)`` and class numbers ``(B,)`` or probabilities ``(B, classes)``.
 
     Args:
-        label_smoothing: the part of the shares that is spread over all classes.
+        label_smoothing: part of the target that is divided equally among all classes, in [0, 1).
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -196,7 +196,7 @@ class BinaryCrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Give the loss, a scalar."""
+        """Return the loss, a scalar."""
         if target.ndim == 1:
             target = nn.functional.one_hot(target, logits.shape[1]).to(logits.dtype)
         return nn.functional.binary_cross_entropy_with_logits(logits, smooth_labels(target, self.label_smoothing))

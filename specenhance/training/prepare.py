@@ -1,4 +1,4 @@
-"""What comes before the first step of a run: clips found, looked at and written down, the recipe fitted to them."""
+"""The preparation of a run: find and check its clips, fit the recipe to them, and make their manifest."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Sounds:
-    """The splits of a data set after a look at their files.
+    """The splits of a data set after a check of their files.
 
     Attributes:
         parts: the splits by name, with all their files.
-        seconds: the length of each file; None for one that cannot be read.
-        faults: what is wrong with those that cannot.
-        made: the length of a sound that the data set makes itself; None for one of files.
+        seconds: length of each file, in seconds. None for a file that cannot be read.
+        faults: the fault of each file that cannot be read.
+        made: length of a sound of a data set that makes its own, in seconds. None for a data set of files.
     """
 
     parts: dict[str, AudioDataset]
@@ -40,7 +40,7 @@ class Sounds:
     made: float | None = None
 
     def readable(self) -> dict[str, AudioDataset]:
-        """Give the splits with the files that can be read alone."""
+        """Return the splits with only the files that can be read."""
         return {
             name: data.subset([i for i, path in enumerate(data.paths) if path not in self.faults])
             if self.faults
@@ -49,7 +49,7 @@ class Sounds:
         }
 
     def lengths(self, split: str) -> list[float]:
-        """Give the lengths of the sounds of a split that can be read, in seconds."""
+        """Return the lengths of the sounds of a split, in seconds, without files that cannot be read."""
         data = self.parts[split]
         if self.made is not None:
             return [self.made] * len(data)
@@ -57,18 +57,18 @@ class Sounds:
 
 
 class Prepared(NamedTuple):
-    """A recipe that leaves nothing to the data, and the manifest of its clips."""
+    """A recipe with all fields filled in, and the manifest of its clips."""
 
     recipe: Recipe
     manifest: Manifest
 
 
 def look_at(recipe: Recipe, *, thorough: bool = False) -> Sounds:
-    """Open the splits of a recipe and look at every file once; say what was passed over.
+    """Open the splits of a recipe and check every file once. Log what is ignored in the folder.
 
     Args:
         recipe: names the data set.
-        thorough: decode every file whole.
+        thorough: whether to decode every file completely.
 
     Raises:
         FileNotFoundError, ValueError: as the data set does.
@@ -76,13 +76,15 @@ def look_at(recipe: Recipe, *, thorough: bool = False) -> Sounds:
     parts = build_splits(recipe)
     passed_over = parts["train"].passed_over
     if passed_over:
-        _log_all(f"{recipe.root}: {len(passed_over)} files and folders are passed over:", listed(passed_over))
+        _log_all(f"{recipe.root}: {len(passed_over)} files and folders are ignored:", listed(passed_over))
     sounds = Sounds(parts, {}, {})
     for name, data in parts.items():
         if not data.paths:
             sounds.made = check_sounds(data).seconds[0]
             continue
-        new = [i for i, path in enumerate(data.paths) if path not in sounds.seconds]  # ESC-50 tests what it validates
+        new = [
+            i for i, path in enumerate(data.paths) if path not in sounds.seconds
+        ]  # the splits of ESC-50 for validation and test are the same
         if len(new) > 2000:
             _log.info(f"looking at {len(new):,} files of the split {name!r}")
         fresh = data.subset(new)
@@ -93,16 +95,16 @@ def look_at(recipe: Recipe, *, thorough: bool = False) -> Sounds:
 
 
 def prepare(recipe: Recipe) -> Prepared:
-    """Look at the clips of a recipe, fit it to them, and say what is to be trained on what.
+    """Check the clips of a recipe, fit the recipe to them, and log what was found.
 
     Args:
-        recipe: of one run; the bad files of one with ``skip_bad`` are left out.
+        recipe: the recipe of one run. With ``skip_bad``, files that cannot be used are left out.
 
     Raises:
-        FileNotFoundError, ValueError: as the data set does; for files that cannot be read, all of them at once; for one
-            class; for a split of which no file is left; and for a file that trains and also validates or tests.
+        FileNotFoundError, ValueError: as the data set does. Also for files that cannot be read, which the message lists, for
+            a single class, for a split without a usable file, and for a sound that trains and also validates or tests.
     """
-    # Whoever leaves files out does not want to meet another one in the middle of training.
+    # With skip_bad, a file must not turn out to be bad in the middle of training.
     sounds = look_at(recipe, thorough=recipe.skip_bad)
     if sounds.faults:
         faults = list(sounds.faults.values())
@@ -128,7 +130,7 @@ def prepare(recipe: Recipe) -> Prepared:
 
 
 def check(recipe: Recipe) -> int:
-    """Read every sound of a recipe's data set whole, and say what was found.
+    """Read every sound of a recipe's data set completely, and log what was found.
 
     Returns:
         The number of faults: files that cannot be used, and sounds that train and also validate or test.
@@ -160,7 +162,7 @@ def _check_classes(sounds: Sounds) -> None:
     train = sounds.parts["train"]
     if len(train.classes) < 2:
         raise ValueError(
-            f"one class only, {train.classes[0]!r}: there is nothing to tell apart; add another one, such as background"
+            f"only one class, {train.classes[0]!r}: expected at least two; add another one, such as background"
         )
     for name, data in sounds.parts.items():
         if not sounds.lengths(name):
@@ -171,8 +173,9 @@ def _check_classes(sounds: Sounds) -> None:
         missing = [name for label, name in enumerate(data.classes) if not there[label]]
         if missing and name == "train":
             _log.warning(
-                f"{len(missing)} classes have no training clip and will never be named: "
-                f"{', '.join(map(repr, missing))}; add clips, or say which clips train by a 'split' column or folders"
+                f"{len(missing)} classes have no training clip and will never be predicted: "
+                f"{', '.join(map(repr, missing))}; add clips, or assign some to the training split by a 'split' column or by "
+                "folders"
             )
         elif missing:
             _log.info(f"{len(missing)} classes have no clip in the split {name!r}: {', '.join(map(repr, missing[:8]))}")
@@ -189,7 +192,7 @@ def _tell_fitted(recipe: Recipe, whole: Recipe, sounds: Sounds) -> None:
 
 
 def dead_filters(mel: torch.Tensor) -> int:
-    """Count the filters of a filter bank ``(K, F)`` that let nothing through, being narrower than the transform's bins."""
+    """Count the filters of a filter bank ``(K, F)`` that are all zero, because they are narrower than the transform's bins."""
     return int((mel == 0).all(0).sum())
 
 
@@ -199,9 +202,9 @@ def _check_filters(recipe: Recipe) -> None:
         return 0 if mel is None else dead_filters(mel)
 
     count = dead(recipe.bins)
-    if count > recipe.bins // 50:  # a few at the low end are usual: of 128 at 16 kHz one
+    if count > recipe.bins // 50:  # a few at low frequencies are usual: 1 of 128 at 16 kHz
         enough = next((bins for bins in range(recipe.bins, 3, -1) if not dead(bins)), 4)
         _log.warning(
-            f"{count} of {recipe.bins} mel filters at {recipe.sample_rate} Hz are too narrow to hear anything; "
-            f"--set bins={enough} has none of those"
+            f"{count} of {recipe.bins} mel filters at {recipe.sample_rate} Hz are so narrow that they are all zero; "
+            f"--set bins={enough} has none of these"
         )

@@ -1,4 +1,4 @@
-"""Several processes that train one model: this one is rank 0, the others are started beside it and do the same."""
+"""Several processes that train one model. This process is rank 0. It starts the others, which do the same."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from specenhance.training.stopping import Stopped
 
 __all__ = ["RankError", "ranks"]
 
-PATIENCE = 30.0  # s for the others to finish the step after which a run is stopped
+PATIENCE = 30.0  # s; time for the other processes to finish the last step of a run that is stopped
 
 
 class RankError(OSError):
-    """Another process of a run has failed."""
+    """Another process of the run has failed."""
 
 
 @contextmanager
 def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]:
     """Run ``work(*args)`` in ``count - 1`` new processes, while the block does the same as rank 0.
 
-    Lightning finds in the environment that its processes are there already. All of them are on this machine.
+    All processes are on this machine. Environment variables tell Lightning that they are already running. A new process imports
+    the modules of :func:`specenhance._imports.import_modules` first. Only rank 0 logs.
 
     Args:
-        count: of processes, this one among them; 1 starts none.
-        work: a function of a module, which a new process can import.
-        *args: for it; they are pickled.
+        count: number of processes, including this one. 1 starts none.
+        work: a function of a module, so that a new process can import it.
+        *args: its arguments. They are pickled.
 
     Raises:
-        RankError: if one of the others failed; it says which and why. What the block then met, the loss of the others,
-            is its cause.
+        RankError: if another process failed. The message says which one and why. The error of the block, which lost the other
+            process, is its cause.
     """
     if count == 1:
         yield
@@ -79,7 +80,7 @@ def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]
 
 
 def _end(processes: list[Any], patience: float) -> None:
-    """Wait some seconds for processes to end by themselves, then end them."""
+    """Wait for processes to end, at most ``patience`` seconds, and then kill those that have not."""
     until = time.monotonic() + patience
     for process in processes:
         process.join(max(0.0, until - time.monotonic()))
@@ -101,7 +102,7 @@ def _other(
     try:
         import_modules(modules)
         work(*args)
-    except Stopped:  # rank 0 says so
+    except Stopped:  # rank 0 tells it
         pass
     except Exception as error:
         errors.put(f"the process of rank {rank} failed: {error or type(error).__name__}")
@@ -112,7 +113,7 @@ def _other(
 
 
 def _end_with(parent: int) -> None:
-    """Leave when the parent is gone: one that was killed cannot say so, and its run may soon be taken up again."""
+    """Exit when the parent process has ended. A parent that was killed cannot tell, and its run may soon be resumed."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides what a training run computes, as one pydantic model and one TOML file."""
+"""A recipe: all settings that determine the result of a training run, as a pydantic model and as a TOML file."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ Select = Literal["best", "last"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 FITTED = ("frames", "epochs", "batch_size")
-"""Fields that are fitted to the training clips where they are 0; see :mod:`specenhance.training.defaults`."""
+"""Fields that are fitted to the training clips if they are 0; see :mod:`specenhance.training.defaults`."""
 
 RECIPE = "recipe.toml"
-"""The name of a recipe's file in a run folder."""
+"""Name of the recipe's file in a run folder."""
 
 PAPER = get_args(PaperData)
 """Data sets that the paper has recipes for."""
@@ -55,16 +55,16 @@ _FLAGS = {"true": True, "false": False}
 
 
 def _number(default: Any, about: str, least: float, most: float, why: str) -> Any:
-    """Describe a number's field; beyond its bounds is a slip of the pen, or what runs until memory or patience ends."""
+    """Make the field of a number. A value out of its bounds is a slip, or would never end or fit into memory."""
     return Field(default, description=about, ge=least, le=most, json_schema_extra={"why": why})
 
 
 class Recipe(BaseModel):
-    """What a run trains, on what, and how; :func:`recipe_for` gives the defaults of each data set.
+    """All settings of a training run. :func:`recipe_for` gives the defaults of each data set. Numbers may be given as text.
 
     Raises:
-        ValueError: for an unknown field, and for a value of the wrong type or out of its range; the message names the field,
-            the value and what was expected. Numbers may come as text.
+        ValueError: for an unknown field, and for a value of the wrong type or out of its range. The message has the field,
+            the value and what was expected.
 
     >>> recipe = Recipe(data="synthetic", epochs=3)
     >>> recipe.replace(lr="1e-4").lr
@@ -74,116 +74,163 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     role: Role = Field(
-        "student", description='"student", or "teacher": its backbone is also stored as its own library stores it'
+        "student",
+        description='What the model is for: "student" or "teacher". A teacher\'s backbone is also stored in the format of its '
+        "library.",
     )
     # Data
-    data: str = Field("synthetic", description="one of specenhance.data.list_data()")
-    root: str = Field("", description="the data set's folder; the built-in set has none")
-    csv: str = Field("", description='data = "folder": a CSV of path, label[, split]')
+    data: str = Field("synthetic", description="Name of the data set, one of specenhance.data.list_data().")
+    root: str = Field("", description="Folder of the data set. The built-in data set has none.")
+    csv: str = Field("", description='CSV file with the columns path, label and optionally split. For data = "folder".')
     fold: int = Field(
-        0, description="of a data set with folds, such as ESC-50: the fold that is tested; 0: each in turn"
+        0,
+        description="Fold that is tested, for a data set with folds, such as ESC-50. 0 trains with each fold in turn.",
     )
-    skip_bad: bool = Field(False, description="train without files that cannot be read; otherwise they are an error")
-    allow_truncated: bool = Field(False, description="take what there is of files that are not whole")
+    skip_bad: bool = Field(
+        False, description="Whether to train without files that cannot be read. Otherwise they are an error."
+    )
+    allow_truncated: bool = Field(
+        False, description="Whether to use incomplete sound files, as far as they can be read."
+    )
     # Features
-    features: str = Field("kaldi", description="one of specenhance.features.list_features()")
-    feature_args: dict[str, Any] = Field({}, description="further arguments of the features, such as frame_shift")
-    sample_rate: int = _number(16000, "Hz", 1000, 1_000_000, "Hz")
+    features: str = Field("kaldi", description="Name of the features, one of specenhance.features.list_features().")
+    feature_args: dict[str, Any] = Field({}, description="Further arguments of the features, such as frame_shift.")
+    sample_rate: int = _number(16000, "Sample rate, in Hz.", 1000, 1_000_000, "Hz")
     frames: int = _number(
         128,
-        "T; shorter clips are padded, longer ones cut; 0: fitted to the training clips",
+        "Number of time frames T. Shorter clips are padded, longer ones are cut. 0 is fitted to the training clips.",
         0,
         100_000,
         "frames, 0 to fit the training clips",
     )
     crop: Crop = Field(
         "start",
-        description='in training: "start" of each clip, or "random": any part of a longer one, any place for a shorter one',
+        description='Part of a clip that is used in training: its "start", or a "random" part. A shorter clip gets a random '
+        "place.",
     )
     clip_seconds: float | None = _number(
-        None, "the usual length of a training clip; None: measured", 1e-3, 86_400, "seconds"
+        None, "Usual length of a training clip, in seconds. None is measured.", 1e-3, 86_400, "seconds"
     )
-    bins: int = _number(128, "F, mel bins", 4, 1024, "mel bins")
+    bins: int = _number(128, "Number of mel bins F.", 4, 1024, "mel bins")
     mean: float | None = _number(
         None,
-        "normalisation: (x - mean) / (2 * std); None: measured on the training clips",
+        "Mean of the normalisation (x - mean) / (2 * std). None is measured on the training clips.",
         -1e4,
         1e4,
         "of log energies",
     )
-    std: float | None = _number(None, "see mean", 1e-6, 1e4, "of log energies")
-    # Model
-    backbone: str = Field("tf_efficientnetv2_b2", description='any timm model, or "ast:" and what ast_teacher takes')
-    backbone_args: dict[str, Any] = Field(
-        {}, description="further arguments of timm.create_model, such as drop_path_rate"
+    std: float | None = _number(
+        None,
+        "Standard deviation of the normalisation. None is measured on the training clips.",
+        1e-6,
+        1e4,
+        "of log energies",
     )
-    pretrained: bool = Field(False, description="start from published weights")
-    frontend: str = Field("tfe4", description="any of specenhance.list_frontends()")
-    frontend_args: dict[str, Any] = Field({}, description="further arguments of the front end, such as kernel_size")
+    # Model
+    backbone: str = Field(
+        "tf_efficientnetv2_b2",
+        description='Name of a timm model, or "ast:NAME_OR_PATH" of an Audio Spectrogram Transformer.',
+    )
+    backbone_args: dict[str, Any] = Field(
+        {}, description="Further arguments of timm.create_model, such as drop_path_rate."
+    )
+    pretrained: bool = Field(False, description="Whether to start from published weights.")
+    frontend: str = Field("tfe4", description="Name of the front end, one of specenhance.list_frontends().")
+    frontend_args: dict[str, Any] = Field({}, description="Further arguments of the front end, such as kernel_size.")
     layout: Literal["time_freq", "freq_time"] = Field(
-        "time_freq", description='the axes that the backbone reads as rows and columns, or "freq_time"'
+        "time_freq", description='Axes that the backbone reads as rows and columns: "time_freq" or "freq_time".'
     )
     fit: Fit = Field(
         "error",
-        description='a size that the backbone cannot take; "resize": spectrograms are interpolated to the backbone\'s own',
+        description='What to do with a size that the backbone cannot take: "error", or "resize" to interpolate spectrograms.',
     )
     # Optimisation
     epochs: int = _number(
-        30, "0: fitted to the number of training clips", 0, 100_000, "epochs, 0 to fit the training clips"
+        30,
+        "Number of passes over the training clips. 0 is fitted to their number.",
+        0,
+        100_000,
+        "epochs, 0 to fit the training clips",
     )
     batch_size: int = _number(
-        64, "0: fitted to the number of training clips", 0, 65_536, "clips, 0 to fit their number"
+        64,
+        "Number of clips in each step. 0 is fitted to the number of training clips.",
+        0,
+        65_536,
+        "clips, 0 to fit their number",
     )
-    optimizer: str = Field("adamw", description="any of timm.optim.list_optimizers()")
-    lr: float = _number(3e-3, "the rate at its highest", 1e-12, 100, "beyond it training only diverges")
-    betas: tuple[float, float] | None = Field(None, description="of an Adam; None: the optimizer's own")
-    weight_decay: float = _number(1e-2, "of the optimizer", 0, 10, "beyond it all weights vanish")
-    clip_norm: float = _number(0.0, "maximum norm of the gradients; 0: they are not clipped", 0, 1e6, "a norm")
+    optimizer: str = Field("adamw", description="Name of the optimizer, one of timm.optim.list_optimizers().")
+    lr: float = _number(3e-3, "Maximum learning rate.", 1e-12, 100, "beyond it training only diverges")
+    betas: tuple[float, float] | None = Field(
+        None, description="Betas of an Adam optimizer. None is the optimizer's own default."
+    )
+    weight_decay: float = _number(1e-2, "Weight decay of the optimizer.", 0, 10, "beyond it all weights vanish")
+    clip_norm: float = _number(0.0, "Maximum norm of the gradients. With 0 they are not clipped.", 0, 1e6, "a norm")
     precision: Precision = Field(
-        "32-true", description='on a GPU; "bf16-mixed" or "16-mixed" is faster there, a CPU computes in float32'
+        "32-true",
+        description='Precision on a GPU: "32-true", or the faster "bf16-mixed" or "16-mixed". A CPU computes in float32.',
     )
     schedule: Schedule = Field(
-        "onecycle", description='up, then down, over all steps; "step": times decay, now and then; "constant"'
+        "onecycle",
+        description='Learning rate over time: "onecycle" rises and then falls, "step" falls by decay, or "constant".',
     )
     cycle_from: int = _number(
         0,
-        'schedule = "onecycle": the epoch at which the cycle starts, where a finished run was extended',
+        'Epoch at which the cycle starts, if a finished run was extended. For schedule = "onecycle".',
         0,
         100_000,
         "epochs",
     )
-    decay: float = _number(0.85, 'schedule = "step": the factor', 1e-6, 1, "a factor")
-    decay_from: int = _number(5, "epochs until the rate falls first", 1, 100_000, "epochs")
-    decay_every: int = _number(5, "epochs from one fall to the next", 1, 100_000, "epochs")
-    loss: Loss = Field("cross_entropy", description='or "binary_cross_entropy", on probabilities')
+    decay: float = _number(
+        0.85, 'Factor of the learning rate at each fall. For schedule = "step".', 1e-6, 1, "a factor"
+    )
+    decay_from: int = _number(5, 'Number of epochs before the first fall. For schedule = "step".', 1, 100_000, "epochs")
+    decay_every: int = _number(
+        5, 'Number of epochs from one fall to the next. For schedule = "step".', 1, 100_000, "epochs"
+    )
+    loss: Loss = Field(
+        "cross_entropy",
+        description='Loss on the labels: "cross_entropy", or "binary_cross_entropy" of each class by itself.',
+    )
     label_smoothing: float = _number(
         0.1,
-        "the part of a label's probability that is spread over all classes",
+        "Part of a label's probability that is divided equally among all classes.",
         0,
         0.999,
         "a part of the label's probability",
     )
     select: Select = Field(
         "best",
-        description='the weights that are kept: "best" on the validation clips (ties: the lower loss), or "last"',
+        description='Weights that are kept: "best" accuracy on the validation clips (the lower loss among equals), or "last".',
     )
-    seed: int = _number(0, "of weights, order and augmentation", 0, 2**31 - 1, "for PyTorch's generators")
+    seed: int = _number(
+        0, "Seed of the weights, the order of clips and the augmentation.", 0, 2**31 - 1, "for PyTorch's generators"
+    )
     # Augmentation, in training only
-    time_mask: int = _number(0, "maximum, in frames", 0, 100_000, "frames")
-    freq_mask: int = _number(0, "maximum, in bins", 0, 1024, "bins")
-    shift: int = _number(0, "maximum, in frames, rolled either way", 0, 100_000, "frames")
-    noise: float = _number(0.0, "maximum amplitude, in normalised units", 0, 100, "in units of two standard deviations")
-    mixup: float = _number(0.0, "the probability that a clip is mixed with another", 0, 1, "a probability")
+    time_mask: int = _number(0, "Maximum length of the masked time span, in frames.", 0, 100_000, "frames")
+    freq_mask: int = _number(0, "Maximum width of the masked frequency band, in bins.", 0, 1024, "bins")
+    shift: int = _number(0, "Maximum shift in time, in frames, in both directions.", 0, 100_000, "frames")
+    noise: float = _number(
+        0.0, "Maximum amplitude of the added noise, in normalised units.", 0, 100, "in units of two standard deviations"
+    )
+    mixup: float = _number(0.0, "Probability that a clip is mixed with another one.", 0, 1, "a probability")
     mixup_alpha: float = _number(
-        10.0, "of the Beta distribution of the part that a clip keeps", 1e-3, 1e4, "of a Beta distribution"
+        10.0,
+        "Parameter of the Beta distribution of the part that a clip keeps in a mixture.",
+        1e-3,
+        1e4,
+        "of a Beta distribution",
     )
-    # Distillation, where there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
+    # Distillation, if there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
     teacher: str = Field(
-        "",
-        description='a run folder, or "ast:NAME_OR_PATH" and the like, of a teacher that knows the same classes',
+        "", description='Run folder of a teacher, or a name such as "ast:NAME_OR_PATH". It must know the same classes.'
     )
-    kd_weight: float = _number(0.5, "1 trains on the labels alone", 0, 1, "the labels' part of the loss")
-    kd_temperature: float = _number(5.0, "the teacher's", 1e-3, 1e4, "a factor by which logits are divided")
+    kd_weight: float = _number(
+        0.5, "Weight of the loss on the labels. 1 trains only on the labels.", 0, 1, "the labels' part of the loss"
+    )
+    kd_temperature: float = _number(
+        5.0, "Temperature by which the teacher's logits are divided.", 1e-3, 1e4, "a factor by which logits are divided"
+    )
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -194,7 +241,7 @@ class Recipe(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_text_has_it(cls, value: Any, info: Any) -> Any:
-        """Read what only a command line or a path has another form of."""
+        """Convert values that come as text or as a path."""
         kind = cls.model_fields[info.field_name].annotation
         if kind is bool:
             value = _FLAGS.get(str(value).lower(), value)
@@ -234,7 +281,7 @@ class Recipe(BaseModel):
             raise ValueError(f"{name} = {getattr(self, name)!r}: expected {expected}")
 
     def replace(self, **changes: Any) -> Recipe:
-        """Give a copy with some fields changed; ``TABLE.KEY`` changes one entry of a table such as ``frontend_args``.
+        """Return a copy with some fields changed. ``TABLE.KEY`` changes one entry of a table such as ``frontend_args``.
 
         Raises:
             ValueError: for an unknown field, or a value of the wrong type or out of range.
@@ -242,27 +289,27 @@ class Recipe(BaseModel):
         return Recipe(**_merged(self.model_dump(), changes))
 
     def moved_to(self, root: Path | None = None, csv: Path | None = None) -> Recipe:
-        """Give a copy that finds its data where it lies now.
+        """Return a copy for data that has moved.
 
         Args:
-            root: the data set's folder; None where it has not moved.
-            csv: its table; likewise.
+            root: the data set's new folder. None if it has not moved.
+            csv: the data set's new table. None if it has not moved.
 
         Raises:
-            FileNotFoundError: where the data is not there.
+            FileNotFoundError: if the data does not exist.
         """
         places = {name: os.path.abspath(path) for name, path in (("root", root), ("csv", csv)) if path is not None}
         moved = self.replace(**places)
         for name in ("root", "csv"):
             path = getattr(moved, name)
             if path and not os.path.exists(path):
-                raise FileNotFoundError(f"{path}: not there any more; say where the data lies now by --{name}")
+                raise FileNotFoundError(f"{path}: not there any more; give the new place of the data by --{name}")
         return moved
 
     def differences(self, asked: Recipe) -> list[str]:
-        """Name the fields in which this recipe of a run is not the one that was asked for.
+        """List the fields in which this recipe of a run differs from another recipe.
 
-        What ``asked`` leaves to the data, the run has filled in.
+        Fields that ``asked`` leaves to the data are not compared, because the run has filled them in.
         """
         left = {name for name in FITTED if not getattr(asked, name)}
         left |= {name for name in ("mean", "std", "clip_seconds") if getattr(asked, name) is None}
@@ -271,7 +318,7 @@ class Recipe(BaseModel):
 
 
 def _told(error: Any) -> str:
-    """Say what pydantic found in our words: the field, the value, and what was expected."""
+    """Write an error of pydantic as the field, the value, and what was expected."""
     kind, value = error["type"], error["input"]
     if kind == "value_error":
         return str(error["ctx"]["error"])
@@ -300,7 +347,7 @@ def _told(error: Any) -> str:
 
 
 def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Put changes over fields; ``TABLE.KEY`` changes an entry of a table, whose text is read as TOML where it is some."""
+    """Return fields with changes. ``TABLE.KEY`` changes an entry of a table, and its text is read as TOML if it is valid."""
     merged = dict(fields)
     for name, value in changes.items():
         table, dot, key = name.partition(".")
@@ -308,20 +355,20 @@ def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             merged[name] = value
             continue
         if isinstance(value, str):
-            with contextlib.suppress(tomllib.TOMLDecodeError):  # as for a text without quotes
+            with contextlib.suppress(tomllib.TOMLDecodeError):  # such as text without quotes
                 value = tomllib.loads(f"value = {value}")["value"]
         merged[table] = {**merged.get(table, {}), key: value}
     return merged
 
 
 def recipe_for(data: str, **changes: Any) -> Recipe:
-    """Give the default recipe of a data set, with some fields changed.
+    """Return the default recipe of a data set, with some fields changed.
 
-    For ``role="teacher"`` it is the paper's, where it has one for the data set.
+    For ``role="teacher"`` it is the recipe of the paper, if the paper has one for the data set.
 
     Args:
         data: one of :func:`specenhance.data.list_data`.
-        **changes: fields of :class:`Recipe`; numbers may come as text.
+        **changes: fields of :class:`Recipe`. Numbers may be given as text.
 
     Raises:
         ValueError: for an unknown data set or field, or a value of the wrong type or out of range.
@@ -337,11 +384,11 @@ def recipe_for(data: str, **changes: Any) -> Recipe:
 
 
 def paper_recipe(data: str, **changes: Any) -> Recipe:
-    """Give the paper's recipe of a data set of :data:`PAPER`, with some fields changed.
+    """Return the paper's recipe of a data set of :data:`PAPER`, with some fields changed.
 
     Args:
         data: one of :data:`PAPER`.
-        **changes: fields of :class:`Recipe`; ``role="teacher"`` gives the teacher's.
+        **changes: fields of :class:`Recipe`. ``role="teacher"`` returns the recipe of the teacher.
 
     Raises:
         ValueError: as :func:`recipe_for`.
@@ -353,23 +400,23 @@ def paper_recipe(data: str, **changes: Any) -> Recipe:
 
 
 def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
-    """Read a recipe from a TOML file; what the file leaves out is its data set's default.
+    """Read a recipe from a TOML file. A field that the file leaves out has the default of the data set.
 
     A relative ``root``, ``csv`` or ``teacher`` in the file is relative to the file's folder.
 
     Args:
         path: the file.
-        **changes: fields that differ from the file's.
+        **changes: fields with other values than in the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for malformed TOML, or what :func:`recipe_for` refuses, with the path.
+        ValueError: for malformed TOML, and as :func:`recipe_for`. The message starts with the path.
     """
     try:
         found = tomllib.loads(_text(path))
         folder = Path(path).absolute().parent
         for name in ("root", "csv", "teacher"):
-            # A teacher may be a name on a hub, too.
+            # A teacher may also be a name on a hub.
             if (
                 isinstance(found.get(name), str)
                 and found[name]
@@ -387,7 +434,7 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
 
 def _dumps(fields: dict[str, Any]) -> str:
     try:
-        import tomli_w  # who only loads a model writes none
+        import tomli_w  # imported here, because loading a model does not need it
     except ImportError as error:
         raise missing(error, "writing recipes needs tomli-w", "tomli-w") from error
     return tomli_w.dumps(fields)
@@ -410,15 +457,15 @@ def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
-    """Write a recipe as TOML, whole: fields that are None are left out, a relative ``root`` or ``csv`` becomes absolute."""
+    """Write a recipe as TOML, whole or not at all. Fields that are None are left out. ``root`` and ``csv`` become absolute."""
     fields = {name: value for name, value in recipe.model_dump(mode="json").items() if value not in (None, {})}
-    fields = dict(sorted(fields.items(), key=lambda item: isinstance(item[1], dict)))  # in TOML tables come last
+    fields = dict(sorted(fields.items(), key=lambda item: isinstance(item[1], dict)))  # TOML has tables last
     fields |= {name: os.path.abspath(fields[name]) for name in ("root", "csv") if fields[name]}
     write_text(path, _dumps(fields))
 
 
 def explain(recipe: Recipe) -> str:
-    """Write a recipe as TOML in which every field is explained: what a file for :func:`load_recipe` may hold."""
+    """Return a recipe as TOML with a description of every field. :func:`load_recipe` reads it."""
     lines, tables = [], []
     for name, field in Recipe.model_fields.items():
         value = getattr(recipe, name)

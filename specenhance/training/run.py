@@ -1,4 +1,4 @@
-"""Training runs, each in a folder from which it can be resumed after any stop and extended when it is finished."""
+"""Training runs. Each has a folder, from which it is resumed after a stop, or extended when it is finished."""
 
 from __future__ import annotations
 
@@ -56,27 +56,27 @@ _log = logging.getLogger(__name__)
 
 
 def train(recipe: Recipe, out: Path, **machine: Any) -> dict[str, Any]:
-    """Train a recipe into a new run folder, test it, and write its result; ESC-50 with ``fold = 0`` runs all five folds.
+    """Train a recipe in a new run folder, test the model, and write the result. ESC-50 with ``fold = 0`` trains all five folds.
 
-    The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``,
-    ``model.safetensors``, ``result.json``, ``confusion_matrix.csv`` and ``.png``, ``curves.png`` and ``enhanced.png``, and for
-    ``role = "teacher"`` ``pretrained/``, the model as its own library stores it. A picture that cannot be drawn is
-    a line of news; :func:`resume` tries again.
+    News and warnings go to the loggers of the library. The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``,
+    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``result.json``, ``confusion_matrix.csv`` and ``.png``,
+    ``curves.png`` and ``enhanced.png``. For ``role = "teacher"`` it also gets ``pretrained/``, the backbone in the format of
+    its own library. A picture that cannot be drawn is a warning, and :func:`resume` tries again.
 
     Args:
-        recipe: what to train.
-        out: the run folder; it must not exist, or be empty.
+        recipe: the recipe.
+        out: the run folder. It must not exist, or be empty.
         **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Returns:
-        What ``result.json`` holds.
+        The content of ``result.json``.
 
     Raises:
-        FileExistsError: if ``out`` has something in it.
-        FileNotFoundError, ValueError: as the data set, the model and the teacher do; for a folder that another process is
-            training in; for files that cannot be used.
-        DivergedError: where the loss is no longer finite.
-        Stopped: where a signal asked for a stop.
+        FileExistsError: if ``out`` is not empty.
+        FileNotFoundError, ValueError: as the data set, the model and the teacher do. ValueError also for a folder in which
+            another process is training, and for files that cannot be used.
+        DivergedError: if the loss is no longer finite.
+        Stopped: if a signal has asked for a stop.
     """
     settings = Machine(**machine)
     _check_parts(recipe, settings)
@@ -100,21 +100,21 @@ def resume(
     csv: Path | None = None,
     **machine: Any,
 ) -> dict[str, Any]:
-    """Continue a run where it was stopped; a run that has its result is only reported, or extended.
+    """Continue a stopped run, or extend a finished one. A finished run that is not extended only returns its result.
 
-    On the CPU the result is the one that an uninterrupted run would have had. Arguments as :func:`train`, and:
+    On the CPU the result is the same as that of an uninterrupted run.
 
     Args:
         out: the run folder.
-        epochs: more epochs than a finished run had. Its weights, its optimizer and its best epoch are taken up. The rate
-            of a one-cycle schedule makes another cycle over the new epochs; that of the other schedules goes on.
-        root: the data set's folder, if it has moved.
-        csv: the data set's table, if it has moved.
+        epochs: number of epochs for a finished run, more than it had. It keeps its weights, its optimizer and its best epoch.
+            A one-cycle schedule makes another cycle over the new epochs. Other schedules continue.
+        root: the data set's new folder, if it has moved.
+        csv: the data set's new table, if it has moved.
         **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Raises:
         FileNotFoundError: if ``out`` is no run folder.
-        ValueError: where its clips are not those that it was trained on; for epochs that are not more; as :func:`train`.
+        ValueError: if the clips are not those that the run was trained on, or ``epochs`` are not more. Also as :func:`train`.
     """
     if not (out / RECIPE).is_file():
         raise FileNotFoundError(
@@ -138,7 +138,7 @@ def resume(
 
 
 def _run(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict[str, Any]:
-    """Go on with a run from wherever it stands, to its result."""
+    """Continue a run from its next step to its result."""
     done = _result(out, recipe)
     if done is not None:
         _log.info(f"{out}: finished already")
@@ -147,7 +147,7 @@ def _run(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict
 
 
 def picture(model: FrontendModel, waveform: Tensor | np.ndarray, title: str = "") -> Any:
-    """Draw what the model's front end does to one waveform ``(samples,)``: a matplotlib figure.
+    """Draw what the model's front end does to one waveform ``(samples,)``. Return a matplotlib figure.
 
     Raises:
         TypeError, ValueError: as :func:`specenhance.inference.as_batch`.
@@ -168,10 +168,10 @@ def picture(model: FrontendModel, waveform: Tensor | np.ndarray, title: str = ""
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Have a run folder for this process alone; what a killed one left half written in it is removed.
+    """Lock a run folder for this process. Remove the unfinished files of a process that was killed.
 
     Raises:
-        ValueError: if another process has it.
+        ValueError: if another process has the lock.
     """
     out.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(out / LOCK, thread_local=False)
@@ -185,8 +185,8 @@ def _locked(out: Path) -> Iterator[None]:
                 remove_leftovers(folder)
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file
-            (out / LOCK).unlink(missing_ok=True)  # before it is released: whoever waits for it then takes a new one
+        with suppress(OSError):  # Windows cannot remove an open file
+            (out / LOCK).unlink(missing_ok=True)  # before the release, so that a waiting process makes a new one
         lock.release()
 
 
@@ -199,15 +199,15 @@ def _require_empty(out: Path) -> None:
 
 
 def _abandon(out: Path) -> None:
-    """Remove what a run that cannot start has written, and its folder."""
+    """Remove the files and the folder of a run that cannot start."""
     for name in (RECIPE, MANIFEST, SKIPPED, LOCK):
         (out / name).unlink(missing_ok=True)
-    with suppress(OSError):  # not empty, or not ours to remove
+    with suppress(OSError):  # it is not empty, or this process may not remove it
         out.rmdir()
 
 
 def _prepare(recipe: Recipe, out: Path) -> Recipe:
-    """Fit a recipe to its data, and write it down with its clips."""
+    """Fit a recipe to its data, and write it and its manifest into the run folder."""
     prepared = prepare(recipe.replace(fold=1) if _has_folds(recipe) else recipe)
     whole = prepared.recipe.replace(fold=recipe.fold)
     left_out = [clip.left_out for clip in prepared.manifest.clips if clip.left_out]
@@ -233,7 +233,7 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -
         save_recipe(recipe, out / RECIPE)
         _log.info(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
     if machine.devices > 1 and machine.cache not in ("", MEMORY):
-        for data in parts.values():  # here, so that the processes do not do it all at once
+        for data in parts.values():  # before the other processes start, so that each clip is decoded once
             cached(data, machine)
     with ranks(machine.devices, train_rank, recipe, out, machine):
         trained = train_rank(recipe, out, machine, stop)
@@ -242,7 +242,7 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -
 
 
 def _finish(recipe: Recipe, out: Path, trained: Trained) -> dict[str, Any]:
-    """Write what came out of a training, the result last of all that matters: it says that the run is finished."""
+    """Write the files of a finished training. ``result.json`` comes last, except for the pictures: it marks a finished run."""
     save_model(trained.model, trained.classes, out)
     if recipe.role == "teacher":
         save_pretrained(trained.model, trained.classes, out)
@@ -257,14 +257,15 @@ def _finish(recipe: Recipe, out: Path, trained: Trained) -> dict[str, Any]:
 
 
 def _warn_of_chance(trained: Trained) -> None:
-    """Say when a model is no better than one that always names the class with the most test clips."""
+    """Warn if a model is no better than one that always predicts the class with the most test clips."""
     counts = trained.score.confusion.sum(1)
     largest = int(counts.argmax())
     always = float(counts[largest] / counts.sum())
     if trained.score.accuracy <= always:
         _log.warning(
-            f"the test accuracy is no better than that of always naming {trained.classes[largest]!r} ({always:.2%}). "
-            "Try more epochs (--epochs), another rate (--lr) or more clips; curves.png shows whether it learned at all"
+            f"the test accuracy is no better than that of always predicting {trained.classes[largest]!r} ({always:.2%}). "
+            "Try more epochs (--epochs), another learning rate (--lr) or more clips. curves.png shows whether the model "
+            "learned at all"
         )
 
 
@@ -292,7 +293,7 @@ def _train_folds(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals)
 
 
 def _result(out: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """Give the result of a run if it is that of its recipe: one that was extended since has none yet."""
+    """Return the result of a run that is finished. A run that was extended since is not."""
     if not (out / RESULT).is_file():
         return None
     result: dict[str, Any] = json.loads((out / RESULT).read_text(encoding="utf-8"))
@@ -300,7 +301,7 @@ def _result(out: Path, recipe: Recipe) -> dict[str, Any] | None:
 
 
 def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
-    """Give a finished run more epochs, in its folder too."""
+    """Give a finished run more epochs, also in its folder."""
     if epochs == recipe.epochs:
         return recipe
     if epochs < recipe.epochs:
@@ -318,7 +319,7 @@ def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
 
 
 def _moved(recipe: Recipe, changes: dict[str, str], out: Path) -> Recipe:
-    """Point a run, and its folds, to where its data lies now; the same clips, or nothing is changed."""
+    """Write the new place of its data into a run and its folds, if the clips there are the same."""
     moved = recipe.replace(**changes)
     if not _has_folds(recipe):
         open_splits(moved, out)
@@ -335,19 +336,19 @@ def _has_folds(recipe: Recipe) -> bool:
 def _check_parts(recipe: Recipe, machine: Machine) -> None:
     if recipe.batch_size % machine.devices:
         raise ValueError(
-            f"batch_size = {recipe.batch_size} is the batch of all {machine.devices} devices together, who have equal parts of "
-            f"it: expected a multiple of {machine.devices}"
+            f"batch_size = {recipe.batch_size} is the batch of all {machine.devices} devices together, "
+            f"which share it equally: expected a multiple of {machine.devices}"
         )
 
 
 def _check_names(recipe: Recipe, machine: Machine) -> None:
-    """Refuse what nobody knows, what does not fit together, and features that cannot be where they are to be."""
+    """Refuse unknown names, parts that do not fit together, and features that cannot be made where the machine has them."""
     check_backbone(recipe)
-    some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0: not fitted yet
+    some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0 is not fitted yet
     model = build_model(some, 2)
     if machine.features_on == "worker" and any(True for _ in model.features.parameters()):
         raise ValueError(
-            f"features_on = 'worker': the features {recipe.features!r} learn, which they can only in the model; "
+            f"features_on = 'worker': the features {recipe.features!r} have weights that learn, which only works in the model; "
             "expected 'device'"
         )
     first = some.replace(fold=1) if _has_folds(recipe) else some
@@ -363,7 +364,7 @@ def _write_confusion(confusion: Tensor, classes: list[str], out: Path) -> None:
 
 
 def _pictures(run: Path, trained: Stored | None = None) -> None:
-    """Draw the pictures of a finished run that are not there; one that cannot be drawn is told, and costs nothing else."""
+    """Draw the missing pictures of a finished run. A picture that cannot be drawn is only a warning."""
     stored = cache(lambda: trained or load_stored(run))
 
     def confusion() -> Any:
@@ -382,11 +383,11 @@ def _pictures(run: Path, trained: Stored | None = None) -> None:
         ("enhanced.png", enhanced),
     ):
         if trained is not None:
-            (run / name).unlink(missing_ok=True)  # of an earlier end of the run
+            (run / name).unlink(missing_ok=True)  # it may be of the run before it was extended
         if not (run / name).is_file():
             try:
                 save_figure(draw(), run / name)
-            except Exception as error:  # whatever it is: the run is finished, and its result is written
+            except Exception as error:  # any error: the run is finished, and its result is written
                 _log.warning(
                     f"{shown(run / name)} was not drawn ({shown(error)}); specenhance train --resume "
                     f"{shlex.quote(str(run))} tries again"

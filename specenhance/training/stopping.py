@@ -1,4 +1,4 @@
-"""Stopping a run from outside, by Ctrl-C or a stop signal: after the step that is under way, or at once."""
+"""Stopping a run by Ctrl-C or a stop signal: after the current step, or at once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """A run was stopped from outside; what it has done is kept.
+    """A signal has stopped a run. What the run has done is kept.
 
-    Not an ``Exception``: nothing that handles a failure should take it for one.
+    It is no ``Exception``, because code that handles failures must not handle it.
 
     Args:
-        signum: the signal.
+        signum: number of the signal.
         message: what to do next.
     """
 
@@ -30,12 +30,11 @@ class Stopped(BaseException):
 
 
 class StopSignals:
-    """What has been asked for so far.
+    """A handler that remembers stop signals.
 
     Attributes:
-        requested: the signal that asked for a stop; None as long as none has.
-        gentle: whether somebody looks at ``requested`` after each step. If not, a signal raises :class:`Stopped` where
-            the program happens to be.
+        requested: number of the signal that has asked for a stop. None if none has.
+        gentle: whether ``requested`` is checked after each step. Otherwise a signal raises :class:`Stopped` at once.
     """
 
     def __init__(self) -> None:
@@ -43,13 +42,13 @@ class StopSignals:
         self.gentle = False
 
     def install(self) -> None:
-        """Be the one that signals come to; off the main thread, which alone can, nobody is."""
+        """Handle the stop signals from now on. Only the main thread can: in another thread nothing happens."""
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
                 signal.signal(signum, self)
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        """Note a signal, or raise; the second one ends the process where it stands. What is on the disk is whole always."""
+        """Remember a signal, or raise. The second signal ends the process at once. Files on the disk are whole at any time."""
         name = signal.Signals(signum).name
         if self.requested is not None:
             os.write(2, f"\n{name} again: ended at once\n".encode())
@@ -57,12 +56,14 @@ class StopSignals:
         self.requested = signum
         if not self.gentle:
             raise Stopped(signum)
-        os.write(2, f"\n{name}: the step is finished and kept; once more ends it at once\n".encode())
+        os.write(
+            2, f"\n{name}: the current step will be finished and kept; a second {name} ends the run at once\n".encode()
+        )
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Listen for Ctrl-C and the stop signal while the block runs; off the main thread, which alone can, for none."""
+    """Handle Ctrl-C and the stop signal while the block runs. Only the main thread can: in another thread nothing happens."""
     stop = StopSignals()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""What a run keeps of its model: the recipe, the class names and the weights, read without Lightning and without pickle."""
+"""The model of a run folder: its recipe, class names and weights. Reading needs no Lightning and no pickle."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ HISTORY = "metrics.csv"
 
 
 class Stored(NamedTuple):
-    """A trained model with what is needed to use it."""
+    """A trained model, with the class names and the recipe that its use needs."""
 
-    model: FrontendModel  # in evaluation mode, from waveforms (B, samples) to logits (B, num_classes)
+    model: FrontendModel  # in evaluation mode; maps waveforms (B, samples) to logits (B, num_classes)
     classes: list[str]
     recipe: Recipe
 
@@ -49,13 +49,13 @@ def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[
 
 
 def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
-    """Write a model's backbone into a run's folder ``pretrained``, as its own library stores it.
+    """Write a model's backbone into the folder ``pretrained`` of a run, in the format of the backbone's library.
 
-    ``ast_teacher`` reads it, or ``timm_teacher("local-dir:FOLDER")``.
+    ``ast_teacher`` reads an AST there, and ``timm_teacher("local-dir:FOLDER")`` a model of timm.
     """
     folder = Path(run) / PRETRAINED
     backbone = copy.deepcopy(model.backbone)
-    backbone.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    backbone.to(memory_format=torch.contiguous_format)  # safetensors takes no other format
     if hasattr(backbone, "save_pretrained"):
         backbone.save_pretrained(folder, classes)
         return
@@ -65,7 +65,7 @@ def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.Path
             str(temporary),
             model_config={"label_names": classes},
             safe_serialization=True,
-            data_config={"mean": 0.0, "std": 1.0},  # what it takes is normalised already, and not as images are
+            data_config={"mean": 0.0, "std": 1.0},  # its input is normalised already, and not as images are
         )
 
 
@@ -74,11 +74,11 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
 
     Args:
         run: the run folder.
-        device: where to put the model.
+        device: device of the model.
 
     Raises:
-        FileNotFoundError: if the folder is no run, or its training has not finished.
-        ValueError: if the weights do not fit the recipe, or are not as they were written.
+        FileNotFoundError: if the folder is no run folder, or its training is not finished.
+        ValueError: if the weights do not fit the recipe, or if their file has changed since it was written.
     """
     run = Path(run)
     if not (run / RECIPE).is_file():
@@ -106,7 +106,7 @@ def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") 
         run: a run folder, or a folder that :meth:`FrontendModel.save_pretrained` wrote.
         device: where to put the model.
 
-    Raises as :func:`load_stored`.
+    It raises as :func:`load_stored`.
     """
     if not (Path(run) / RECIPE).is_file() and (Path(run) / CONFIG).is_file():
         return FrontendModel.from_pretrained(run).to(device)
@@ -114,13 +114,13 @@ def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") 
 
 
 def read_history(run: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Read a run's figures, a row for each epoch; what an epoch lacks its row lacks."""
+    """Read a run's figures: a row per epoch, with the figures that the epoch has."""
     with (Path(run) / HISTORY).open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def stored_runs(run: str | os.PathLike[str]) -> list[Path]:
-    """List the folders that hold a model: the run's own, or those of its folds."""
+    """List the folders that hold a model: the run folder, or the folders of its folds."""
     return _folds(Path(run)) or [Path(run)]
 
 

@@ -1,4 +1,4 @@
-"""The teacher that a recipe names: found, checked to know what the student is to learn, and brought to its spectrograms."""
+"""The teacher that a recipe names. It must know the student's classes, and it takes the student's spectrograms."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from specenhance.training.store import RECIPE, load_stored
 
 __all__ = ["load_teacher"]
 
-SAME = ("features", "sample_rate", "bins")  # what a teacher's spectrograms must share with the student's
+SAME = ("features", "sample_rate", "bins")  # fields that must be the same for teacher and student
 
 
 def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
-    """Load the teacher of a recipe; it takes the student's spectrograms ``(B, 1, T, F)``. None where the loss needs none.
+    """Load the teacher of a recipe. It takes the student's spectrograms ``(B, 1, T, F)``.
 
-    Where the teacher is a run of five folds, it is the one of the recipe's fold.
+    If the teacher is a run of five folds, the model of the recipe's fold is loaded.
 
     Args:
-        recipe: the student's.
+        recipe: the recipe of the student.
         classes: the names of the student's classes, in order.
 
+    Returns:
+        The teacher, or None if the recipe's loss needs none.
+
     Raises:
-        FileNotFoundError: for a run that is not there, or not finished.
-        ValueError: for a teacher of other classes, other features, or one that was trained on the clips of the fold that
-            is to be tested.
+        FileNotFoundError: for a run that does not exist or is not finished.
+        ValueError: for a teacher of other classes or other features, or one that was trained on the test clips of the
+            recipe's fold.
     """
     if not recipe.teacher or recipe.kd_weight == 1:
         return None
@@ -46,7 +49,7 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
         )
     if recipe.fold and taught_by.data == recipe.data and taught_by.fold != recipe.fold:
         raise ValueError(
-            f"teacher = {recipe.teacher!r} was trained on the clips of fold {recipe.fold}, which are to test the student; "
+            f"teacher = {recipe.teacher!r} was trained on the clips of fold {recipe.fold}, which test the student; "
             f"train one with fold = {recipe.fold}, or with fold = 0, which makes one for each"
         )
     for name in SAME:
@@ -60,7 +63,7 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
 
 
 class _Adapted(nn.Module):
-    """Brings a student's spectrogram to a teacher's normalisation and length."""
+    """Give a student's spectrogram the teacher's normalisation and length."""
 
     def __init__(self, student: Recipe, teacher: Recipe) -> None:
         super().__init__()
@@ -76,5 +79,5 @@ class _Adapted(nn.Module):
 
 def _transform(student: Recipe, teacher: Recipe) -> nn.Module | None:
     if (student.mean, student.std, student.frames) == (teacher.mean, teacher.std, teacher.frames):
-        return None  # the very same spectrogram
+        return None  # the same spectrogram
     return _Adapted(student, teacher)

@@ -312,9 +312,9 @@ def test_wrong_arguments(model_file, tmp_path):
         (["listen", "--model", model_file, "--window", "inf", "-"], b"--window inf: expected seconds"),
         (["listen", "--model", model_file, "--window", "1", "-"], b"more than 0 and at most the 0.255 of the model"),
         (["listen", "--model", model_file, "--hop", "nan", "-"], b"--hop nan: expected seconds"),
-        (["listen", "--model", model_file, "--rate", "8000", tmp_path / "text.wav"], b"--rate 8000: for raw PCM"),
-        (["listen", "--model", model_file, "-"], b"-: no sound came; expected raw PCM"),
-        (["listen", "--model", model_file, tmp_path / "empty.wav"], b"empty.wav: no sound came"),
+        (["listen", "--model", model_file, "--rate", "8000", tmp_path / "text.wav"], b"--rate 8000: only for raw PCM"),
+        (["listen", "--model", model_file, "-"], b"-: no samples; expected raw PCM"),
+        (["listen", "--model", model_file, tmp_path / "empty.wav"], b"empty.wav: no samples"),
         (["predict", "--model", model_file, "--device", "cuda", tmp_path / "text.wav"], b"--device cuda: with --model"),
         (["predict", tmp_path], b"expected a run folder and then audio files, or --model"),
     ):

@@ -252,7 +252,7 @@ def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
     assert "also given as --epochs" in refusal("train", "--data", "synthetic", "--epochs", 3, "--set", "epochs=3")
     assert "did you mean 'tfe" in refusal("train", "--data", "synthetic", "--frontend", "tfe", "--out", tmp_path / "x")
     assert "already there" in refusal("train", "--data", "synthetic", "--out", folder)
-    assert "by its own recipe; only these go with it" in refusal("train", "--resume", folder, "--lr", 3)
+    assert "by its own recipe; only these options go with it" in refusal("train", "--resume", folder, "--lr", 3)
     assert "has 2 already; expected more" in refusal("train", "--resume", folder, "--epochs", 1)
     assert "no training run" in refusal("train", "--resume", tmp_path)
     assert "no training run" in refusal("predict", tmp_path, sound)

@@ -39,7 +39,7 @@ def test_check_finds_what_only_decoding_shows_and_copies_too(own):
     assert "1 files cannot be used:" in result.stdout
     assert "0.wav: ends after" in result.stdout
     assert "1 sounds train and also validate or test:" in result.stdout
-    assert "1 files and folders are passed over:" in result.stdout
+    assert "1 files and folders are ignored:" in result.stdout
     assert run("check", "--data", "folder", "--root", own, "--allow-truncated").stdout.count("cannot be used") == 0
 
 

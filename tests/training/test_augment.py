@@ -190,7 +190,7 @@ def test_a_seed_repeats_the_mixtures(sounds):
     ],
 )
 def test_a_mixture_out_of_range_is_refused(changes, message):
-    settings = {"target": torch.eye(2), "share": 0.5, "alpha": 10.0} | changes
+    settings = {"target": torch.eye(2), "probability": 0.5, "alpha": 10.0} | changes
     with pytest.raises(ValueError, match=message):
         mix_waveforms(torch.zeros(2, 4), torch.tensor([4, 4]), **settings)
 

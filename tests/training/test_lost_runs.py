@@ -70,10 +70,10 @@ def test_of_three_that_start_at_once_in_one_folder_one_trains(quick, tmp_path):
 
 def test_the_command_gives_each_run_a_folder_of_its_own(quick, tmp_path):
     code = (
-        "import time\nfrom specenhance.cli import train as cli\n"
+        "import time\nfrom specenhance.cli import train\n"
         "from specenhance.training import recipe_for\n"
         "time.strftime = lambda form: '20260101-000000'\n"
-        "print([str(cli._new_folder(recipe_for('synthetic', backbone='local-dir:/a/b c/'))) for _ in range(3)])"
+        "print([str(train._new_folder(recipe_for('synthetic', backbone='local-dir:/a/b c/'))) for _ in range(3)])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -303,11 +303,11 @@ def test_one_sound_that_trains_and_tests_is_refused(quick, own, tmp_path):
 def test_one_class_and_a_class_without_training_clips_are_told_before_training(quick, own, tmp_path, news):
     shutil.rmtree(own / "train" / "low")
     train(quick.replace(root=own, epochs=1), tmp_path / "run", device="cpu")
-    assert any("1 classes have no training clip and will never be named: 'low'" in line for line in news)
+    assert any("1 classes have no training clip and will never be predicted: 'low'" in line for line in news)
     for split in ("train", "validation", "test"):
         for label in ("middle", "low"):
             shutil.rmtree(own / split / label, ignore_errors=True)
-    with pytest.raises(ValueError, match="one class only, 'high'"):
+    with pytest.raises(ValueError, match="only one class, 'high'"):
         train(quick.replace(root=own), tmp_path / "one", **QUIET)
 
 
@@ -316,9 +316,9 @@ def test_dead_filters_and_files_passed_over_are_told(quick, own, tmp_path, news)
     recipe = quick.replace(root=own, epochs=1, sample_rate=8000, bins=256)
     train(recipe, tmp_path / "run", device="cpu")
     assert any(
-        "58 of 256 mel filters at 8000 Hz are too narrow to hear anything; --set bins=" in line for line in news
+        "58 of 256 mel filters at 8000 Hz are so narrow that they are all zero; --set bins=" in line for line in news
     ), news
-    assert [news[i + 1] for i, line in enumerate(news) if line.endswith("1 files and folders are passed over:")] == [
+    assert [news[i + 1] for i, line in enumerate(news) if line.endswith("1 files and folders are ignored:")] == [
         "  train/low/notes.txt"
     ]
 
@@ -326,7 +326,8 @@ def test_dead_filters_and_files_passed_over_are_told(quick, own, tmp_path, news)
 def test_the_end_says_when_nothing_was_learned(quick, own, tmp_path, news):
     train(quick.replace(root=own, epochs=1, lr=1e-9), tmp_path / "run", device="cpu")
     assert any(
-        "warning: the test accuracy is no better than that of always naming 'high' (33.33%)" in line for line in news
+        "warning: the test accuracy is no better than that of always predicting 'high' (33.33%)" in line
+        for line in news
     )
 
 

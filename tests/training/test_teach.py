@@ -196,7 +196,7 @@ def test_each_fold_has_the_teacher_that_has_not_heard_it(tmp_path, five_folds):
     for fold in (1, 4):
         found = load_teacher(student.replace(fold=fold), ["a", "b"])
         assert torch.equal(found(spec), load_stored(tmp_path / "teacher" / f"fold{fold}").model.classify(spec))
-    with pytest.raises(ValueError, match="was trained on the clips of fold 2, which are to test the student"):
+    with pytest.raises(ValueError, match="was trained on the clips of fold 2, which test the student"):
         load_teacher(student.replace(fold=2, teacher=tmp_path / "teacher" / "fold3"), ["a", "b"])
     result = train(student, tmp_path / "student", **QUIET)
     assert len(result["fold_accuracies"]) == 5

@@ -47,9 +47,7 @@ class Format(Protocol):
         """Write what stands beside a file that is in its place."""
 
 
-FORMATS: Registry[Format] = Registry(
-    "export format", "specenhance.deploy.formats", group="specenhance.formats"
-)
+FORMATS: Registry[Format] = Registry("export format", "specenhance.deploy.formats", group="specenhance.formats")
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
