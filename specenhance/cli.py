@@ -484,9 +484,9 @@ def report(
 
         if out is not None:
             check_output(out)
-        from specenhance.analysis.report import report as write_report
+        from specenhance.training.reporting import report_run
 
-        _say(write_report(run, out, split=split.value, clips=clips or [], worst=worst, root=root, csv=csv))
+        _say(report_run(run, out, split=split.value, clips=clips or [], worst=worst, root=root, csv=csv))
 
 
 @app.command()
