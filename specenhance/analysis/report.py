@@ -113,7 +113,7 @@ def report(
     >>> from specenhance import KaldiFbank, with_frontend
     >>> from specenhance.data import SyntheticSounds
     >>> import tempfile, timm
-    >>> data = SyntheticSounds("test")
+    >>> data = SyntheticSounds("test", clips_per_class=1)
     >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=len(data.classes))
     >>> model = with_frontend(backbone, "tfe1", features=KaldiFbank(frames=24, num_mel_bins=32))
     >>> with tempfile.TemporaryDirectory() as folder:

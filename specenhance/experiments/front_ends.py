@@ -1,13 +1,13 @@
-"""Do the front ends help? One backbone with each of them on real speech, several seeds, tested clean, noisy, soft and loud.
+"""Do the front ends help? One backbone learns real speech with each, and is tested on clean, noisy, soft and loud clips.
 
     python -m specenhance.experiments.front_ends train ROOT --out DIR
     python -m specenhance.experiments.front_ends report ROOT --out DIR
 
 The protocol, fixed before the first run:
 
-- Data: a folder laid out as Speech Commands V2; its lists say what validates and what tests.
+- Data: a folder laid out as Speech Commands V2. Its lists name the validation clips and the test clips.
 - Model: mobilenetv3_small_050 from scratch behind identity, tfa, tfe1, tfe2, tfe4 and tfe8, 128 frames x 128 bins.
-- Budget: EPOCHS epochs of the data set's default recipe for each, the epoch that is best on the validation clips is tested.
+- Budget: EPOCHS epochs of the data set's default recipe. The epoch that is best on the validation clips is tested.
 - Seeds 0 to 4. A seed gives every front end the same backbone weights, order of clips and augmentation: runs are paired by it.
 - Result: test accuracy. Mean and 95% interval over seeds (Student's t); paired difference to identity with its 95% interval.
 - Test: two-sided paired t-test of each front end against identity, Holm's correction over the five, at 0.05.
@@ -59,7 +59,7 @@ FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4", "tfe8")
 SEEDS = range(5)
 EPOCHS = 6
 BACKBONE = "mobilenetv3_small_050"
-CONSTANT = 1e-3  # a factor that varies less, between frames or bins or between clips, is called constant
+CONSTANT = 1e-3  # a factor whose standard deviation is smaller is called constant
 
 
 def tfe4_live(in_chans: int = 1, gain: float = 3.0) -> TFE:
