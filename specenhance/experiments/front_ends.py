@@ -77,7 +77,7 @@ def tfe4_live(in_chans: int = 1, gain: float = 3.0) -> TFE:
     frontend = TFE(n=4, in_chans=in_chans)
     with torch.no_grad():
         for convolution in frontend.modules():
-            if isinstance(convolution, torch.nn.Conv1d):
+            if isinstance(convolution, torch.nn.Conv1d) and convolution.bias is not None:
                 weight = convolution.weight
                 weight.normal_(std=gain / math.sqrt(weight[0].numel()))
                 weight -= weight.mean(dim=(1, 2), keepdim=True)
@@ -255,8 +255,7 @@ def tables(found: Found) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name in rivals:
-        runs = list(found[name].values())
-        e_t, e_f = ([run[axis] for run in runs] for axis in ("e_t", "e_f"))
+        e_t, e_f = ([run[axis] for run in found[name].values()] for axis in ("e_t", "e_f"))
         level = statistics.mean(a["mean"] * b["mean"] for a, b in zip(e_t, e_f, strict=True))
         spreads = [
             f"{statistics.mean(e[kind] for e in factor):.4f}"
@@ -265,7 +264,7 @@ def tables(found: Found) -> str:
         ]
         same = sum(e["spread between clips"] < CONSTANT for e in e_t + e_f)
         flat = sum(max(e["spread along it"], e["spread between clips"]) < CONSTANT for e in e_t + e_f)
-        count = f"{flat} of {2 * len(runs)}; {same} the same for every clip"
+        count = f"{flat} of {2 * len(e_t)}; {same} the same for every clip"
         lines.append(f"| {name} | {level:.3f} | {' | '.join(spreads)} | {count} |")
     return "\n".join(lines) + "\n"
 
