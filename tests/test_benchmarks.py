@@ -1,5 +1,6 @@
 """The arithmetic of the benchmarks: ratios, what has fallen, exponents, what is heard in a stream."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.fixture(autouse=True)
 def _on_the_path(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_a_ratio_is_taken_round_by_round():
@@ -73,3 +77,30 @@ def test_what_is_heard_is_compared_with_what_was_there():
         Event(2.5, 3.75, 2, 0.9),  # background
     ]
     assert score(found, clips, background=2) == (1, 1, 1 + 1)
+
+
+def test_the_page_says_what_the_figures_say():
+    from suite import markdown
+
+    recorded = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
+    assert markdown(recorded) == (BENCHMARKS / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_figures_are_shown_and_written_as_they_are(tmp_path, capsys):
+    from command import Argument, Benchmark, main
+    from side_by_side import Spread
+
+    def measure(name, rounds=3):
+        row = {"name": name, "ms": Spread(1.0, 2.0, 3.0), "of it": 0.5, "where": {"a": 1.25}, "not": None}
+        return {"rows": [row, {"name": "second", "ms": Spread(rounds, rounds, rounds)}]}
+
+    forms = {"ms": ".1f", "of it": ".0%", "where": ".1f"}
+    benchmark = Benchmark("A table", "?", measure, forms, arguments=[Argument("name")])
+    main(benchmark, ["first", "--rounds", "4", "--json", str(tmp_path / "a.json")])
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("A table", "first", "2.0 (1.0 to 3.0)", "50%", "a: 1.2", "4.0"))
+    assert "None" not in printed
+    written = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert written["rows"][0]["ms"] == [1.0, 2.0, 3.0]
+    assert written["settings"] == {"name": "first", "rounds": 4}
+    assert written["machine"]["threads"] == 2
