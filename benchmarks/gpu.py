@@ -111,6 +111,11 @@ def measure(
 ) -> dict[str, Any]:
     """Give the rows of the table, and what the card can do."""
     rates = card_rates()
+    card = torch.cuda.get_device_name()
+    print(
+        f"{card}, torch {torch.__version__}, copy {rates['copy bytes/s'] / 1e12:.2f} TB/s, "
+        f"{rates['multiply-adds/s'] / 1e12:.1f} T multiply-adds/s"
+    )
     L2 = torch.cuda.get_device_properties(0).L2_cache_size
     rows = []
     for n, size, kind, B, backward in product(frontend, shape, dtype, batch, (False, True)):
@@ -134,7 +139,7 @@ def measure(
             rows.append(row)
             progress(BENCHMARK, row)
             torch.cuda.empty_cache()
-    return {"card": {"card": torch.cuda.get_device_name(), "torch": torch.__version__, **rates}, "rows": rows}
+    return {"card": {"card": card, "torch": torch.__version__, **rates}, "rows": rows}
 
 
 BENCHMARK = Benchmark(
