@@ -1,15 +1,14 @@
 """Does the data path keep up? Clips a second of each stage, against what a training step takes.
 
-Each stage alone (reading files, cached waveforms, features, augmentation), then whole loaders as a run makes them, then the
-training step from spectrograms on. ROOT is a folder laid out as Speech Commands V2; without one, FLAC files of made sound are
-written first.
+First each stage by itself (reading files, cached waveforms, features, augmentation), in batches of 64. Then whole loaders as a
+run makes them. Then the training step from spectrograms on: its need. ROOT is a folder laid out as Speech Commands V2. Without
+it, FLAC files of made sound are written first.
 
     python benchmarks/data_path.py ROOT --threads 2
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from itertools import cycle
@@ -18,7 +17,8 @@ from typing import Any
 
 import soundfile
 import torch
-from side_by_side import Spread, machine, save, show, spread, take_turns
+from command import Argument, Benchmark, main
+from side_by_side import Spread, spread, take_turns
 from torch import nn
 
 from specenhance.data import AudioDataset, CachedWaveforms, SyntheticSounds, collate
@@ -68,8 +68,16 @@ def training_step(recipe: Recipe, spec: torch.Tensor, label: torch.Tensor, num_c
     return step
 
 
-def measure(root: Path, rounds: int = 7) -> dict[str, Any]:
+def measure(root: Path | None = None, rounds: int = 7) -> dict[str, Any]:
     """Give the rows of the table, and the ratios by which the suite is checked."""
+    with tempfile.TemporaryDirectory() as made:
+        if root is None:
+            made_files(Path(made))
+        return measure_in(root or Path(made), rounds)
+
+
+def measure_in(root: Path, rounds: int) -> dict[str, Any]:
+    """Measure on the files of a folder laid out as Speech Commands V2."""
     recipe = recipe_for("speech_commands", root=root.resolve(), batch_size=B, frontend="tfe4", backbone=MODELS[0])
     data = Some(build_split(recipe, "train"), CLIPS)
     model = build_model(recipe, len(data.classes))
@@ -114,14 +122,10 @@ def measure(root: Path, rounds: int = 7) -> dict[str, Any]:
     need = {name: spread([B / t for t in values]) for name, values in take_turns(steps, 3).items()}
     rows = []
     for name, rate in per_second.items():
-        row = {"stage": name, "clips a second": rate.text(digits=0)}
-        row |= {f"of the need of {model}": f"{rate.median / need[model].median:.1f}" for model in MODELS}
+        row = {"stage": name, "clips a second": rate}
+        row |= {f"of the need of {model}": rate.median / need[model].median for model in MODELS}
         rows.append(row)
-    rows += [
-        {"stage": f"training step of {name}: its need", "clips a second": rate.text(digits=0)}
-        | dict.fromkeys([f"of the need of {model}" for model in MODELS], "")
-        for name, rate in need.items()
-    ]
+    rows += [{"stage": f"training step of {name}: its need", "clips a second": rate} for name, rate in need.items()]
     first = f"loader to spectrograms: {LOADERS[0][0]} workers, features on {LOADERS[0][1]}"
     ratios = {
         f"data path: {name} / reading files": Spread(
@@ -132,21 +136,13 @@ def measure(root: Path, rounds: int = 7) -> dict[str, Any]:
     return {"rows": rows, "ratios": ratios}
 
 
-def main() -> None:
-    """Measure, print, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, nargs="?")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    with tempfile.TemporaryDirectory() as made:
-        if arguments.root is None:
-            made_files(Path(made))
-        report = measure(arguments.root or Path(made))
-    show(f"the data path, batches of {B}", report["rows"])
-    save(arguments.json, {"machine": machine(), **report})
-
+BENCHMARK = Benchmark(
+    "The data path",
+    __doc__,
+    measure,
+    {"clips a second": ".0f"} | {f"of the need of {model}": ".1f" for model in MODELS},
+    arguments=[Argument("root", type=Path, nargs="?", help="a folder laid out as Speech Commands V2")],
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

@@ -1,7 +1,8 @@
 """What does a front end cost on a device? Exported models under onnxruntime: latency, file size, peak memory.
 
 A small backbone and the paper's, batch 1, from spectrograms: the bare backbone (identity), TFA, TFE(1), (2), (4), and TFE(4) as
-the literal chain. Where a front end takes more than 3% of its backbone's latency, onnxruntime's profile says in which operators
+the literal chain. Where a front end takes more than 3% of its backbone's latency, onnxruntime's profile says which operators of
+the model take most.
 
     python benchmarks/device.py
 """
@@ -23,7 +24,8 @@ import numpy as np
 import onnxruntime
 import timm
 import torch
-from side_by_side import main, ratio, spread, take_turns
+from command import Benchmark, main
+from side_by_side import ratio, spread, take_turns
 from torch import Tensor, nn
 
 from specenhance import functional, with_frontend
@@ -86,8 +88,8 @@ def session(path: Path, threads: int, profile: Path | None = None) -> onnxruntim
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def where_it_goes(path: Path, x: np.ndarray) -> str:
-    """Say which operators of the front end take how much of a run, microseconds."""
+def where_it_goes(path: Path, x: np.ndarray) -> dict[str, float]:
+    """Give the operators that take most of a run, with their time in microseconds."""
     with tempfile.TemporaryDirectory() as folder:
         profiled = session(path, 1, Path(folder) / "profile")
         for _ in range(30):
@@ -97,10 +99,10 @@ def where_it_goes(path: Path, x: np.ndarray) -> str:
     for event in events:
         name = event["name"]
         if event.get("cat") == "Node" and name.endswith("_kernel_time"):
-            # conv1d is the front end's alone; means, products and sigmoids before the first 2-D convolution are too.
+            # Only the front end has 1-D convolutions.
             kind = event["args"]["op_name"]
             spent["1-D convolutions" if "conv1d" in name else kind] += event["dur"] / 30
-    return ", ".join(f"{kind} {value:.0f}" for kind, value in spent.most_common(6))
+    return dict(spent.most_common(6))
 
 
 def measure(rounds: int = 40, models: dict[str, tuple[int, int]] = MODELS) -> dict[str, Any]:
@@ -133,13 +135,13 @@ def measure(rounds: int = 40, models: dict[str, tuple[int, int]] = MODELS) -> di
                     {
                         "backbone": backbone,
                         "front end": frontend,
-                        "1 thread, ms": spread(times[1][frontend]).text(1e3),
-                        "of identity's": cost.text(),
-                        "2 threads, ms": spread(times[2][frontend]).text(1e3),
-                        "of identity's ": ratio(times[2], frontend, "identity").text(),
-                        "file, MB": f"{path.stat().st_size / 1e6:.2f}",
-                        "peak, MiB": f"{float(memory.stdout):.0f}",
-                        "where it goes, us": where_it_goes(path, x) if cost.median > DEAR else "",
+                        "1 thread, ms": spread(times[1][frontend]).scaled(1e3),
+                        "1 thread, of identity's": cost,
+                        "2 threads, ms": spread(times[2][frontend]).scaled(1e3),
+                        "2 threads, of identity's": ratio(times[2], frontend, "identity"),
+                        "file, MB": path.stat().st_size / 1e6,
+                        "peak, MiB": float(memory.stdout),
+                        "where it goes, us": where_it_goes(path, x) if cost.median > DEAR else None,
                     }
                 )
             ratios[f"device, {backbone}: identity / tfe4"] = ratio(times[1], "identity", "tfe4")
@@ -147,5 +149,17 @@ def measure(rounds: int = 40, models: dict[str, tuple[int, int]] = MODELS) -> di
     return {"rows": rows, "ratios": ratios}
 
 
+BENCHMARK = Benchmark(
+    "On a device",
+    __doc__,
+    measure,
+    {
+        **{f"{threads}, {what}": ".2f" for threads in ("1 thread", "2 threads") for what in ("ms", "of identity's")},
+        "file, MB": ".2f",
+        "peak, MiB": ".0f",
+        "where it goes, us": ".0f",
+    },
+)
+
 if __name__ == "__main__":
-    main(__doc__, "exported models under onnxruntime, batch 1", measure, 40)
+    main(BENCHMARK)

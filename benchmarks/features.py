@@ -1,6 +1,7 @@
 """How much sound a second does each feature module transform?
 
-KaldiFbank, LogMel and TrainableMel, batched, beside ``torchaudio.compliance.kaldi.fbank`` clip by clip in a Python loop.
+KaldiFbank, LogMel and TrainableMel on a batch of 48 clips of 5 s, beside ``torchaudio.compliance.kaldi.fbank`` clip by clip in
+a Python loop.
 
     python benchmarks/features.py --threads 2 --device cpu
 """
@@ -12,7 +13,8 @@ from typing import Any
 
 import torch
 import torchaudio
-from side_by_side import main, ratio, spread, take_turns
+from command import Benchmark, main
+from side_by_side import ratio, spread, take_turns
 from torch import Tensor
 
 from specenhance.features import KaldiFbank, LogMel, TrainableMel
@@ -64,14 +66,21 @@ def measure(rounds: int = 10, device: str = "cpu") -> dict[str, Any]:
     rows = [
         {
             "features": name,
-            "ms": spread(measured).text(1e3, 1),
-            "hours of sound a second": f"{B * SECONDS / 3600 / spread(measured).median:.3f}",
-            "times faster than clip by clip": ratio(times, REFERENCE, name).text(),
+            "ms": spread(measured).scaled(1e3),
+            "hours of sound a second": B * SECONDS / 3600 / spread(measured).median,
+            "times faster than clip by clip": ratio(times, REFERENCE, name),
         }
         for name, measured in times.items()
     ]
     return {"rows": rows, "ratios": {"features: clip by clip / KaldiFbank": ratio(times, REFERENCE, "KaldiFbank")}}
 
 
+BENCHMARK = Benchmark(
+    "Features",
+    __doc__,
+    measure,
+    {"ms": ".1f", "hours of sound a second": ".3f", "times faster than clip by clip": ".2f"},
+)
+
 if __name__ == "__main__":
-    main(__doc__, f"{B} clips of {SECONDS} s", measure, 10, on_any_device=True)
+    main(BENCHMARK)

@@ -1,24 +1,22 @@
 """How fast are the fused kernels on this GPU, and how much memory do they take, beside PyTorch?
 
-Five providers: the literal chain eager and under torch.compile, the factorised form eager and under torch.compile, and
-Triton; forward, and forward and backward. A time is a median of ``triton.testing.do_bench`` (CUDA events, L2 flushed), over
-inputs that rotate through more memory than the L2 holds. The floor is the larger of bytes at the card's own measured copy
-rate and multiply-adds at its own measured matrix rate. Prints a table; skips with a line where there is no GPU.
+There are five providers: the literal chain, eager and under torch.compile; the factorised form, eager and under torch.compile;
+and Triton. Each runs forward, and forward and backward. A time is a median of ``triton.testing.do_bench`` (CUDA events, L2
+flushed), over inputs that rotate through more memory than the L2 holds. The floor is the larger of two times: the bytes at the
+card's measured copy rate, and the multiply-adds at its measured matrix rate. Without a GPU it prints one line and measures
+nothing.
 
     python benchmarks/gpu.py --json gpu.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle, product
-from pathlib import Path
 from typing import Any
 
 import torch
+from command import Argument, Benchmark, main, progress
 from kernels_bytes import floor, multiply_adds
 from torch import Tensor
 
@@ -30,7 +28,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROVIDERS = ("literal eager", "literal compiled", "factorised eager", "factorised compiled", "triton")
 
 
-def provider(name: str, module: TFE) -> Callable[[Tensor], Tensor]:
+def made(name: str, module: TFE) -> Callable[[Tensor], Tensor]:
     """Give the function that a provider's name stands for; all take the spectrogram's dtype as it comes."""
 
     def literal(spec: Tensor) -> Tensor:
@@ -67,14 +65,14 @@ def card_rates() -> dict[str, float]:
     return {"copy bytes/s": copy, "multiply-adds/s": matrix}
 
 
-def measure(
+def measure_one(
     name: str, n: int, shape: tuple[int, int, int, int], dtype: torch.dtype, backward: bool
 ) -> dict[str, float]:
-    """Time one provider on one shape; peak memory is beyond what was there before, of one call."""
+    """Time one provider on one shape, and give the peak memory of one call beyond what was in use before."""
     torch.manual_seed(0)
     torch._dynamo.reset()
     module = TFE(n=n).cuda()
-    function = provider(name, module)
+    function = made(name, module)
     plane = torch.empty(shape, dtype=dtype, device="meta").nbytes
     copies = max(2, -(-2 * torch.cuda.get_device_properties(0).L2_cache_size // plane) + 1)
     specs = cycle([torch.randn(shape, device="cuda", dtype=dtype) for _ in range(copies)])
@@ -97,7 +95,7 @@ def measure(
 
 
 def graphed(n: int, shape: tuple[int, int, int, int], dtype: torch.dtype) -> float:
-    """Time the Triton forward as a CUDA graph: what is left when the host's part of the launches is gone."""
+    """Time the Triton forward as a CUDA graph, which the host launches at once."""
     module = TFE(n=n, backend="triton").cuda()
     spec = torch.randn(shape, device="cuda", dtype=dtype)
     with torch.no_grad():
@@ -108,53 +106,56 @@ def graphed(n: int, shape: tuple[int, int, int, int], dtype: torch.dtype) -> flo
     return milliseconds(graph.replay)
 
 
-def main() -> None:
-    """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frontend", type=int, nargs="+", default=[1, 2, 4], help="n of TFE(n)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[8, 48, 256, 1024])
-    parser.add_argument("--shape", nargs="+", default=["512x128", "128x128"])
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
-    parser.add_argument("--provider", nargs="+", choices=PROVIDERS, default=list(PROVIDERS))
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if not torch.cuda.is_available():
-        print("skipped: no CUDA or ROCm GPU here, nothing was measured", file=sys.stderr)
-        return
+def measure(
+    frontend: Sequence[int], batch: Sequence[int], shape: Sequence[str], dtype: Sequence[str], provider: Sequence[str]
+) -> dict[str, Any]:
+    """Give the rows of the table, and what the card can do."""
     rates = card_rates()
+    card = torch.cuda.get_device_name()
+    print(
+        f"{card}, torch {torch.__version__}, copy {rates['copy bytes/s'] / 1e12:.2f} TB/s, "
+        f"{rates['multiply-adds/s'] / 1e12:.1f} T multiply-adds/s"
+    )
     L2 = torch.cuda.get_device_properties(0).L2_cache_size
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, copy {rates['copy bytes/s'] / 1e12:.2f} TB/s, "
-          f"{rates['multiply-adds/s'] / 1e12:.1f} T multiply-adds/s")  # fmt: skip
     rows = []
-    cases = product(arguments.frontend, arguments.shape, arguments.dtype, arguments.batch, (False, True))
-    for n, size, dtype, batch, backward in cases:
+    for n, size, kind, B, backward in product(frontend, shape, dtype, batch, (False, True)):
         T, F = map(int, size.split("x"))
-        shape = (batch, 1, T, F)
-        plan = Plan(batch, T, F, TFE(n=n).channels, 17)
+        plan = Plan(B, T, F, TFE(n=n).channels, 17)
         least = max(
-            floor(plan, DTYPES[dtype].itemsize, L2) / rates["copy bytes/s"],
+            floor(plan, DTYPES[kind].itemsize, L2) / rates["copy bytes/s"],
             multiply_adds(plan)[0] / rates["multiply-adds/s"],
         )
-        for name in arguments.provider:
-            row = {"n": n, "shape": size, "dtype": dtype, "batch": batch, "backward": backward, "provider": name}
+        for name in provider:
+            row: dict[str, Any] = {"n": n, "shape": size, "dtype": kind, "batch": B, "backward": backward}
+            row["provider"] = name
             try:
-                row |= measure(name, n, shape, DTYPES[dtype], backward)
+                row |= measure_one(name, n, (B, 1, T, F), DTYPES[kind], backward)
             except torch.OutOfMemoryError:
                 row |= {"error": "out of memory"}  # the literal chain at large batches
             if not backward:
                 row["floor ms"] = least * 1e3
                 if name == "triton":
-                    row["graphed ms"] = graphed(n, shape, DTYPES[dtype])
+                    row["graphed ms"] = graphed(n, (B, 1, T, F), DTYPES[kind])
             rows.append(row)
-            print(
-                "  ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()),
-                flush=True,
-            )
+            progress(BENCHMARK, row)
             torch.cuda.empty_cache()
-    if arguments.json:
-        card = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, **rates}
-        arguments.json.write_text(json.dumps({"card": card, "rows": rows}, indent=1))
+    return {"card": {"card": card, "torch": torch.__version__, **rates}, "rows": rows}
 
+
+BENCHMARK = Benchmark(
+    "The fused kernels on this GPU",
+    __doc__,
+    measure,
+    dict.fromkeys(("ms", "peak MB", "floor ms", "graphed ms"), ".4g"),
+    arguments=[
+        Argument("--frontend", type=int, nargs="+", default=[1, 2, 4], help="n of TFE(n)"),
+        Argument("--batch", type=int, nargs="+", default=[8, 48, 256, 1024]),
+        Argument("--shape", nargs="+", default=["512x128", "128x128"], help="frames x bins"),
+        Argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES)),
+        Argument("--provider", nargs="+", choices=PROVIDERS, default=list(PROVIDERS)),
+    ],
+    needs_gpu=True,
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

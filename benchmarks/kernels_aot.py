@@ -1,22 +1,22 @@
 """What does each configuration of the fused kernels take of a GPU: registers, spills, shared memory?
 
-Compiles every configuration that a launcher can choose, ahead of time, for the named targets; no GPU is needed. Prints a
-table, a line for each kernel and target with the most that any of its configurations takes, or with ``--all`` a line for
-each configuration.
+Compiles every configuration that a launcher can choose, ahead of time, for the named targets; no GPU is needed. The table has
+one row for each kernel and target, with the maximum over the kernel's configurations, or with ``--all`` one row for each
+configuration.
 
     python benchmarks/kernels_aot.py --all --json aot.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
+from typing import Any
+
+from command import Argument, Benchmark, main
 
 from specenhance_kernels.aot import TARGETS, Report, compile_for, configurations
 
@@ -34,33 +34,38 @@ def compile_all(targets: Sequence[str], processes: int) -> list[Report]:
         return list(pool.map(compile_one, jobs, chunksize=4))
 
 
-def table(reports: Sequence[Report], every: bool) -> str:
-    """Lay reports out; without ``every``, one line a kernel and target."""
+def table(reports: Sequence[Report], every: bool) -> list[dict[str, Any]]:
+    """Give the rows of the table: one for each configuration with ``every``, else one for each kernel and target."""
     groups: dict[tuple[str, str], list[Report]] = defaultdict(list)
     for report in reports:
         groups[report.target, report.name if every else report.name.split()[0]].append(report)
-    lines = [f"{'target':8} {'kernel':72} {'of':>3} {'registers':>9} {'spilled':>7} {'shared':>7} {'limit':>7}"]
+    rows = []
     for (target, name), group in groups.items():
-        most = [
-            max(getattr(report, field) for report in group) for field in ("registers", "spilled", "shared", "limit")
-        ]
-        lines.append(f"{target:8} {name:72} {len(group):3} {most[0]:9} {most[1]:7} {most[2]:7} {most[3]:7}")
-    return "\n".join(lines)
+        maxima = {
+            field: max((value for report in group if (value := getattr(report, field)) is not None), default=None)
+            for field in ("registers", "spilled", "shared", "limit")
+        }
+        rows.append({"target": target, "kernel": name, "of": len(group), **maxima})
+    return rows
 
 
-def main() -> None:
-    """Compile, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS))
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--all", action="store_true", help="a line for each configuration")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    reports = compile_all(arguments.target, arguments.processes)
-    print(table(reports, arguments.all))
-    if arguments.json:
-        arguments.json.write_text(json.dumps([report._asdict() for report in reports], indent=1))
+def measure(target: Sequence[str], processes: int, every: bool) -> dict[str, Any]:
+    """Compile, and give the rows of the table and every configuration's figures."""
+    reports = compile_all(target, processes)
+    return {"rows": table(reports, every), "configurations": [report._asdict() for report in reports]}
 
+
+BENCHMARK = Benchmark(
+    "The kernels' configurations",
+    __doc__,
+    measure,
+    {},
+    arguments=[
+        Argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS)),
+        Argument("--processes", type=int, default=os.cpu_count(), help="number of processes that compile"),
+        Argument("--all", dest="every", action="store_true", help="one row for each configuration"),
+    ],
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

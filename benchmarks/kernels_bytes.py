@@ -1,17 +1,17 @@
 """How many bytes does each stage of the fused kernels move, and how many multiplications does it make?
 
-A model from shapes alone: what a stage must read and write of the spectrogram and of its 1-D arrays, each counted once a
-launch, whatever caches do. Beside it the floor: the spectrogram read once and written once where it fits the L2 cache, read
-twice where it does not. Prints a table; nothing is run and no GPU is needed.
+A model from shapes only: what a stage must read and write of the spectrogram and of its 1-D arrays, each counted once a
+launch, whatever caches do. Beside it stands the floor: the spectrogram is read once and written once where it fits the L2
+cache, and read twice where it does not. Nothing is run and no GPU is needed.
 
     python benchmarks/kernels_bytes.py --frontend 4 --batch 48 256 --shape 512 128
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
 
 from specenhance.frontends.tfe import tfe_channels
 from specenhance_kernels.plan import Plan
@@ -81,32 +81,38 @@ def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-def main() -> None:
-    """Print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frontend", type=int, nargs="+", default=[1, 2, 4], help="n of TFE(n)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[8, 48, 256, 1024])
-    parser.add_argument("--shape", type=int, nargs=2, default=[512, 128], metavar=("T", "F"))
-    parser.add_argument("--item", type=int, choices=[2, 4], default=4, help="bytes of a value of the spectrogram")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    rows = []
-    for n in arguments.frontend:
-        for batch in arguments.batch:
-            plan = Plan(batch, *arguments.shape, tfe_channels(n), 17)
-            moved, least = stages(plan, arguments.item), floor(plan, arguments.item)
-            forward = sum(size for stage, size in moved.items() if not stage.startswith("backward"))
-            needed, made = multiply_adds(plan)
-            rows.append({"n": n, "batch": batch, **moved, "forward": forward, "floor": least, "ratio": forward / least,
-                         "multiply-adds": needed, "made": made})  # fmt: skip
-    names = [name for name in rows[0] if name not in ("n", "batch")]
-    print("megabytes moved, forward against the floor; millions of multiply-adds, needed and made")
-    print(f"{'':28}" + "".join(f"{'TFE(' + str(row['n']) + ') x' + str(row['batch']):>14}" for row in rows))
-    for name in names:
-        print(f"{name:28}" + "".join(f"{row[name] / (1 if name == 'ratio' else 1e6):14.2f}" for row in rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+def measure(frontend: Sequence[int], batch: Sequence[int], shape: tuple[int, int], item: int) -> dict[str, Any]:
+    """Give the rows of the table: of each front end and batch the megabytes and the millions of multiply-adds."""
+    columns: dict[str, dict[str, float]] = {}
+    for n, B in product(frontend, batch):
+        plan = Plan(B, *shape, tfe_channels(n), 17)
+        moved, least = stages(plan, item), floor(plan, item)
+        forward = sum(size for stage, size in moved.items() if not stage.startswith("backward"))
+        needed, made = multiply_adds(plan)
+        columns[f"TFE({n}) x{B}"] = {
+            **{f"{stage}, MB": size / 1e6 for stage, size in moved.items()},
+            "forward, MB": forward / 1e6,
+            "floor, MB": least / 1e6,
+            "forward / floor": forward / least,
+            "multiply-adds of the formula, M": needed / 1e6,
+            "multiply-adds made, M": made / 1e6,
+        }
+    names = next(iter(columns.values()))
+    return {"rows": [{"what": name} | {case: figures[name] for case, figures in columns.items()} for name in names]}
+
+
+def command() -> None:
+    """Be the command."""
+    from command import Argument, Benchmark, main  # here: the tests load this file from another folder
+
+    arguments = [
+        Argument("--frontend", type=int, nargs="+", default=[1, 2, 4], help="n of TFE(n)"),
+        Argument("--batch", type=int, nargs="+", default=[8, 48, 256, 1024]),
+        Argument("--shape", type=int, nargs=2, default=[512, 128], metavar=("T", "F")),
+        Argument("--item", type=int, choices=[2, 4], default=4, help="bytes of a value of the spectrogram"),
+    ]
+    main(Benchmark("Bytes moved and multiply-adds made", __doc__, measure, {}, arguments, form=".2f"))
 
 
 if __name__ == "__main__":
-    main()
+    command()

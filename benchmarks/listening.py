@@ -7,13 +7,13 @@ The clips follow each other in random order, with pauses of 1.5 to 3 s between: 
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from command import Argument, Benchmark, main, progress
 
 from specenhance.audio import read_samples
 from specenhance.audio.listen import Event, events, listen
@@ -23,9 +23,9 @@ from specenhance.training.recipe import load_recipe
 
 Placed = tuple[float, float, int]  # seconds from, seconds to, label
 
-# Hop as a part of the window, and what `events` is given: each window alone, the defaults, and a third window.
+# The window divided by the hop, and what `events` is given: each window by itself, the defaults, and three windows that agree.
 SETTINGS = {
-    "every half window, alone": (2, {"threshold": 0.5, "margin": 0.0, "level": -math.inf, "agree": 1}),
+    "every half window by itself": (2, {"threshold": 0.5, "margin": 0.0, "level": -math.inf, "agree": 1}),
     "defaults": (8, {}),
     "defaults, --agree 3": (8, {"agree": 3}),
 }
@@ -40,7 +40,7 @@ class Score(NamedTuple):
 
 
 def score(found: Iterable[Event], clips: list[Placed], background: int | None, longest: float = 3.0) -> Score:
-    """Compare events with the clips that they should be; one that goes on for longer than any clip is false."""
+    """Compare events with the clips that they should be. An event that is longer than any clip is false."""
     heard, wrong, false = set(), 0, 0
     for event in found:
         if event.label == background:
@@ -59,7 +59,7 @@ def score(found: Iterable[Event], clips: list[Placed], background: int | None, l
 def stream(
     clips: list[tuple[np.ndarray, int]], pause: Callable[[int], np.ndarray], rate: int
 ) -> tuple[np.ndarray, list[Placed]]:
-    """Put clips after each other, a pause of so many samples before each; say where they lie."""
+    """Put clips after each other, a pause before each, and say where they lie."""
     rng = np.random.default_rng(0)
     parts: list[np.ndarray] = []
     placed: list[Placed] = []
@@ -74,37 +74,47 @@ def stream(
     return np.concatenate(parts).astype(np.float32), placed
 
 
-def main() -> None:
-    """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="an exported ONNX file")
-    parser.add_argument("run", type=Path, help="the run folder that names the test clips")
-    parser.add_argument("--background", help="the class that is no event")
-    parser.add_argument("--pauses", type=Path, help="a folder of recordings for a third stream")
-    options = parser.parse_args()
-    model = OnnxModel(options.model, threads=1)
-    background = model.classes.index(options.background) if options.background else None
-    data = build_split(load_recipe(options.run / "recipe.toml"), "test")
-    clips = [(data[i][0].numpy(), data[i][1]) for i in range(len(data)) if data[i][1] != background]
-    alone = sum(int(model.probabilities(waveform).argmax()) == label for waveform, label in clips)
-    print(f"{len(clips)} clips, {alone} right when each is alone; heard, wrong, false:")
+def measure(model: Path, run: Path, background: str | None, pauses: Path | None) -> dict[str, Any]:
+    """Give the rows of the table, one for each stream and setting."""
+    opened = OnnxModel(model, threads=1)
+    silent = opened.classes.index(background) if background else None
+    data = build_split(load_recipe(run / "recipe.toml"), "test")
+    clips = [(data[i][0].numpy(), data[i][1]) for i in range(len(data)) if data[i][1] != silent]
+    single = sum(int(opened.probabilities(waveform).argmax()) == label for waveform, label in clips)
     rng = np.random.default_rng(1)
     kinds: dict[str, tuple[Callable[[int], np.ndarray], float]] = {
         "silence": (np.zeros, 0.0),
         "noise of -60 dBFS over all": (np.zeros, 0.001),
     }
-    if options.pauses:
-        sounds = sorted(path for path in options.pauses.rglob("*") if path.is_file())
+    if pauses:
+        sounds = sorted(path for path in pauses.rglob("*") if path.is_file())
         recordings = iter([sounds[i] for i in rng.permutation(len(sounds))] * 10)
-        kinds["recordings"] = (lambda length: read_samples(next(recordings), model.sample_rate)[:length], 0.0)
+        kinds["recordings"] = (lambda length: read_samples(next(recordings), opened.sample_rate)[:length], 0.0)
+    rows = []
     for kind, (pause, noise) in kinds.items():
-        sound, placed = stream(clips, pause, model.sample_rate)
+        sound, placed = stream(clips, pause, opened.sample_rate)
         sound += (noise * rng.standard_normal(len(sound))).astype(np.float32)
         blocks = np.array_split(sound, 500)
         for name, (part, settings) in SETTINGS.items():
-            found = events(listen(model, blocks, model.clip_samples, model.clip_samples // part), **settings)
-            print(f"  {kind}; {name}: {', '.join(map(str, score(found, placed, background)))}", flush=True)
+            found = events(listen(opened, blocks, opened.clip_samples, opened.clip_samples // part), **settings)
+            row = {"pauses": kind, "windows": name, "clips": len(clips), "right, clip by clip": single}
+            rows.append(row | score(found, placed, silent)._asdict())
+            progress(BENCHMARK, rows[-1])
+    return {"rows": rows}
 
+
+BENCHMARK = Benchmark(
+    "What is heard in a stream",
+    __doc__,
+    measure,
+    {},
+    arguments=[
+        Argument("model", type=Path, help="an exported ONNX file"),
+        Argument("run", type=Path, help="the run folder that names the test clips"),
+        Argument("--background", help="the class that is no event"),
+        Argument("--pauses", type=Path, help="a folder of recordings for a third stream"),
+    ],
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

@@ -1,6 +1,6 @@
 """What does a front end cost in a whole model?
 
-Inference and the training step, against the bare backbone's, all in channels-last, as training runs them.
+Inference and the training step, beside the bare backbone's. All models are in channels-last, as in training.
 
     python benchmarks/model.py --threads 2 --device cpu
 """
@@ -12,7 +12,8 @@ from typing import Any
 
 import timm
 import torch
-from side_by_side import main, ratio, spread, take_turns
+from command import Benchmark, main
+from side_by_side import ratio, spread, take_turns
 from torch import nn
 
 from specenhance import with_frontend
@@ -63,13 +64,15 @@ def measure(rounds: int = 15, device: str = "cpu") -> dict[str, Any]:
                     {
                         "case": case,
                         "front end": name,
-                        "ms": spread(measured).text(1e3, 1),
-                        "of the bare backbone's": ratio(times, name, BARE).text(digits=3),
+                        "ms": spread(measured).scaled(1e3),
+                        "of the bare backbone's": ratio(times, name, BARE),
                     }
                 )
             ratios[f"model, {case}: bare / tfe4"] = ratio(times, BARE, "tfe4")
     return {"rows": rows, "ratios": ratios}
 
 
+BENCHMARK = Benchmark("Whole models", __doc__, measure, {"ms": ".1f", "of the bare backbone's": ".3f"})
+
 if __name__ == "__main__":
-    main(__doc__, "whole models", measure, 15, on_any_device=True)
+    main(BENCHMARK)

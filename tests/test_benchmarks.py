@@ -1,12 +1,11 @@
-"""The arithmetic of the benchmarks: ratios, what has fallen, exponents, intervals, noise of a known level."""
+"""The arithmetic of the benchmarks: ratios, what has fallen, exponents, what is heard in a stream."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-from specenhance.frontends.registry import FRONTENDS
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -14,7 +13,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.fixture(autouse=True)
 def _on_the_path(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
-    monkeypatch.setattr(FRONTENDS, "_entries", dict(FRONTENDS._entries))  # front_ends.py registers one of its own
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_a_ratio_is_taken_round_by_round():
@@ -62,26 +63,6 @@ def test_the_exponent_is_fitted_to_the_larger_half():
     assert fitted(sizes, [5, 5, 5, 8**1.5, 16**1.5, 32**1.5]) == pytest.approx(1.5)
 
 
-def test_intervals_and_corrected_p_values():
-    from front_ends import holm, interval
-
-    mean, half = interval([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert (mean, half) == (3.0, pytest.approx(2.776445 * (2.5 / 5) ** 0.5, rel=1e-5))
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
-
-
-@pytest.mark.parametrize("snr", [20, 0])
-def test_noise_is_as_loud_as_it_says_and_the_same_for_every_model(snr):
-    from front_ends import louder, noisy
-
-    wave = torch.sin(torch.arange(16000) / 7)
-    noise = noisy(snr)(wave, 3) - wave
-    assert 10 * (wave.square().mean() / noise.square().mean()).log10() == pytest.approx(snr, abs=1e-3)
-    torch.testing.assert_close(noisy(snr)(wave, 3), wave + noise)
-    assert not torch.equal(noisy(snr)(wave, 4), noisy(snr)(wave, 3))
-    torch.testing.assert_close(louder(20)(wave, 0), 10 * wave)
-
-
 def test_what_is_heard_is_compared_with_what_was_there():
     from listening import score
 
@@ -98,13 +79,28 @@ def test_what_is_heard_is_compared_with_what_was_there():
     assert score(found, clips, background=2) == (1, 1, 1 + 1)
 
 
-def test_the_live_tfe_starts_with_a_mask_that_depends_on_the_clip():
-    from front_ends import tfe4_live
+def test_the_page_says_what_the_figures_say():
+    from suite import markdown
 
-    from specenhance import TFE
+    recorded = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
+    assert markdown(recorded) == (BENCHMARKS / "RESULTS.md").read_text(encoding="utf-8")
 
-    spec = torch.randn(16, 1, 128, 128).cumsum(2) / 10
-    torch.manual_seed(0)
-    e_t, _ = tfe4_live().factors(spec)
-    plain, _ = TFE(n=4).factors(spec)
-    assert e_t.std(0).mean() > 100 * plain.std(0).mean()
+
+def test_figures_are_shown_and_written_as_they_are(tmp_path, capsys):
+    from command import Argument, Benchmark, main
+    from side_by_side import Spread
+
+    def measure(name, rounds=3):
+        row = {"name": name, "ms": Spread(1.0, 2.0, 3.0), "of it": 0.5, "where": {"a": 1.25}, "not": None}
+        return {"rows": [row, {"name": "second", "ms": Spread(rounds, rounds, rounds)}]}
+
+    forms = {"ms": ".1f", "of it": ".0%", "where": ".1f"}
+    benchmark = Benchmark("A table", "?", measure, forms, arguments=[Argument("name")])
+    main(benchmark, ["first", "--rounds", "4", "--json", str(tmp_path / "a.json")])
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("A table", "first", "2.0 (1.0 to 3.0)", "50%", "a: 1.2", "4.0"))
+    assert "None" not in printed
+    written = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert written["rows"][0]["ms"] == [1.0, 2.0, 3.0]
+    assert written["settings"] == {"name": "first", "rounds": 4}
+    assert written["machine"]["threads"] == 2

@@ -1,1 +1,1 @@
-"""What a run or a mask shows: numbers, pictures, pages."""
+"""What a model does with a data set, and what its mask does: numbers, then pictures, then pages."""

@@ -1,4 +1,4 @@
-"""Names in pictures: drawn as they are shown, in fonts that have their letters, and no longer than there is room."""
+"""Names in pictures: visible, in fonts that have their letters, and no longer than there is room for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from specenhance._names import shown
 
 __all__ = ["Lettering", "lettering", "width"]
 
-# Where the letters are looked for that matplotlib's own font lacks: what Linux, Windows and macOS bring.
+# Families with letters that matplotlib's own font lacks. Linux, Windows and macOS bring some of them.
 FAMILIES = (
     *(f"Noto Sans CJK {region}" for region in ("SC", "JP", "KR", "TC", "HK")),
     *("Source Han Sans", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback"),
@@ -25,17 +25,17 @@ FAMILIES = (
     *("Segoe UI", "Tahoma", "Geeza Pro", "Nirmala UI", "Leelawadee UI", "Ebrima", "Gadugi", "Sylfaen"),
     *("Segoe UI Symbol", "Segoe UI Emoji", "Noto Emoji", "Symbola", "FreeSans"),
 )
-PREFIX = "Noto Sans"  # a family for every script there is
+PREFIX = "Noto Sans"  # it has a family for every script
 
-_told: set[str] = set()  # letters that a warning has named
+_told: set[str] = set()  # letters that the warning has named
 
 
 class Lettering(NamedTuple):
     """Names ready to be drawn.
 
     Attributes:
-        texts: one for each name.
-        style: properties of the matplotlib texts that draw them: the fonts, and no mathematics.
+        texts: text of each name.
+        style: properties of the matplotlib texts that draw the names. They choose fonts, and switch mathematics off.
     """
 
     texts: list[str]
@@ -43,13 +43,16 @@ class Lettering(NamedTuple):
 
 
 def lettering(names: Sequence[object], columns: int = 40) -> Lettering:
-    """Make names ready to be drawn.
+    r"""Make names ready to be drawn.
 
-    What is not visible is shown escaped, and so is a letter that no installed font has; the first time, a warning says so.
+    Invisible characters are escaped, and so is a letter that no installed font has. A warning names such letters once.
 
     Args:
-        names: labels, file names, anything.
-        columns: a longer name loses its middle; a letter takes one column, a wide one (Chinese, Japanese, Korean) two.
+        names: labels or file names.
+        columns: maximum number of columns; a longer name loses its middle. See :func:`width`.
+
+    >>> lettering(["a\nb", "x" * 50], columns=9).texts
+    ['a\\nb', 'xxxx…xxxx']
     """
     texts = [_shortened(shown(name), columns) for name in names]
     own = tuple(matplotlib.rcParams["font.family"])
@@ -66,7 +69,11 @@ def lettering(names: Sequence[object], columns: int = 40) -> Lettering:
 
 
 def width(text: str) -> int:
-    """Count the columns that a text takes."""
+    """Count the columns that a text takes: one for a letter, two for a wide letter (Chinese, Japanese, Korean).
+
+    >>> width("ab"), width("水")
+    (2, 2)
+    """
     return sum(
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in text
@@ -114,7 +121,7 @@ def _had(letters: Iterable[str], family: str) -> set[str]:
 
 @cache
 def _look_again() -> bool:
-    """Take up fonts that were installed after matplotlib first listed them, which it never does itself; say if any were."""
+    """Load fonts that were installed after matplotlib listed the fonts; say whether there are any."""
     manager = font_manager.fontManager
     new = set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}
     for path in new:

@@ -1,4 +1,4 @@
-"""How much a mask changes: from clip to clip, over time, over frequency. One that is constant does the same to every sound."""
+"""How much a mask changes: from clip to clip, over time and over frequency. A constant mask does the same to every sound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from specenhance.models.adapter import FrontendModel
 __all__ = ["CONSTANT", "TO_TRY", "MaskChange", "constant_mask", "flat_mask", "mask_change", "real_frames"]
 
 CONSTANT = 0.01
-"""What changes by less than this part of its mean is called constant: by less than any augmentation changes a spectrogram."""
+"""A mask that changes by less than this part of its mean is called constant. Any augmentation changes a spectrogram by more."""
 
 TO_TRY = (
     "a shorter chain (tfe1), another seed, or the backbone alone (identity): a constant mask has not been seen to help"
@@ -23,12 +23,15 @@ TO_TRY = (
 
 
 class MaskChange(NamedTuple):
-    """How much a mask's factors change, as standard deviations in parts of the factor's mean.
+    """How much a mask's factors change: standard deviations, divided by the factor's mean.
 
     Attributes:
-        clips: of a frame or a bin, between clips: of the two factors the one that changes more; NaN for one clip.
-        time: of the factor over time, along it.
-        frequency: of the factor over frequency, along it.
+        clips: change between clips at one frame or one bin, of the factor that changes more; NaN for a single clip.
+        time: change of the factor over time, along time.
+        frequency: change of the factor over frequency, along frequency.
+
+    >>> MaskChange(clips=0.002, time=0.3, frequency=0.1).constant
+    True
     """
 
     clips: float
@@ -47,17 +50,21 @@ class MaskChange(NamedTuple):
 
 
 def mask_change(e_t: Tensor, e_f: Tensor, real: Tensor | None = None) -> MaskChange:
-    """Measure how much a mask changes; of several channels the one that changes most counts.
+    """Measure how much a mask changes. Of several channels, the maximum is given.
 
-    With s_i the standard deviation of a factor over clips at place i and m the factor's mean over clips and places, ``clips``
-    is sqrt(mean of s_i^2) / m; along time or frequency, s is each clip's own standard deviation over its places.
+    Let s_i be the standard deviation of a factor over clips at place i, a frame or a bin. Let m be the factor's mean over clips
+    and places. Then ``clips`` is sqrt(mean of s_i^2) / m. Along time or frequency, each clip has an s: its standard deviation
+    over places.
 
     Args:
-        e_t: the factor over time of each of N clips ``(N, C, T)``.
-        e_f: the factor over frequency ``(N, C, F)``.
-        real: 1 for a frame that is sound, 0 for one that is padding, ``(N, T)``; None if all are sound.
+        e_t: factor over time of each of N clips ``(N, C, T)``.
+        e_f: factor over frequency of each clip ``(N, C, F)``.
+        real: 1 for a frame of sound, 0 for a frame of padding ``(N, T)``; None if all frames are sound.
 
     Source: the factors of eq. (1) of Xing et al.
+
+    >>> mask_change(torch.tensor([[[0.25]], [[0.75]]]), torch.ones(2, 1, 3))
+    MaskChange(clips=0.5, time=0.0, frequency=0.0)
     """
     e_t, e_f = e_t.double(), e_f.double()
     weight = torch.ones_like(e_t[:, 0]) if real is None else real.to(e_t)
@@ -67,7 +74,7 @@ def mask_change(e_t: Tensor, e_f: Tensor, real: Tensor | None = None) -> MaskCha
 
 
 def _changes(factor: Tensor, weight: Tensor) -> tuple[float, float]:
-    """Give the change of a factor ``(N, C, L)`` over clips and along its places, which have weights ``(N, L)``."""
+    """Give the change of a factor ``(N, C, L)`` over clips and along its places, whose weights are ``(N, L)``."""
     weight = weight[:, None].expand_as(factor)
     mean = (factor * weight).sum((0, 2)) / weight.sum((0, 2))
     found = []
@@ -79,20 +86,35 @@ def _changes(factor: Tensor, weight: Tensor) -> tuple[float, float]:
 
 
 def real_frames(model: FrontendModel, batch: Batch) -> Tensor:
-    """Say which frames of each clip are sound and not padding: ``(B, T)``, 1 or 0."""
+    """Mark the frames of each clip that are sound by 1, and those of padding by 0: ``(B, T)``.
+
+    Args:
+        model: a model with features of a fixed number of frames.
+        batch: the clips.
+
+    >>> from specenhance import KaldiFbank, with_frontend
+    >>> import timm
+    >>> backbone = timm.create_model("test_resnet", in_chans=1)
+    >>> model = with_frontend(backbone, "tfe1", features=KaldiFbank(frames=5))
+    >>> real_frames(model, collate([(torch.zeros(800), 0)])).tolist()
+    [[1.0, 1.0, 1.0, 0.0, 0.0]]
+    """
     features = model.features
     counts = torch.tensor([features.num_frames(length) for length in batch.length.tolist()])
     return (torch.arange(features.frames) < counts[:, None]).double()
 
 
 def constant_mask(model: FrontendModel, name: str, data: AudioDataset, clips: int = 100) -> str | None:
-    """Give a line that warns of a mask that is the same for every clip, or None: for any other, and for a model without one.
+    """Give a line that warns of a mask that is the same for every clip.
 
     Args:
         model: from waveforms to logits.
-        name: what the line calls the front end.
-        data: a data set; so many of its clips are looked at, evenly spread.
-        clips: how many.
+        name: name of the front end in the line.
+        data: a data set.
+        clips: maximum number of its clips to look at, evenly spread.
+
+    Returns:
+        The line; None for a mask that changes, and for a model without a mask.
     """
     chosen = range(0, len(data), -(-len(data) // clips) or 1)
     change = _change(model, [data[i] for i in chosen])
@@ -105,7 +127,23 @@ def constant_mask(model: FrontendModel, name: str, data: AudioDataset, clips: in
 
 
 def flat_mask(model: FrontendModel, name: str, waveform: Tensor) -> str | None:
-    """Give a line that warns of a mask that is one number all over a waveform ``(samples,)``; or None."""
+    """Give a line that warns of a mask that is one number at all times and frequencies of a sound.
+
+    Args:
+        model: from waveforms to logits.
+        name: name of the front end in the line.
+        waveform: the sound ``(samples,)``.
+
+    Returns:
+        The line; None for a mask that changes, and for a model without a mask.
+
+    >>> from specenhance import KaldiFbank, with_frontend
+    >>> import timm
+    >>> backbone = timm.create_model("test_resnet", in_chans=1)
+    >>> model = with_frontend(backbone, "identity", features=KaldiFbank(frames=5))
+    >>> flat_mask(model, "identity", torch.zeros(800)) is None
+    True
+    """
     change = _change(model, [(waveform, 0)])
     if change is None or not change.flat:
         return None

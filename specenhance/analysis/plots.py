@@ -1,4 +1,4 @@
-"""Pictures: a spectrogram with its mask, a confusion matrix, learning curves. Each gives a matplotlib figure."""
+"""Pictures: a spectrogram with its mask, a confusion matrix, learning curves. Each function gives a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = [
     "save_figure",
 ]
 
-MOST_LABELS = 60  # beyond it class names on an axis cannot be read
+MOST_LABELS = 60  # more class names on an axis cannot be read
 POINTS = 72  # to an inch
-SPAN = 0.01  # of its largest value: a mask's colours span so much at least, or its rounding would look like a pattern
+SPAN = 0.01  # minimum span of a mask's colours, in parts of its maximum: rounding must not look like a pattern
 
 
 def plot_spectrogram(
@@ -36,11 +36,15 @@ def plot_spectrogram(
     """Draw one spectrogram or mask, time in seconds, frequency in Hz.
 
     Args:
-        values: ``(T, F)``.
-        name: over the picture.
+        values: the spectrogram or the mask ``(T, F)``.
+        name: title of the picture.
         hop_seconds: seconds between frames.
-        frequencies: centre frequency of each of the F bins, Hz.
-        mask: whether it is a mask.
+        frequencies: centre frequency of each of the F bins, in Hz.
+        mask: whether the values are a mask.
+
+    >>> figure = plot_spectrogram(torch.rand(10, 4), "noise", hop_seconds=0.01, frequencies=[100, 200, 300, 400])
+    >>> figure.axes[0].get_title()
+    'noise'
     """
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     _spectrogram(figure.subplots(), values, name, hop_seconds, frequencies, mask=mask)
@@ -60,11 +64,16 @@ def plot_enhancement(
 
     Args:
         spec: the spectrogram ``(T, F)``.
-        enhanced: the enhanced one ``(T, F)``.
-        mask: the mask ``(T, F)``; None, for a front end without one, leaves its panel out.
+        enhanced: the enhanced spectrogram ``(T, F)``.
+        mask: the mask ``(T, F)``; None draws no panel for it.
         hop_seconds: seconds between frames.
-        frequencies: centre frequency of each of the F bins, Hz.
-        title: over the whole figure.
+        frequencies: centre frequency of each of the F bins, in Hz.
+        title: title of the whole figure.
+
+    >>> spec = torch.rand(10, 4)
+    >>> figure = plot_enhancement(spec, spec / 2, None, hop_seconds=0.01, frequencies=[100, 200, 300, 400])
+    >>> [axes.get_title() for axes in figure.axes[:2]]
+    ['spectrogram', 'enhanced']
     """
     panels = [("spectrogram", spec), ("enhanced", enhanced)]
     if mask is not None:
@@ -128,13 +137,17 @@ def plot_masks(
     """Draw many masks on one colour scale, time in seconds, frequency in Hz.
 
     Args:
-        masks: ``(T, F)`` each; what is not finite is left blank.
-        names: one for each.
+        masks: the masks, each ``(T, F)``; values that are not finite are left blank.
+        names: title of each mask.
         hop_seconds: seconds between frames.
-        frequencies: centre frequency of each of the F bins, Hz.
-        label: what the colours stand for.
-        columns: pictures side by side.
-        centred: whether 0 is to be the middle of the scale, for differences.
+        frequencies: centre frequency of each of the F bins, in Hz.
+        label: name of the colour scale.
+        columns: number of pictures side by side.
+        centred: whether 0 is the middle of the scale, as for differences.
+
+    >>> figure = plot_masks([torch.rand(10, 4)], ["a"], hop_seconds=0.01, frequencies=[1, 2, 3, 4], label="mask", columns=1)
+    >>> figure.axes[0].get_title()
+    'a'
     """
     rows = -(-len(masks) // columns)
     figure = Figure(figsize=(1.9 * columns + 1, 1.7 * rows + 0.6), layout="constrained")
@@ -164,7 +177,7 @@ def plot_masks(
 
 
 def _mask_range(low: float, high: float) -> tuple[float, float]:
-    """Widen the range of a mask's colours to what can be told from a constant."""
+    """Widen the range of a mask's colours to the minimum span."""
     missing = max(0.0, SPAN * max(abs(low), abs(high), 1e-12) - (high - low))
     return low - missing / 2, high + missing / 2
 
@@ -179,16 +192,20 @@ def plot_factors(
     frequencies: Sequence[float],
     columns: int = 2,
 ) -> Figure:
-    """Draw a mask's mean factors, over time in seconds and over frequency in Hz, in a band of a standard deviation.
+    """Draw a mask's mean factors, over time in seconds and over frequency in Hz, in a band of one standard deviation.
 
     Args:
-        e_t: ``(T,)``; what is not finite is left out.
-        e_f: ``(F,)``.
-        spread_t: standard deviations between clips ``(T,)``.
-        spread_f: standard deviations between clips ``(F,)``.
+        e_t: mean factor over time ``(T,)``; values that are not finite are left out.
+        e_f: mean factor over frequency ``(F,)``.
+        spread_t: standard deviation of the factor over time between clips ``(T,)``.
+        spread_f: standard deviation of the factor over frequency between clips ``(F,)``.
         hop_seconds: seconds between frames.
-        frequencies: centre frequency of each of the F bins, Hz.
-        columns: 2 puts both side by side, 1 one below the other.
+        frequencies: centre frequency of each of the F bins, in Hz.
+        columns: 2 draws the panels side by side, 1 draws one below the other.
+
+    >>> t, f = torch.rand(10), torch.rand(4)
+    >>> len(plot_factors(t, f, t / 10, f / 10, hop_seconds=0.01, frequencies=[1, 2, 3, 4]).axes)
+    2
     """
     figure, grid = _two_panels(columns, height=3.2, sharey=True)
     panels = (
@@ -205,7 +222,15 @@ def plot_factors(
 
 
 def plot_confusion(matrix: Tensor, classes: Sequence[str]) -> Figure:
-    """Draw a confusion matrix ``(true, predicted)`` of counts, each row as parts of its true class."""
+    """Draw a confusion matrix: for each true class, the part of its clips that is taken for each class.
+
+    Args:
+        matrix: number of clips of each true and each predicted class ``(true, predicted)``.
+        classes: names of the classes.
+
+    >>> plot_confusion(torch.tensor([[3, 1], [0, 4]]), ["a", "b"]).axes[0].get_title()
+    'accuracy 87.5%'
+    """
     n = len(classes)
     side = min(max(4.0, 0.24 * n + 2), 16.0)
     size = 8 if n > 15 else 10
@@ -225,7 +250,16 @@ def plot_confusion(matrix: Tensor, classes: Sequence[str]) -> Figure:
 
 
 def plot_curves(rows: Sequence[dict[str, Any]], columns: int = 2) -> Figure:
-    """Draw loss and accuracy over the epochs of a run's history, side by side or, with one column, one below the other."""
+    """Draw loss and accuracy over the epochs of a run.
+
+    Args:
+        rows: figures of each epoch, as ``metrics.csv`` has them.
+        columns: 2 draws the panels side by side, 1 draws one below the other.
+
+    >>> figure = plot_curves([{"epoch": 0, "train_loss": 1.0, "val_accuracy": 0.2}])
+    >>> figure.axes[0].get_ylabel()
+    'loss'
+    """
     figure, grid = _two_panels(columns, height=3.6)
     epochs = [row["epoch"] + 1 for row in rows]
     for axes, figure_name in zip(grid, ("loss", "accuracy"), strict=True):
@@ -245,6 +279,18 @@ def _two_panels(columns: int, height: float, sharey: bool = False) -> tuple[Figu
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure, whole or not at all, in the format of the path's suffix."""
+    """Write a figure to a file, whole or not at all.
+
+    Args:
+        figure: the figure.
+        path: the file; its suffix names the format.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_figure(Figure(), Path(folder) / "empty.png")
+    ...     (Path(folder) / "empty.png").is_file()
+    True
+    """
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -57,9 +57,9 @@ def report(
 
         if out is not None:
             check_output(out)
-        from specenhance.analysis.report import report as write_report
+        from specenhance.training.reporting import report_run
 
-        say(write_report(run, out, split=split, clips=clips or [], worst=worst, root=root, csv=csv))
+        say(report_run(run, out, split=split, clips=clips or [], worst=worst, root=root, csv=csv))
 
 
 def reproduce(

@@ -1,1 +1,1 @@
-"""Grids of runs."""
+"""Grids of runs: the paper's tables, and the comparison of front ends."""

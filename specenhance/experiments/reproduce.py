@@ -1,31 +1,37 @@
-"""The paper's tables, run whole: every model, fold and repeat, from any point where it was stopped."""
+"""The paper's tables: every model, every fold and every repeat, taken up wherever it was stopped."""
 
 from __future__ import annotations
 
 import json
-import logging
-import statistics
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from specenhance._choices import PaperData, Scale, require
 from specenhance._files import write_text
 from specenhance._names import markdown
-from specenhance.training.recipe import RECIPE, Recipe, load_recipe, paper_recipe
-from specenhance.training.run import resume, train
+from specenhance.experiments.grid import Run, run_grid, summary
+from specenhance.training.recipe import Recipe, paper_recipe
 
 __all__ = ["PUBLISHED", "SCALES", "SMALL", "TABLES", "Row", "reproduce", "to_markdown"]
 
 
 class Row(NamedTuple):
-    """A model of a table: the teacher (no front end), or a student with a front end, that learns from it or not."""
+    """A model of a table: the teacher, or a student with a front end.
+
+    Attributes:
+        frontend: name of the student's front end; empty for the teacher.
+        taught: whether the student learns from the teacher.
+
+    >>> Row("tfe4", True).name, Row().name
+    ('tfe4-kd', 'teacher')
+    """
 
     frontend: str = ""
     taught: bool = False
 
     @property
     def name(self) -> str:
-        """What the row, and the folder of its runs, is called."""
+        """Name of the row, and of the folder of its runs."""
         return f"{self.frontend}{'-kd' if self.taught else ''}" or "teacher"
 
 
@@ -38,10 +44,10 @@ TABLES = {
     ],
     4: [Row(frontend, taught) for frontend in ("identity", "tfe4") for taught in (False, True)],
 }
-"""What each table compares. 2: the front ends, with a teacher. 3: teacher and students, with it and without. 4: what the
-teacher is worth to the bare backbone and to TFE(4)."""
+"""The models that each table compares. Table 2: the front ends, with a teacher. Table 3: the teacher, and the students with a
+teacher and without one. Table 4: the bare backbone and TFE(4), without a teacher and with one."""
 
-# Accuracy in percent, the mean of five repeats, and millions of parameters; what is not here the paper does not state.
+# Accuracy in percent, the mean of five repeats. The paper does not state what is missing here.
 PUBLISHED: dict[str, dict[str, float]] = {
     "esc50": {"teacher": 95.85, "identity-kd": 88.63, "tfe1-kd": 89.42, "tfe2-kd": 89.23, "tfe4-kd": 89.67}
     | {"identity": 86.74, "tfe4": 87.13},
@@ -50,8 +56,8 @@ PUBLISHED: dict[str, dict[str, float]] = {
 }
 PUBLISHED_MILLIONS = {"identity": 8.74, "tfe1": 8.75, "tfe2": 8.77, "tfe4": 8.82}
 
-# What the small scale changes in the paper's recipes, so that the same path runs on two cores: models that train from
-# scratch in minutes, and the few epochs and higher rate that they need.
+# What the small scale changes in the paper's recipes, so that two cores can run them: models that train from scratch in
+# minutes, few epochs, and the higher learning rate that they need.
 _SCRATCH = {"pretrained": False, "lr": 3e-3}
 _STUDENT = _SCRATCH | {"backbone": "mobilenetv3_small_050"}
 _TEACHER = _SCRATCH | {"backbone": "mobilenetv3_small_100"}
@@ -66,8 +72,6 @@ SMALL: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 SCALES: tuple[Scale, ...] = get_args(Scale)
-
-_log = logging.getLogger(__name__)
 
 
 def reproduce(
@@ -85,8 +89,9 @@ def reproduce(
 ) -> dict[str, Any]:
     """Run one of :data:`TABLES`, and write it to ``out`` as ``tableN.md`` and ``tableN.json``.
 
-    Each run has its folder in ``out``: the next call takes up what is there, of whatever table, and skips what is done.
-    The teacher is trained once, for each fold; each student ``repeats`` times, with the seeds 0, 1, ...
+    Each run has its folder in ``out``. The next call, for any table, goes on with the runs that it finds there and skips the
+    finished ones. The teacher is trained once for each fold. Each student is trained ``repeats`` times, with the seeds 0, 1 and
+    so on.
 
     Args:
         data: ``"esc50"`` or ``"speech_commands"``.
@@ -94,14 +99,14 @@ def reproduce(
         root: the data set's folder.
         out: the folder of all runs.
         scale: ``"paper"``, or ``"small"``: see :data:`SMALL`.
-        repeats: runs of each student.
-        pretrained: whether backbone and teacher start from published weights; None: as the recipes say.
-        backbone: another one for the students than the recipe's.
-        teacher_backbone: another one for the teacher, such as ``ast:FOLDER`` where a hub cannot be reached.
+        repeats: number of runs of each student.
+        pretrained: whether backbone and teacher start from published weights; None takes what the recipes say.
+        backbone: backbone of the students; None takes the recipe's.
+        teacher_backbone: backbone of the teacher, such as ``ast:FOLDER`` where no hub can be reached; None takes the recipe's.
         **settings: as :func:`specenhance.training.run.train` takes them.
 
     Returns:
-        What ``tableN.json`` holds.
+        The content of ``tableN.json``.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`specenhance.training.run.train`, and for runs in ``out`` that were made
@@ -130,20 +135,22 @@ def reproduce(
         return paper_recipe(data, **changes | ({"backbone": named} if named else {}))
 
     rows = TABLES[table]
-    runs = [(TEACHER, 0)] if any(row.taught for row in rows) or TEACHER in rows else []  # first: the others need it
-    runs += [(row, seed) for row in rows if row != TEACHER for seed in range(repeats)]
-    results: dict[Row, list[dict[str, Any]]] = {}
-    for count, (row, seed) in enumerate(runs, start=1):
-        _log.info(f"run {count} of {len(runs)}: {row.name}, seed {seed}")
-        folder = out / (row.name if row == TEACHER else f"{row.name}-{seed}")
-        results.setdefault(row, []).append(_run(recipe(row, seed), folder, **settings))
+    order = [(TEACHER, 0)] if any(row.taught for row in rows) or TEACHER in rows else []  # first: the others need it
+    order += [(row, seed) for row in rows if row != TEACHER for seed in range(repeats)]
+    runs = [
+        Run(row.name, seed, out / (row.name if row == TEACHER else f"{row.name}-{seed}"), recipe(row, seed))
+        for row, seed in order
+    ]
+    results: dict[str, list[dict[str, Any]]] = {}
+    for run, result in run_grid(runs, **settings):
+        results.setdefault(run.name, []).append(result)
     report = {
         "data": data,
         "folder": root.name,
         "table": table,
         "scale": scale,
         "repeats": repeats,
-        "rows": [_row(data, row, results[row]) for row in rows],
+        "rows": [_row(data, row, results[row.name]) for row in rows],
     }
     write_text(out / f"table{table}.json", json.dumps(report, indent=2) + "\n")
     write_text(out / f"table{table}.md", to_markdown(report))
@@ -151,7 +158,14 @@ def reproduce(
 
 
 def to_markdown(report: dict[str, Any]) -> str:
-    """Write a report of :func:`reproduce` as a table in Markdown."""
+    """Write a report of :func:`reproduce` as a table in Markdown.
+
+    >>> row = {"frontend": "tfe1", "taught": False, "backbone": "resnet18", "parameters": 11200000, "accuracy": 87.5}
+    >>> row |= {"standard_deviation": None, "published_accuracy": None, "published_millions": 8.75}
+    >>> report = {"data": "esc50", "table": 4, "scale": "paper", "repeats": 1, "folder": "ESC-50", "rows": [row]}
+    >>> print(to_markdown(report).splitlines()[-1])
+    | tfe1 (resnet18) |  | 11,200,000 | 87.50 | 8.75M |  |
+    """
     repeats = report["repeats"]
     lines = [
         f"# {report['data']}, table {report['table']}, scale {report['scale']}, on {markdown(report['folder'])}",
@@ -181,28 +195,17 @@ def to_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run(recipe: Recipe, folder: Path, **settings: Any) -> dict[str, Any]:
-    """Train a recipe in a folder, or go on with what is there."""
-    if (folder / RECIPE).is_file():
-        there = load_recipe(folder / RECIPE)
-        names = there.differences(recipe)
-        if names:
-            differ = ", ".join(f"{name} = {getattr(there, name)!r}, not {getattr(recipe, name)!r}" for name in names)
-            raise ValueError(f"{folder}: was made with {differ}; choose another --out, or remove it")
-        return resume(folder, **settings)
-    return train(recipe, folder, **settings)
-
-
 def _row(data: str, row: Row, results: list[dict[str, Any]]) -> dict[str, Any]:
     accuracies = [100 * result["test_accuracy"] for result in results]
+    found = summary(accuracies)
     return {
         "frontend": row.frontend,
         "taught": row.taught,
         "backbone": results[0]["recipe"]["backbone"],
         "parameters": results[0]["parameters"]["total"],
         "accuracies": accuracies,
-        "accuracy": statistics.mean(accuracies),
-        "standard_deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        "accuracy": found.mean,
+        "standard_deviation": found.deviation,
         "published_accuracy": PUBLISHED[data].get(row.name),
         "published_millions": PUBLISHED_MILLIONS.get(row.frontend),
     }

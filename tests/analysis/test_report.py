@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 from specenhance.analysis import masks
 from specenhance.analysis import report as report_module
-from specenhance.analysis.report import Findings, examine, report, wilson
+from specenhance.analysis.findings import Findings, examine, wilson
 from specenhance.cli import app
 from specenhance.data import AudioDataset
 from specenhance.training.build import build_split
+from specenhance.training.reporting import report_run as report
 from specenhance.training.run import train
 from specenhance.training.store import load_stored
 
@@ -79,7 +80,7 @@ def test_the_sounds_are_the_clips(run, page):
 
 
 def test_the_page_says_how_good_the_model_is(run, page):
-    found = examine(load_stored(run).model, build_split(load_stored(run).recipe, "test"), load_stored(run).recipe)
+    found = examine(load_stored(run).model, build_split(load_stored(run).recipe, "test"))
     right = int((found.predicted == found.labels).sum())
     low, high = wilson(right, 6)
     assert f"{right / 6:.2%} (95% interval {low:.1%} to {high:.1%}" in page.text
@@ -174,10 +175,10 @@ def test_mean_masks_leave_padding_out(run, tmp_path):
             path = tmp_path / "test" / label / f"{i}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, 0.1 * rng.standard_normal(samples), 16000)
-    model, _, recipe = load_stored(run)
+    model = load_stored(run).model
     paths = sorted((tmp_path / "test").glob("*/*.wav"))
     data = AudioDataset(["a", "b"], [int(path.parent.name == "b") for path in paths], paths)
-    mask = examine(model, data, recipe).mask
+    mask = examine(model, data).mask
     literal = torch.full((2, 24, 32), float("nan"), dtype=torch.float64)
     for label in range(2):
         for t in range(24):

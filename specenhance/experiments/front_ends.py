@@ -1,13 +1,13 @@
-"""Do the front ends help? One backbone with each of them on real speech, several seeds, tested clean, noisy, soft and loud.
+"""Do the front ends help? One backbone learns real speech with each, and is tested on clean, noisy, soft and loud clips.
 
-    python benchmarks/front_ends.py train ROOT --out DIR
-    python benchmarks/front_ends.py report ROOT --out DIR
+    python -m specenhance.experiments.front_ends train ROOT --out DIR
+    python -m specenhance.experiments.front_ends report ROOT --out DIR
 
 The protocol, fixed before the first run:
 
-- Data: a folder laid out as Speech Commands V2; its lists say what validates and what tests.
+- Data: a folder laid out as Speech Commands V2. Its lists name the validation clips and the test clips.
 - Model: mobilenetv3_small_050 from scratch behind identity, tfa, tfe1, tfe2, tfe4 and tfe8, 128 frames x 128 bins.
-- Budget: EPOCHS epochs of the data set's default recipe for each, the epoch that is best on the validation clips is tested.
+- Budget: EPOCHS epochs of the data set's default recipe. The epoch that is best on the validation clips is tested.
 - Seeds 0 to 4. A seed gives every front end the same backbone weights, order of clips and augmentation: runs are paired by it.
 - Result: test accuracy. Mean and 95% interval over seeds (Student's t); paired difference to identity with its 95% interval.
 - Test: two-sided paired t-test of each front end against identity, Holm's correction over the five, at 0.05.
@@ -19,7 +19,7 @@ Runs are kept in DIR and resumed; two processes may share the work by --seeds.
 The first 30 runs left most masks of a chain constant. So one more front end was then tried by the same protocol, its own test
 beside the five: tfe4_live, a TFE(4) that starts with filters that sum to 0 and a gain that lets a clip's variation through.
 
-    python benchmarks/front_ends.py train ROOT --out DIR --frontends tfe4_live
+    python -m specenhance.experiments.front_ends train ROOT --out DIR --frontends tfe4_live
 
 report writes tables (Markdown), figures (JSON) and pictures into DIR/report; it needs the first 30 runs, and takes the others
 in if they are there.
@@ -31,7 +31,7 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +41,43 @@ from scipy import stats
 from torch import Tensor
 
 from specenhance import FrontendModel, register_frontend
+from specenhance._files import write_text
 from specenhance.analysis.plots import save_figure
+from specenhance.experiments.grid import Run, run_grid, summary
 from specenhance.frontends import TFE
 from specenhance.training.batches import loader
 from specenhance.training.build import build_split
 from specenhance.training.recipe import Recipe, recipe_for
-from specenhance.training.run import resume, train
-from specenhance.training.store import RECIPE, load_stored
+from specenhance.training.store import load_stored, read_history
+
+__all__ = ["CONDITIONS", "FRONTENDS", "holm", "louder", "noisy", "report", "tables", "tfe4_live", "train_all"]
+
+Change = Callable[[Tensor, int], Tensor]  # of a waveform (samples,) and its clip's number
+Found = Mapping[str, Mapping[int, dict[str, Any]]]  # of each front end and seed, what examine gives
 
 FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4", "tfe8")
 SEEDS = range(5)
 EPOCHS = 6
 BACKBONE = "mobilenetv3_small_050"
-LEVEL = 0.05
-CONSTANT = 1e-3  # a factor that varies less, between frames or bins or between clips, is called constant
+CONSTANT = 1e-3  # a factor whose standard deviation is smaller is called constant
 
 
-@register_frontend("tfe4_live")
 def tfe4_live(in_chans: int = 1, gain: float = 3.0) -> TFE:
-    """Make a TFE(4) whose masks depend on the clip from the start: filters that sum to 0, no biases, a gain each."""
+    """Make a TFE(4) whose masks depend on the clip from the start.
+
+    Its filters sum to 0, its biases are 0, and the gain raises the filters' standard deviation.
+
+    Args:
+        in_chans: number of channels of the spectrogram.
+        gain: factor on the standard deviation that keeps the size of a signal.
+
+    >>> tfe4_live().blocks[0].time.conv1.weight.sum().abs().item() < 1e-5
+    True
+    """
     frontend = TFE(n=4, in_chans=in_chans)
     with torch.no_grad():
         for convolution in frontend.modules():
-            if isinstance(convolution, torch.nn.Conv1d):
+            if isinstance(convolution, torch.nn.Conv1d) and convolution.bias is not None:
                 weight = convolution.weight
                 weight.normal_(std=gain / math.sqrt(weight[0].numel()))
                 weight -= weight.mean(dim=(1, 2), keepdim=True)
@@ -83,19 +97,45 @@ def folder(out: Path, frontend: str, seed: int) -> Path:
     return out / f"{frontend}-{seed}"
 
 
-def train_all(root: Path, out: Path, frontends: list[str], seeds: list[int]) -> None:
-    """Train what is not trained yet, seed by seed, so that an early stop leaves whole pairs."""
-    for seed in seeds:
-        for frontend in frontends:
-            run = folder(out, frontend, seed)
-            if (run / RECIPE).is_file():
-                resume(run, device="cpu")
-            else:
-                train(recipe(root, frontend, seed), run, device="cpu")
+def train_all(root: Path, out: Path, frontends: Sequence[str] = FRONTENDS, seeds: Sequence[int] = SEEDS) -> None:
+    """Train the runs that are not trained yet, seed by seed: an early stop leaves whole pairs.
+
+    Args:
+        root: a folder laid out as Speech Commands V2.
+        out: the folder of all runs.
+        frontends: names of the front ends.
+        seeds: the seeds of each.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`specenhance.experiments.grid.run_grid`.
+    """
+    _register()
+    runs = [
+        Run(frontend, seed, folder(out, frontend, seed), recipe(root, frontend, seed))
+        for seed in seeds
+        for frontend in frontends
+    ]
+    for _ in run_grid(runs, device="cpu"):
+        pass
 
 
-def noisy(snr: float) -> Callable[[Tensor, int], Tensor]:
-    """Give a change that adds white noise, ``snr`` dB below a clip's own power, drawn by the clip's number."""
+def _register() -> None:
+    """Make the front ends of this comparison known by name, once it is run: nobody who only imports this file wants them."""
+    register_frontend("tfe4_live")(tfe4_live)
+
+
+def noisy(snr: float) -> Change:
+    """Give a change that adds white noise to a clip.
+
+    Args:
+        snr: power of the clip over the power of the noise, in dB.
+
+    Returns:
+        A function of a waveform ``(samples,)`` and its clip's number. The number seeds the noise.
+
+    >>> noisy(20)(torch.ones(4), 0).shape
+    torch.Size([4])
+    """
 
     def change(waveform: Tensor, clip: int) -> Tensor:
         noise = torch.randn(waveform.shape, generator=torch.Generator().manual_seed(clip))
@@ -105,12 +145,16 @@ def noisy(snr: float) -> Callable[[Tensor, int], Tensor]:
     return change
 
 
-def louder(decibels: float) -> Callable[[Tensor, int], Tensor]:
-    """Give a change of level; nothing clips, samples are floating point."""
+def louder(decibels: float) -> Change:
+    """Give a change of level. Samples are floating point: none is clipped.
+
+    >>> louder(20)(torch.ones(2), 0)
+    tensor([10., 10.])
+    """
     return lambda waveform, clip: waveform * 10 ** (decibels / 20)
 
 
-CONDITIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+CONDITIONS: dict[str, Change] = {
     "clean": lambda waveform, clip: waveform,
     **{f"noise {snr} dB": noisy(snr) for snr in (20, 10, 5, 0)},
     "+12 dB": louder(12),
@@ -118,7 +162,7 @@ CONDITIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
-def test_spectrograms(recipe: Recipe, model: FrontendModel) -> tuple[dict[str, Tensor], Tensor]:
+def spectrograms(recipe: Recipe, model: FrontendModel) -> tuple[dict[str, Tensor], Tensor]:
     """Make the spectrograms ``(clips, 1, T, F)`` of the testing list under each condition, and their labels."""
     data = build_split(recipe, "test")
     made: dict[str, list[Tensor]] = {name: [] for name in CONDITIONS}
@@ -136,15 +180,13 @@ def test_spectrograms(recipe: Recipe, model: FrontendModel) -> tuple[dict[str, T
 
 @torch.no_grad()
 def examine(run: Path, specs: dict[str, Tensor], labels: Tensor) -> dict[str, Any]:
-    """Test one run under each condition, percent, and look at the mask of the clean clips."""
+    """Measure the accuracy of one run under each condition, in percent, and the mask's factors on the clean clips."""
     model = load_stored(run).model
     found: dict[str, Any] = {"accuracy": {}}
     for name, spec in specs.items():
         predicted = torch.cat([model.classify(part).argmax(1) for part in spec.split(64)])
         found["accuracy"][name] = 100 * (predicted == labels).double().mean().item()
-    rows = (run / "metrics.csv").read_text().splitlines()
-    column = rows[0].split(",").index("val_accuracy")
-    found["validation"] = [100 * float(row.split(",")[column]) for row in rows[1:]]
+    found["validation"] = [100 * row["val_accuracy"] for row in read_history(run)]
     if hasattr(model.frontend, "factors"):
         for axis, e in zip("tf", model.frontend.factors(specs["clean"]), strict=True):
             e = e[:, 0]
@@ -157,39 +199,40 @@ def examine(run: Path, specs: dict[str, Tensor], labels: Tensor) -> dict[str, An
     return found
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Give the mean and half the width of its 95% interval, Student's t."""
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return statistics.mean(values), float(half)
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """Correct p values for their number (Holm 1979).
+
+    Args:
+        p: the p value of each test, by the test's name.
+
+    >>> {name: round(value, 2) for name, value in holm({"a": 0.01, "b": 0.04, "c": 0.03}).items()}
+    {'a': 0.03, 'b': 0.06, 'c': 0.06}
+    """
+    from statsmodels.stats.multitest import multipletests  # it brings pandas: only a report needs it
+
+    return dict(zip(p, map(float, multipletests(list(p.values()), method="holm")[1]), strict=True))
 
 
-def holm(p: dict[str, float]) -> dict[str, float]:
-    """Correct p values for their number (Holm 1979)."""
-    corrected, most = {}, 0.0
-    for rank, name in enumerate(sorted(p, key=p.__getitem__)):
-        most = max(most, min(1.0, (len(p) - rank) * p[name]))
-        corrected[name] = most
-    return corrected
+def tables(found: Found) -> str:
+    """Write the results as tables in Markdown: accuracies, robustness and masks.
 
-
-def tables(found: dict[str, dict[int, dict[str, Any]]]) -> str:
-    """Write the results as Markdown."""
+    Args:
+        found: what :func:`examine` gives, for each front end and each seed.
+    """
     clean = {name: [run["accuracy"]["clean"] for run in runs.values()] for name, runs in found.items()}
     rivals = [name for name in found if name != "identity"]
     differences = {name: [a - b for a, b in zip(clean[name], clean["identity"], strict=True)] for name in rivals}
-    p = {name: float(stats.ttest_1samp(differences[name], 0).pvalue) for name in rivals}
+    p = {name: float(stats.ttest_rel(clean[name], clean["identity"]).pvalue) for name in rivals}
     corrected = holm({name: p[name] for name in rivals if name in FRONTENDS})
     lines = [
         "| front end | accuracy of each seed | mean, 95% interval | less identity, 95% interval | p | p, Holm |",
         "|---|---|---|---|---|---|",
     ]
     for name, values in clean.items():
-        mean, half = interval(values)
-        cells = [name, ", ".join(f"{value:.2f}" for value in values), f"{mean:.2f} ± {half:.2f}", "", "", ""]
+        cells = [name, ", ".join(f"{value:.2f}" for value in values), summary(values).text(), "", "", ""]
         if name in rivals:
-            mean, half = interval(differences[name])
             cells[3:] = [
-                f"{mean:+.2f} ± {half:.2f}",
+                summary(differences[name]).text("+.2f"),
                 f"{p[name]:.2f}",
                 f"{corrected[name]:.2f}" if name in corrected else "",
             ]
@@ -202,8 +245,7 @@ def tables(found: dict[str, dict[int, dict[str, Any]]]) -> str:
             text = f"{statistics.mean(values):.1f}"
             if name != "identity":
                 less = [a - b["accuracy"][condition] for a, b in zip(values, found["identity"].values(), strict=True)]
-                mean, half = interval(less)
-                text += f" ({mean:+.1f} ± {half:.1f})"
+                text += f" ({summary(less).text('+.1f')})"
             cells.append(text)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
@@ -213,8 +255,7 @@ def tables(found: dict[str, dict[int, dict[str, Any]]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name in rivals:
-        runs = list(found[name].values())
-        e_t, e_f = ([run[axis] for run in runs] for axis in ("e_t", "e_f"))
+        e_t, e_f = ([run[axis] for run in found[name].values()] for axis in ("e_t", "e_f"))
         level = statistics.mean(a["mean"] * b["mean"] for a, b in zip(e_t, e_f, strict=True))
         spreads = [
             f"{statistics.mean(e[kind] for e in factor):.4f}"
@@ -223,12 +264,12 @@ def tables(found: dict[str, dict[int, dict[str, Any]]]) -> str:
         ]
         same = sum(e["spread between clips"] < CONSTANT for e in e_t + e_f)
         flat = sum(max(e["spread along it"], e["spread between clips"]) < CONSTANT for e in e_t + e_f)
-        count = f"{flat} of {2 * len(runs)}; {same} the same for every clip"
+        count = f"{flat} of {2 * len(e_t)}; {same} the same for every clip"
         lines.append(f"| {name} | {level:.3f} | {' | '.join(spreads)} | {count} |")
     return "\n".join(lines) + "\n"
 
 
-def draw_curves(found: dict[str, dict[int, dict[str, Any]]]) -> Figure:
+def draw_curves(found: Found) -> Figure:
     """Draw the validation accuracy over the epochs, the mean over seeds and its range."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -243,7 +284,7 @@ def draw_curves(found: dict[str, dict[int, dict[str, Any]]]) -> Figure:
     return figure
 
 
-def draw_masks(found: dict[str, dict[int, dict[str, Any]]], model: FrontendModel) -> Figure:
+def draw_masks(found: Found, model: FrontendModel) -> Figure:
     """Draw each run's mean mask over the clean clips, as its ratio to its own mean, all on one scale."""
     named = {name: list(runs.values()) for name, runs in found.items() if name not in ("identity", "tfa")}
     figure = Figure(figsize=(2.1 * len(SEEDS) + 1, 1.9 * len(named) + 0.6), layout="constrained")
@@ -274,19 +315,28 @@ def draw_masks(found: dict[str, dict[int, dict[str, Any]]], model: FrontendModel
 
 
 def report(root: Path, out: Path) -> None:
-    """Examine every run there is, and write what comes out."""
+    """Examine every run in ``out``, and write tables, figures and pictures into its folder ``report``.
+
+    Args:
+        root: a folder laid out as Speech Commands V2.
+        out: the folder of all runs.
+
+    Raises:
+        FileNotFoundError: where one of the first 30 runs is missing.
+    """
+    _register()
     found: dict[str, dict[int, dict[str, Any]]] = {}
     stored = load_stored(folder(out, "identity", 0))
     with torch.no_grad():
-        specs, labels = test_spectrograms(stored.recipe.replace(root=root.resolve()), stored.model)
+        specs, labels = spectrograms(stored.recipe.replace(root=root.resolve()), stored.model)
     live = folder(out, "tfe4_live", SEEDS[-1]) / "result.json"
     for name in (*FRONTENDS, *(["tfe4_live"] if live.is_file() else [])):
         found[name] = {seed: examine(folder(out, name, seed), specs, labels) for seed in SEEDS}
         print(name, *(f"{run['accuracy']['clean']:.2f}" for run in found[name].values()), flush=True)
     into = out / "report"
     into.mkdir(exist_ok=True)
-    (into / "front_ends.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
-    (into / "tables.md").write_text(tables(found), encoding="utf-8")
+    write_text(into / "front_ends.json", json.dumps(found) + "\n")
+    write_text(into / "tables.md", tables(found))
     save_figure(draw_curves(found), into / "curves.png")
     save_figure(draw_masks(found, stored.model), into / "masks.png")
     print(tables(found))

@@ -1,0 +1,259 @@
+"""What a model does with the clips of a data set, in numbers: its probabilities, its confusions and its mean mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from specenhance.analysis.masks import MaskChange, mask_change, real_frames
+from specenhance.data import AudioDataset, collate
+from specenhance.models.adapter import FrontendModel
+
+__all__ = ["Confusion", "Findings", "MeanMask", "examine", "wilson"]
+
+
+def wilson(right: int, clips: int) -> tuple[float, float]:
+    """Give the 95% interval of the probability that a clip is classified right.
+
+    Args:
+        right: number of clips that are classified right.
+        clips: number of clips, 1 or more.
+
+    Source: Wilson (1927), as scipy has it.
+
+    >>> low, high = wilson(90, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.826, 0.945)
+    """
+    found = stats.binomtest(right, clips).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+class Confusion(NamedTuple):
+    """Two classes that a model confuses.
+
+    Attributes:
+        true: number of the true class.
+        predicted: number of the class that its clips are taken for.
+        clips: number of such clips.
+        of: number of clips of the true class.
+    """
+
+    true: int
+    predicted: int
+    clips: int
+    of: int
+
+
+@dataclass
+class MeanMask:
+    """A model's mask, averaged over the clips of a data set. Frames that are padding in a clip are left out.
+
+    Attributes:
+        classes: mean mask of each class's clips ``(classes, T, F)``; NaN where no clip has a frame.
+        all: mean mask of all clips ``(T, F)``.
+        e_t: mean factor over time ``(T,)``.
+        e_f: mean factor over frequency ``(F,)``.
+        spread_t: standard deviation of the factor over time between clips ``(T,)``.
+        spread_f: standard deviation of the factor over frequency between clips ``(F,)``.
+        change: how much the first channel's mask changes.
+    """
+
+    classes: Tensor
+    all: Tensor
+    e_t: Tensor
+    e_f: Tensor
+    spread_t: Tensor
+    spread_f: Tensor
+    change: MaskChange
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The minimum and the maximum of the mean mask of all clips."""
+        finite = self.all[self.all.isfinite()]
+        return finite.min().item(), finite.max().item()
+
+    @property
+    def difference(self) -> Tensor:
+        """The mean mask of each class less that of all clips ``(classes, T, F)``."""
+        return self.classes - self.all
+
+    @property
+    def largest_difference(self) -> float:
+        """The maximum of the difference's absolute value."""
+        difference = self.difference
+        return difference[difference.isfinite()].abs().max().item()
+
+
+@dataclass
+class Findings:
+    """What a model gives for the clips of a data set.
+
+    Attributes:
+        probabilities: probability of each class, for each clip ``(clips, classes)``.
+        labels: true class of each clip ``(clips,)`` int64.
+        mask: the mean mask; None for a front end without a mask.
+
+    >>> found = Findings(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), torch.tensor([0, 1, 1]), None)
+    >>> found.confusion.tolist()
+    [[1, 0], [1, 1]]
+    >>> found.right, found.worst(3), found.confused(3)
+    (2, [2], [Confusion(true=1, predicted=0, clips=1, of=2)])
+    """
+
+    probabilities: Tensor
+    labels: Tensor
+    mask: MeanMask | None
+
+    @property
+    def predicted(self) -> Tensor:
+        """The class of highest probability, for each clip ``(clips,)``."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def right(self) -> int:
+        """The number of clips that are classified right."""
+        return int((self.predicted == self.labels).sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the clips that is classified right, in [0, 1]."""
+        return self.right / len(self.labels)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of the accuracy, see :func:`wilson`."""
+        return wilson(self.right, len(self.labels))
+
+    @property
+    def confusion(self) -> Tensor:
+        """The number of clips of each true class and each predicted class ``(true, predicted)``."""
+        # Without its checks it takes a data set of a single class, too.
+        classes = self.probabilities.shape[1]
+        return multiclass_confusion_matrix(self.predicted, self.labels, num_classes=classes, validate_args=False)
+
+    def confused(self, number: int) -> list[Confusion]:
+        """List the pairs of classes that are confused, the most frequent first, at most ``number`` of them."""
+        counts = self.confusion
+        wrong = counts.clone().fill_diagonal_(0)
+        found = []
+        for flat in wrong.flatten().argsort(descending=True, stable=True)[:number].tolist():
+            true, predicted = divmod(flat, len(counts))
+            if wrong[true, predicted]:
+                found.append(Confusion(true, predicted, int(wrong[true, predicted]), int(counts[true].sum())))
+        return found
+
+    def each_class(self) -> list[Confusion]:
+        """Count the clips of each class that are classified right, the worst class first and a class without clips last."""
+        rows = [Confusion(i, i, int(row[i]), int(row.sum())) for i, row in enumerate(self.confusion)]
+        # In whole percent, as they are shown.
+        return sorted(rows, key=lambda row: (row.of == 0, round(100 * row.clips / max(1, row.of))))
+
+    def worst(self, number: int) -> list[int]:
+        """List the clips that are classified wrong, the lowest probability of the true class first."""
+        true = self.probabilities.gather(1, self.labels[:, None])[:, 0]
+        return [i for i in true.argsort(stable=True).tolist() if self.predicted[i] != self.labels[i]][:number]
+
+    def examples(self, number: int) -> list[int]:
+        """List clips that are classified right, the first clip of each of ``number`` classes."""
+        right = [int(i) for i in (self.predicted == self.labels).nonzero()]
+        of_class = {int(self.labels[i]): i for i in reversed(right)}  # the first of each class
+        step = max(1, len(of_class) // number)
+        return [of_class[label] for label in sorted(of_class)[::step]][:number]
+
+
+@torch.no_grad()
+def examine(model: FrontendModel, data: AudioDataset, batch_size: int = 64) -> Findings:
+    """Classify the clips of a data set, and average the model's mask over them.
+
+    Args:
+        model: from waveforms to logits, with features of a fixed number of frames. It is put into evaluation mode.
+        data: the clips; its classes are the model's, in the model's order.
+        batch_size: number of clips that are classified at once.
+
+    Raises:
+        ValueError: for a model without features, and for a data set without clips.
+
+    >>> from specenhance import KaldiFbank, with_frontend
+    >>> from specenhance.data import SyntheticSounds
+    >>> import timm
+    >>> data = SyntheticSounds("test", clips_per_class=1)
+    >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=len(data.classes))
+    >>> model = with_frontend(backbone, "tfe1", features=KaldiFbank(frames=24, num_mel_bins=32))
+    >>> found = examine(model, data)
+    >>> found.probabilities.shape == (len(data), len(data.classes)), found.mask.all.shape
+    (True, torch.Size([24, 32]))
+    """
+    if model.features is None:
+        raise ValueError("the model takes spectrograms: give it features, with_frontend(..., features=...)")
+    if not len(data):
+        raise ValueError("the data set has no clips")
+    model.eval()
+    device = next(model.parameters()).device
+    probabilities, labels = [], []
+    sums: _MaskSums | None = None
+    for batch in DataLoader(_Heard(data, model.features), batch_size=batch_size, collate_fn=collate):
+        spec = model.spectrogram(batch.waveform.to(device), batch.length)
+        probabilities.append(model.classify(spec).softmax(1).cpu())
+        labels.append(batch.label)
+        if hasattr(model.frontend, "factors"):
+            sums = sums or _MaskSums(len(data.classes))
+            e_t, e_f = (factor.cpu() for factor in model.frontend.factors(spec))
+            sums.add(e_t, e_f, real_frames(model, batch), batch.label)
+    return Findings(torch.cat(probabilities), torch.cat(labels), None if sums is None else sums.mean())
+
+
+class _Heard(Dataset[tuple[Tensor, int]]):
+    """The clips of a data set, each only as far as a model's features look at it."""
+
+    def __init__(self, data: AudioDataset, features: Any) -> None:
+        self.data = data
+        samples = getattr(features, "samples", None)
+        self.seconds = None if samples is None else samples / data.sample_rate
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        waveform = self.data.waveform(i) if self.seconds is None else self.data.excerpt(i, self.seconds)
+        return waveform, self.data.labels[i]
+
+
+class _MaskSums:
+    def __init__(self, classes: int) -> None:
+        self.classes: Any = classes
+        self.masks: Any = 0.0
+        self.frames: Any = 0.0
+        self.t: list[Tensor] = []
+        self.f: list[Tensor] = []
+        self.real: list[Tensor] = []
+
+    def add(self, e_t: Tensor, e_f: Tensor, real: Tensor, label: Tensor) -> None:
+        e_t, e_f = e_t[:, 0].double(), e_f[:, 0].double()  # (B, T) and (B, F), of the first channel
+        one_hot = torch.nn.functional.one_hot(label, self.classes).double()
+        self.masks = self.masks + torch.einsum("bk,bt,bf->ktf", one_hot, e_t * real, e_f)
+        self.frames = self.frames + torch.einsum("bk,bt->kt", one_hot, real)
+        self.t.append(e_t)
+        self.f.append(e_f)
+        self.real.append(real)
+
+    def mean(self) -> MeanMask:
+        e_t, e_f, real = torch.cat(self.t), torch.cat(self.f), torch.cat(self.real)
+        clips = real.sum(0)
+        mean_t = (e_t * real).sum(0) / clips
+        spread_t = (((e_t - mean_t.nan_to_num()).square() * real).sum(0) / clips).sqrt()
+        return MeanMask(
+            classes=self.masks / self.frames[:, :, None],
+            all=self.masks.sum(0) / self.frames.sum(0)[:, None],
+            e_t=mean_t,
+            e_f=e_f.mean(0),
+            spread_t=spread_t,
+            spread_f=e_f.std(0, correction=0),
+            change=mask_change(e_t[:, None], e_f[:, None], real),
+        )

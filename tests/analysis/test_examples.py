@@ -1,0 +1,27 @@
+"""The examples in the docstrings of the analysis and the experiments."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import specenhance.analysis
+import specenhance.experiments
+
+MODULES = [
+    module.name
+    for room in (specenhance.analysis, specenhance.experiments)
+    for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    assert not doctest.testmod(importlib.import_module(name)).failed
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder()
+    found = {name for name in MODULES if any(test.examples for test in finder.find(importlib.import_module(name)))}
+    assert found == set(MODULES) - {"specenhance.analysis.report"}  # its example draws for seconds
