@@ -157,7 +157,7 @@ def test_clips_that_calibrate_choose_and_test_are_others(tones, five_folds):
         6,
         "validation clips",
     )
-    folder = {clip.parents[2].name for clip in clips.choosing[0].paths}
+    folder = {clip.parents[1].name for clip in clips.choosing[0].paths}
     assert folder == {"validation"}
     esc50 = recipe_for("esc50", root=five_folds, fold=2)
     # It has no validation clips: what it gives for them is what it tests.

@@ -84,7 +84,9 @@ def _name_axes(path: Path, axes: dict[str, str]) -> None:
     import onnx
 
     model = onnx.load(path)
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    # What the exporter says of sizes within may hold for the example only (a size of 1), and onnxruntime would believe it.
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param in axes:
                 size.dim_param = axes[size.dim_param]
