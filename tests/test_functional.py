@@ -1,47 +1,13 @@
 """The mathematics: the factorised form, the literal chain and a numpy formula apart from both agree; errors."""
 
-from itertools import pairwise
-
 import pytest
 import reference
 import torch
+from blocks import CHAINS, flat, make_blocks, random, unflat
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from specenhance import TFE, functional
+from specenhance import functional
 from specenhance.functional import BlockWeights, PathWeights
-
-CHAINS = [(1, 1), (2, 2), (1, 3, 1), (2, 4, 3, 2), (1, 2, 3, 2, 1)]
-
-
-def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    return scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def make_blocks(channels: tuple[int, ...], kernel: int = 5, bias: bool = True, seed: int = 0) -> list[BlockWeights]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-    def make_path(c_in: int, c_out: int) -> PathWeights:
-        return PathWeights(
-            2 * draw(c_out, c_in, kernel) / (c_in * kernel) ** 0.5,
-            draw(c_out).abs() if bias else None,
-            2 * draw(c_out, c_out, kernel) / (c_out * kernel) ** 0.5,
-            draw(c_out) if bias else None,
-        )
-
-    return [BlockWeights(make_path(a, b), make_path(a, b)) for a, b in pairwise(channels)]
-
-
-def flat(blocks: list[BlockWeights]) -> list[Tensor]:
-    return [weight for block in blocks for path in block for weight in path if weight is not None]
-
-
-def unflat(tensors: tuple[Tensor, ...]) -> list[BlockWeights]:
-    paths = [PathWeights(*tensors[i : i + 4]) for i in range(0, len(tensors), 4)]
-    return [BlockWeights(*paths[i : i + 2]) for i in range(0, len(paths), 2)]
 
 
 def factorised(spec: Tensor, blocks: list[BlockWeights]) -> Tensor:
@@ -97,129 +63,6 @@ def test_gradients_are_those_of_finite_differences(enhance, channels: tuple[int,
     blocks = make_blocks(channels, kernel=3)
     inputs = tuple(tensor.requires_grad_() for tensor in (random(2, channels[0], 4, 3), *flat(blocks)))
     assert torch.autograd.gradcheck(lambda spec, *weights: enhance(spec, unflat(weights)), inputs)
-
-
-def test_second_gradients_are_those_of_finite_differences() -> None:
-    inputs = tuple(tensor.requires_grad_() for tensor in (random(1, 1, 3, 2), *flat(make_blocks((1, 1), kernel=1))))
-    assert torch.autograd.gradgradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
-
-
-def test_gradients_of_the_product() -> None:
-    inputs = tuple(t.requires_grad_() for t in (random(2, 2, 3, 4), random(2, 2, 3, seed=1), random(2, 2, 4, seed=2)))
-    assert torch.autograd.gradcheck(functional.apply_factors, inputs)
-    assert torch.autograd.gradgradcheck(functional.apply_factors, inputs)
-
-
-def test_gradients_of_an_empty_batch_are_0() -> None:
-    inputs = [torch.ones(size, requires_grad=True) for size in ((0, 2, 3, 4), (0, 2, 3), (0, 2, 4))]
-    grads = torch.autograd.grad(functional.apply_factors(*inputs).sum(), inputs)
-    assert [grad.shape for grad in grads] == [x.shape for x in inputs]
-
-
-@pytest.mark.parametrize("channels", [(1, 1), (2, 2), (1, 2, 1)])
-def test_gradients_of_many_frames(channels: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "LONG", 0)
-    blocks = make_blocks(channels, kernel=3)
-    inputs = tuple(tensor.requires_grad_() for tensor in (random(2, channels[0], 4, 3), *flat(blocks)))
-    assert torch.autograd.gradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
-    if channels == (1, 1):
-        assert torch.autograd.gradgradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs)
-
-
-@pytest.mark.parametrize("long", [0, 10**9])
-@pytest.mark.parametrize("channels", [(1, 1), (1, 2, 1)])
-def test_forward_derivatives_are_those_of_finite_differences(
-    channels: tuple[int, ...], long: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(functional, "LONG", long)
-    inputs = tuple(t.requires_grad_() for t in (random(2, 1, 4, 3), *flat(make_blocks(channels, kernel=3))))
-    checks = {"check_forward_ad": True, "check_batched_forward_grad": True, "check_backward_ad": False}
-    assert torch.autograd.gradcheck(lambda spec, *weights: factorised(spec, unflat(weights)), inputs, **checks)
-
-
-@pytest.mark.parametrize("long", [0, 10**9])
-@pytest.mark.parametrize(
-    "derivative",
-    [
-        torch.func.jacfwd,
-        torch.func.hessian,
-        lambda f, argnums: torch.func.jacfwd(torch.func.jacfwd(f, argnums), argnums),
-        lambda f, argnums: torch.func.jacrev(torch.func.jacfwd(f, argnums), argnums),
-    ],
-    ids=["jacfwd", "hessian", "forward over forward", "reverse over forward"],
-)
-def test_derivatives_of_any_mode_are_the_literal_chains(derivative, long: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "LONG", long)
-    inputs = (random(2, 1, 4, 3), *flat(make_blocks((1, 2, 1), kernel=3)))
-    ours, literal = (
-        derivative(lambda spec, *weights, f=f: f(spec, unflat(weights)).square().sum(), tuple(range(len(inputs))))(
-            *inputs
-        )
-        for f in (factorised, functional.reference_enhance)
-    )
-    torch.testing.assert_close(ours, literal, rtol=1e-9, atol=1e-12)
-
-
-def test_a_dual_number_passes_with_and_without_gradients() -> None:
-    blocks, spec, tangent = make_blocks((1, 2, 1), kernel=3), random(2, 1, 4, 3), random(2, 1, 4, 3, seed=1)
-    _, expected = torch.func.jvp(lambda spec: functional.reference_enhance(spec, blocks), (spec,), (tangent,))
-    for gradients in (True, False):
-        with torch.set_grad_enabled(gradients), forward_ad.dual_level():
-            dual = forward_ad.make_dual(spec.clone().requires_grad_(gradients), tangent)
-            found = forward_ad.unpack_dual(factorised(dual, blocks)).tangent
-        torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.parametrize("gradients", [True, False])
-def test_a_factor_alone_may_come_in_several(gradients: bool) -> None:
-    spec, e_t, e_f = random(2, 1, 5, 4), random(2, 1, 5), random(3, 2, 1, 4)
-    with torch.set_grad_enabled(gradients):
-        found = torch.func.vmap(functional.apply_factors, in_dims=(None, None, 0))(spec, e_t, e_f)
-    torch.testing.assert_close(found, torch.stack([functional.apply_factors(spec, e_t, one) for one in e_f]))
-
-
-def test_the_kernels_leave_forward_derivatives_to_pytorch() -> None:
-    spec, blocks = random(1, 1, 4, 3), make_blocks((1, 1), kernel=1)
-    with pytest.raises(ValueError, match="'triton' cannot run here: a forward-mode derivative is computed"):
-        torch.func.jvp(lambda spec: functional.enhance(spec, blocks, "triton"), (spec,), (spec,))
-
-
-@pytest.mark.parametrize("long", [0, 10**9])
-def test_gradients_under_autocast(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "LONG", long)
-    blocks = unflat([w.float().requires_grad_() for w in flat(make_blocks((1, 4, 1), kernel=5))])
-    spec = random(3, 1, 30, 20).float()
-    with torch.autocast("cpu", torch.bfloat16):
-        out = factorised(spec, blocks)
-    got = torch.autograd.grad(out.sum(), flat(blocks))
-    for a, b in zip(got, torch.autograd.grad(factorised(spec, blocks).sum(), flat(blocks)), strict=True):
-        assert a.dtype == torch.float32
-        torch.testing.assert_close(a, b, rtol=0.1, atol=0.02 * b.abs().max().item())
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning", "ignore:.*TracerWarning")
-def test_torchscript_by_tracing_keeps_no_python(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "LONG", 0)
-    module = TFE(n=2)
-    spec = torch.randn(2, 1, 30, 20)
-    torch.jit.trace(module, spec).save(tmp_path / "traced.pt")
-    torch.testing.assert_close(torch.jit.load(tmp_path / "traced.pt")(spec), module(spec))
-
-
-@pytest.mark.parametrize("long", [0, 10**9])
-def test_gradients_sample_by_sample_under_vmap(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "LONG", long)
-    blocks = make_blocks((1, 2, 1), kernel=3)
-    spec = random(3, 1, 6, 5)
-
-    def loss(weights: tuple[torch.Tensor, ...], clip: torch.Tensor) -> torch.Tensor:
-        return factorised(clip[None], unflat(weights)).square().sum()
-
-    weights = tuple(flat(blocks))
-    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, spec)
-    for i, clip in enumerate(spec):
-        for a, b in zip(each, torch.func.grad(loss)(weights, clip), strict=True):
-            torch.testing.assert_close(a[i], b)
 
 
 def test_the_time_path_sees_frames_and_the_frequency_path_bins() -> None:

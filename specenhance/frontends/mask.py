@@ -20,6 +20,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from specenhance import functional
 from specenhance._compat import is_scripting
 from specenhance.functional import BlockWeights, PathWeights
+from specenhance.mask_path import cpu, dispatch, product
 
 __all__ = ["BACKENDS", "EnhancerBlock", "MaskFrontend"]
 
@@ -88,7 +89,7 @@ class MaskFrontend(nn.Module):
             )
         if backend not in BACKENDS:
             raise ValueError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
-        missing = functional.triton_missing() if backend == "triton" else None
+        missing = dispatch.triton_missing() if backend == "triton" else None
         if missing is not None:
             raise ValueError(f"backend='triton': {missing}; or use backend='auto' or 'torch'")
         self.channels = channels
@@ -109,7 +110,7 @@ class MaskFrontend(nn.Module):
         """Compute ``e_t (B, C, T)`` and ``e_f (B, C, F)``, of ``spec (B, C, T, F)``, each in (0, 1); always in PyTorch."""
         functional.check_spectrogram(spec, self.in_chans)
         weights = self._plain_weights()
-        return self._call_blocks(spec, self._dtype()) if weights is None else functional.factors(spec, weights)
+        return self._call_blocks(spec, self._dtype()) if weights is None else cpu.factors(spec, weights)
 
     def mask(self, spec: Tensor) -> Tensor:
         """Compute the mask ``(B, C, T, F)`` of ``spec (B, C, T, F)``: the outer product of its factors, eq. (1)."""
@@ -128,13 +129,13 @@ class MaskFrontend(nn.Module):
         functional.check_spectrogram(spec, self.in_chans)
         weights = self._plain_weights()
         if weights is not None:
-            return functional.enhance(spec, weights, self.backend)
+            return dispatch.enhance(spec, weights, self.backend)
         if self.backend == "triton":
             raise ValueError(
                 f"backend='triton' cannot run here: {self._changed()}, so that its weights alone do not say what it computes, "
                 "and the kernels know nothing else; use backend='auto' or 'torch'"
             )
-        return functional.apply_factors(spec, *self._call_blocks(spec, self._dtype()))
+        return product.apply_factors(spec, *self._call_blocks(spec, self._dtype()))
 
     def _call_blocks(self, spec: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
         """Compute the factors by calling the blocks, whatever they and what is in them do."""
@@ -142,7 +143,7 @@ class MaskFrontend(nn.Module):
         e_t, e_f = z_t, z_f
         for block in self.blocks:
             e_t, e_f = block(z_t, z_f)
-            z_t, z_f = e_t * e_f.mean(-1, keepdim=True), e_f * e_t.mean(-1, keepdim=True)
+            z_t, z_f = functional.next_means(e_t, e_f)
         return e_t, e_f
 
     def _plain_weights(self) -> list[BlockWeights] | None:
