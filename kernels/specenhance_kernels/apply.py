@@ -14,6 +14,7 @@ from torch import Tensor
 
 from specenhance_kernels.configs import plane_options
 from specenhance_kernels.plan import Plan
+from specenhance_kernels.planes import plane_place, plane_rows
 
 _SIZES = ["C", "T", "F", "tiles"]
 
@@ -25,12 +26,9 @@ def weigh_kernel(
 ):  # fmt: skip
     """Write ``x * e_t * e_f`` and, with ADD, ``+ g_t + g_f``: planes ``(B, C, T, F)``, factors ``(B, C, T)``, ``(B, C, F)``."""
     pid = tl.program_id(0)
-    plane = (pid // tiles).to(tl.int64)
-    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
-    x += (plane // C) * xs_b + (plane % C) * xs_c
-    out += (plane // C) * os_b + (plane % C) * os_c
-    x = x + t.to(tl.int64)[:, None] * xs_t
-    out = out + t.to(tl.int64)[:, None] * os_t
+    plane, t = plane_place(pid, tiles, BLOCK_T)
+    x = plane_rows(x, plane, t, C, xs_b, xs_c, xs_t)
+    out = plane_rows(out, plane, t, C, os_b, os_c, os_t)
     weight_t = tl.load(e_t + plane * T + t, mask=t < T, other=0.0)
     if ADD:
         add_t = tl.load(g_t + plane * T + t, mask=t < T, other=0.0)
@@ -53,12 +51,9 @@ def factor_grad_kernel(
 ):  # fmt: skip
     """Write ``d_t (B, C, T) = sum_f dy x e_f`` and, one row a tile of frames, ``d_f (B, C, tiles, F) = sum_t dy x e_t``."""
     pid = tl.program_id(0)
-    plane = (pid // tiles).to(tl.int64)
-    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
-    dy += (plane // C) * ys_b + (plane % C) * ys_c
-    x += (plane // C) * xs_b + (plane % C) * xs_c
-    dy = dy + t.to(tl.int64)[:, None] * ys_t
-    x = x + t.to(tl.int64)[:, None] * xs_t
+    plane, t = plane_place(pid, tiles, BLOCK_T)
+    dy = plane_rows(dy, plane, t, C, ys_b, ys_c, ys_t)
+    x = plane_rows(x, plane, t, C, xs_b, xs_c, xs_t)
     d_f += pid.to(tl.int64) * F
     weight_t = tl.load(e_t + plane * T + t, mask=t < T, other=0.0)
     total = tl.zeros([BLOCK_T], tl.float32)

@@ -58,6 +58,24 @@ def unit_place(pid, tiles_t, tiles, T, F, span):
 
 
 @triton.jit
+def halo(first, length, half, TILE: tl.constexpr):
+    """Give the places of a tile with the halo of two convolutions, their positions, and which lie within the path."""
+    j = tl.arange(0, 2 * TILE)
+    position = first - 2 * half + j
+    return j, position, (position >= 0) & (position < length)
+
+
+@triton.jit
+def add_other_tiles(total, sums, c, channels, path, none, tiles_t, tiles):
+    """Add ``sums (tiles, channels)`` over the tiles of the other path to ``total``, channels c; nothing if ``none`` is 1."""
+    first = tl.where(path == 0, tiles_t, 0)
+    last = tl.where(none == 1, first, tl.where(path == 0, tiles, tiles_t))
+    for i in range(first, last):
+        total += tl.load(sums + i * channels + c, mask=c < channels, other=0.0)
+    return total
+
+
+@triton.jit
 def convolve(
     weight, m, rows, w_m, w_c, tile, width, channels, K, FLIP: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_R: tl.constexpr, TILE: tl.constexpr,
@@ -112,18 +130,11 @@ def block_forward_kernel(
     x_sums += sample * tiles * c_in
 
     if STAGE == 0 or STAGE == 1:
-        # The other path's tiles; none where the means are known.
-        from_tile = tl.where(path == 0, tiles_t, 0)
-        to_tile = tl.where(means_known == 1, from_tile, tl.where(path == 0, tiles, tiles_t))
-        j = tl.arange(0, 2 * TILE)
-        position = first - 2 * half + j
-        inside = (position >= 0) & (position < length)
+        j, position, inside = halo(first, length, half, TILE)
         for c0 in range(0, c_in, BLOCK_C):
             c = c0 + tl.arange(0, BLOCK_C)
             mean = tl.zeros([BLOCK_C], tl.float32) + means_known
-            for i in range(from_tile, to_tile):
-                mean += tl.load(x_sums + i * c_in + c, mask=c < c_in, other=0.0)
-            mean = mean / (T + F - length)
+            mean = add_other_tiles(mean, x_sums, c, c_in, path, means_known, tiles_t, tiles) / (T + F - length)
             tl.store(means + c, mean, mask=c < c_in)
             value = tl.zeros([BLOCK_C, 2 * TILE], tl.float32)
             for part in range(parts):
@@ -210,16 +221,11 @@ def block_backward_kernel(
     shifts += sample * tiles * c_out
 
     if STAGE == 0 or STAGE == 1:
-        from_tile = tl.where(path == 0, tiles_t, 0)
-        to_tile = tl.where(last == 1, from_tile, tl.where(path == 0, tiles, tiles_t))
-        j = tl.arange(0, 2 * TILE)
-        position = first - 2 * half + j
-        inside = (position >= 0) & (position < length)
+        j, position, inside = halo(first, length, half, TILE)
         for c0 in range(0, c_out, BLOCK_C):
             c = c0 + tl.arange(0, BLOCK_C)
             shift = tl.zeros([BLOCK_C], tl.float32)
-            for i in range(from_tile, to_tile):
-                shift += tl.load(shifts + i * c_out + c, mask=c < c_out, other=0.0)
+            shift = add_other_tiles(shift, shifts, c, c_out, path, last, tiles_t, tiles)
             grad = tl.zeros([BLOCK_C, 2 * TILE], tl.float32) + (shift / length)[:, None]
             real = (c < c_out)[:, None] & inside[None, :]
             for part in range(parts):

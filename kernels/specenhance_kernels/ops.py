@@ -117,25 +117,19 @@ def enhance_backward_op(
     return d_spec, d_weights
 
 
-@enhance_backward_op.register_fake
-def _(
-    dy: Tensor,
-    spec: Tensor,
-    saved_list: list[Tensor],
-    weights: list[Tensor],
-    operand: torch.dtype,
-    need_spec: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor]:
-    return _backward_outputs(spec, weights, need_spec, need_weights)
-
-
 def _backward_outputs(
     spec: Tensor, weights: list[Tensor], need_spec: bool, need_weights: bool
 ) -> tuple[Tensor, Tensor]:
     total = sum(weight.numel() for weight in weights) if need_weights else 0
     d_spec = torch.empty_like(spec) if need_spec else spec.new_empty(0)
     return d_spec, weights[0].new_empty(total)
+
+
+enhance_backward_op.register_fake(
+    lambda dy, spec, saved_list, weights, operand, need_spec, need_weights: _backward_outputs(
+        spec, weights, need_spec, need_weights
+    )
+)
 
 
 def _setup_context(ctx, inputs, output) -> None:

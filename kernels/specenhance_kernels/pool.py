@@ -16,6 +16,7 @@ from torch import Tensor
 
 from specenhance_kernels.configs import plane_options
 from specenhance_kernels.plan import Plan
+from specenhance_kernels.planes import plane_place, plane_rows
 
 
 @triton.jit(do_not_specialize=["C", "T", "F", "tiles"])
@@ -24,10 +25,8 @@ def pool_kernel(
 ):  # fmt: skip
     """Sum ``x (B, C, T, F)``, read by its strides, to ``rows (B, C, T)`` and ``cols (B, C, tiles, F)``."""
     pid = tl.program_id(0)
-    plane = (pid // tiles).to(tl.int64)
-    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
-    x += (plane // C) * xs_b + (plane % C) * xs_c
-    x = x + t.to(tl.int64)[:, None] * xs_t
+    plane, t = plane_place(pid, tiles, BLOCK_T)
+    x = plane_rows(x, plane, t, C, xs_b, xs_c, xs_t)
     cols += pid.to(tl.int64) * F
     total = tl.zeros([BLOCK_T], tl.float32)
     for first in range(0, F, BLOCK_F):

@@ -4,50 +4,31 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any, no_type_check
 
 import torch
-from timm.models import get_model_input_config, register_notrace_module
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from specenhance.frontends.mask import MaskFrontend
 from specenhance.frontends.registry import create_frontend
+from specenhance.models import timm_interface
 from specenhance.models.hub import HubMixin
+from specenhance.models.timm_interface import check_channels, input_channels, is_timms, size_made_for
 
-__all__ = ["FITS", "LAYOUTS", "FrontendModel", "input_channels", "with_frontend"]
+__all__ = ["FITS", "LAYOUTS", "FrontendModel", "with_frontend"]
 
 LAYOUTS = ("time_freq", "freq_time")
 FITS = ("error", "resize")
 
 _ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # what a model takes that its backbone does not
 
-# What timm's configuration of a model says in names of its modules.
-_MODULE_NAMES_IN_CFG = ("first_conv", "classifier")
-
-# timm's methods of a model: those that take a spectrogram, and those that take a feature map or none.
-_TAKE_SPECTROGRAMS = frozenset({"forward_features", "forward_intermediates", "get_intermediate_layers"})
-_TAKE_NONE = frozenset(
-    {
-        "convert_to_deploy", "fix_init_weight", "forward_head", "freeze_patch_emb", "get_classifier", "get_patch_size",
-        "init_weights", "load_pretrained", "no_weight_decay_keywords", "pool", "prewarm_patch_interpolator",
-        "prune_intermediate_layers", "reset_classifier", "set_clamp_enabled", "set_distilled_training",
-        "set_grad_checkpointing", "set_input_size",
-    }
-)  # fmt: skip
-_TIMMS = frozenset(
-    {"num_classes", "num_features", "head_hidden_size", "feature_info", "pretrained_cfg", "default_cfg"}
-    | _TAKE_SPECTROGRAMS
-    | _TAKE_NONE
-)
 # A wrapper's word for what it wraps: timm would take the backbone of such a name for the whole model.
 _NOT_THE_BACKBONES = frozenset({"module"})
 
 # timm's tools for torch.fx keep a front end as one step, which TorchScript can compile.
 register_notrace_module(MaskFrontend)
-
-_INNER_ANCHOR = re.compile(r"(?<![\[\\])\^")  # "^" as an anchor: neither "[^" nor "\^"
 
 
 def with_frontend(
@@ -127,12 +108,12 @@ class FrontendModel(nn.Module, HubMixin):
             raise ValueError(f"layout={layout!r}: expected one of {', '.join(LAYOUTS)}")
         if fit not in FITS:
             raise ValueError(f"fit={fit!r}: expected one of {', '.join(FITS)}")
-        if fit == "resize" and not _is_timms(backbone):
+        if fit == "resize" and not is_timms(backbone):
             raise ValueError(
                 f"fit='resize': {type(backbone).__name__} does not say what size it was made for, it has no pretrained_cfg "
                 "as timm's models have; use fit='error' and give it spectrograms of its size"
             )
-        _check_channels(backbone)
+        check_channels(backbone)
         # Their types here, not on the class: TorchScript takes an annotation there for more than it is.
         self.features: Any = features
         self.frontend: Any = frontend
@@ -150,16 +131,16 @@ class FrontendModel(nn.Module, HubMixin):
         if name in modules or name.startswith("_") or name in _NOT_THE_BACKBONES:
             return super().__getattr__(name)
         backbone = modules.get("backbone")
-        if name in _TIMMS and not hasattr(backbone, name):
-            raise AttributeError(_lacks(backbone, name))
+        if name in timm_interface.TIMMS and not hasattr(backbone, name):
+            raise AttributeError(timm_interface.lacks(backbone, name))
         if not hasattr(backbone, name) or hasattr(type(self), name):
             return super().__getattr__(name)
         found = getattr(backbone, name)
-        if name in _TAKE_SPECTROGRAMS:
+        if name in timm_interface.TAKE_SPECTROGRAMS:
             return functools.wraps(found)(lambda x, *args, **kwargs: self._run(found, self.enhance(x), *args, **kwargs))
         if name == "init_weights":
             return functools.partial(self._init_weights, found)
-        if inspect.isroutine(found) and name not in _TAKE_NONE:
+        if inspect.isroutine(found) and name not in timm_interface.TAKE_NO_SPECTROGRAM:
             raise AttributeError(
                 f"{type(self).__name__} has no method {name}; the backbone's own, model.backbone.{name}, does not see the "
                 "front end: give it what model.enhance gives, if it takes a spectrogram"
@@ -231,12 +212,12 @@ class FrontendModel(nn.Module, HubMixin):
                     f"the model is {expected} and was given {spec.dtype} ({error}); convert what you give it, "
                     f"x.to({expected}), or the model, model.to({spec.dtype})"
                 ) from error
-            if not _is_timms(self.backbone):
+            if not is_timms(self.backbone):
                 raise
-            got, size = tuple(spec.shape[-2:]), _size_made_for(self.backbone)
-            if got == size:
+            got, axes = tuple(spec.shape[-2:]), "(T, F)" if self.layout == "time_freq" else "(F, T)"
+            if got == size_made_for(self.backbone):
                 raise
-            raise ValueError(self._size_message(got, size, error)) from error
+            raise ValueError(timm_interface.size_message(self.backbone, got, axes, error)) from error
 
     def _init_weights(self, of_backbone: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Start anew: the front end by its own ``init_weights``, or its modules' ``reset_parameters``; and the backbone."""
@@ -251,7 +232,7 @@ class FrontendModel(nn.Module, HubMixin):
 
     def _size(self) -> tuple[int, int] | None:
         """The size (rows, columns) to which spectrograms are interpolated, if they are."""
-        return _size_made_for(self.backbone) if self.fit == "resize" else None
+        return size_made_for(self.backbone) if self.fit == "resize" else None
 
     def __prepare_scriptable__(self) -> FrontendModel:
         """Keep for TorchScript what it cannot ask the backbone; torch.jit.script calls this."""
@@ -263,23 +244,6 @@ class FrontendModel(nn.Module, HubMixin):
         self._scripted_size = self._size()
         return self
 
-    def _size_message(self, got: tuple[int, ...], size: tuple[int, int], error: Exception) -> str:
-        name = type(self.backbone).__name__
-        spec = f"a spectrogram of {'(T, F)' if self.layout == 'time_freq' else '(F, T)'} = {got} ({error})"
-        resize = "with_frontend(..., fit='resize')"
-        if not get_model_input_config(self.backbone)["fixed_input_size"]:
-            return (
-                f"{name} refused {spec}; if the size is at fault, give it another (its own is {size}) or have the "
-                f"spectrogram interpolated to {size}: {resize}"
-            )
-        cure = f"make it with timm.create_model(..., img_size={got})"
-        if hasattr(self.backbone, "set_input_size"):
-            cure += f" or call model.set_input_size(img_size={got})"
-        return (
-            f"{name} has a fixed input size, {size}, and refused {spec}; {cure}, or have the spectrogram interpolated to its "
-            f"size: {resize}; docs/backbones.md says which families timm makes for another size"
-        )
-
     @property
     def in_chans(self) -> int:
         """Channels that the backbone reads."""
@@ -288,10 +252,7 @@ class FrontendModel(nn.Module, HubMixin):
     @property
     def feature_info(self) -> Any:
         """The backbone's description of its feature levels, as timm keeps it, with its module names prefixed."""
-        info = self.backbone.feature_info
-        if not isinstance(info, list):
-            return info
-        return [{**level, "module": _prefixed(level["module"])} if level.get("module") else level for level in info]
+        return timm_interface.prefixed_feature_info(self.backbone.feature_info)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
@@ -299,7 +260,7 @@ class FrontendModel(nn.Module, HubMixin):
 
         Of a model that timm made by a name of :mod:`specenhance.models.timm_names`, architecture and tag are that name's.
         """
-        cfg = _renamed(self.backbone.pretrained_cfg, _prefixed)
+        cfg = timm_interface.prefixed_cfg(self.backbone.pretrained_cfg)
         if self._architecture is not None:
             tag = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
             cfg |= {"architecture": self._architecture, "tag": tag}
@@ -307,11 +268,11 @@ class FrontendModel(nn.Module, HubMixin):
 
     @pretrained_cfg.setter
     def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
-        self.backbone.pretrained_cfg = self.backbone.default_cfg = backbone_cfg(cfg, self._architecture)
+        self.backbone.pretrained_cfg = self.backbone.default_cfg = timm_interface.backbone_cfg(cfg, self._architecture)
 
     # timm's older name, and what it keeps of a model beside it: size and first convolution, and what made it.
     default_cfg = property(lambda self: self.pretrained_cfg, lambda self, cfg: setattr(self, "pretrained_cfg", cfg))
-    _traits = property(lambda self: _renamed(getattr(self.backbone, "_traits", {}), _prefixed))
+    _traits = property(lambda self: timm_interface.prefixed_cfg(getattr(self.backbone, "_traits", {})))
 
     @property
     def _model_args(self) -> dict[str, Any]:
@@ -337,55 +298,7 @@ class FrontendModel(nn.Module, HubMixin):
         The parameters of the front end and of ``features`` go with the backbone's last group, its head, at the full rate,
         which is what new parameters before pretrained ones need.
         """
-        from timm.models._manipulate import MATCH_PREV_GROUP
-        from timm.optim import auto_group_layers
-
-        if hasattr(self.backbone, "group_matcher"):
-            matcher = self.backbone.group_matcher(coarse=coarse)
-        else:
-            matcher = auto_group_layers(self.backbone).get  # as timm itself does for such a model
-        if callable(matcher):
-            last = (float("inf"), *MATCH_PREV_GROUP)  # behind all others, and to timm no group of its own
-            return lambda name: matcher(name.removeprefix("backbone.")) if name.startswith("backbone.") else last
-        groups = {group: _prefixed_spec(spec) for group, spec in matcher.items()}
-        patterns = [pattern for spec in groups.values() if spec for pattern in _patterns(spec)]
-        if all(any(re.match(p, f"backbone.{name}") for p in patterns) for name, _ in self.backbone.named_parameters()):
-            # Else what no pattern matches is timm's last group: the head, and with it what stands before the backbone.
-            groups["frontend"] = [(r"(?:frontend|features)\.", MATCH_PREV_GROUP)]
-        return groups
-
-
-def _lacks(backbone: Any, name: str) -> str:
-    kind = type(backbone).__name__
-    if name == "set_input_size":
-        return (
-            f"{kind} cannot change its input size; make it with timm.create_model(..., img_size=(T, F)) if its input size is "
-            "fixed at all"
-        )
-    return (
-        f"the backbone, a {kind}, has no {name}: timm's models have it, unless they were made with features_only=True, or it "
-        "is for other families"
-    )
-
-
-def input_channels(backbone: nn.Module) -> int:
-    """How many channels a backbone reads: timm's ``in_chans``, else what its first convolution takes, else 3."""
-    declared = getattr(backbone, "in_chans", None)
-    if isinstance(declared, int):
-        return declared
-    for module in backbone.modules():
-        if isinstance(module, nn.Conv2d):
-            return module.in_channels
-    return 3
-
-
-def _is_timms(backbone: nn.Module) -> bool:
-    return bool(getattr(backbone, "pretrained_cfg", None))
-
-
-def _size_made_for(backbone: nn.Module) -> tuple[int, int]:
-    """The input size, (rows, columns), that a timm model was made for."""
-    return tuple(get_model_input_config(backbone)["input_size"][-2:])
+        return timm_interface.group_matcher(self.backbone, coarse)
 
 
 @torch.fx.wrap  # to torch.fx a spectrogram is a symbol that has no shape yet
@@ -417,50 +330,3 @@ def _resize(spec: Tensor, size: tuple[int, int]) -> Tensor:
         return spec
     exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU knows this in no half precision
     return nn.functional.interpolate(exact, [rows, columns], mode="bilinear", antialias=True).to(spec.dtype)
-
-
-def _check_channels(backbone: nn.Module) -> None:
-    """Refuse the one family that timm makes for any number of channels and that reads three alone."""
-    chans = input_channels(backbone)
-    if chans != 3 and any(type(module).__name__ == "LearnableDct2d" for module in backbone.modules()):
-        raise ValueError(
-            f"{type(backbone).__name__} turns red, green and blue into luma and chroma, so it cannot read "
-            f"in_chans={chans}; make it with in_chans=3: a one-channel spectrogram is widened to three"
-        )
-
-
-def backbone_cfg(cfg: dict[str, Any], architecture: str | None = None) -> dict[str, Any]:
-    """Give the backbone's configuration of a model's, as :attr:`FrontendModel.pretrained_cfg` gave it, or of the backbone's."""
-    cfg = _renamed(cfg, _without_prefix)
-    if architecture is not None and cfg.get("architecture") == architecture:
-        name, _, tag = (cfg.get("tag") or "").partition(".")
-        cfg |= {"architecture": name, "tag": tag or None}
-    return cfg
-
-
-def _renamed(cfg: dict[str, Any], rename: Callable[[Any], Any]) -> dict[str, Any]:
-    return cfg | {key: rename(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
-
-
-def _without_prefix(names: Any) -> Any:
-    return names.removeprefix("backbone.") if isinstance(names, str) else type(names)(map(_without_prefix, names))
-
-
-def _prefixed(names: Any) -> Any:
-    """Prefix a module name, or each of several, with ``backbone.``."""
-    return f"backbone.{names}" if isinstance(names, str) else type(names)(f"backbone.{name}" for name in names)
-
-
-def _patterns(spec: Any) -> list[str]:
-    """List the patterns of one entry of timm's group matcher."""
-    return [spec] if isinstance(spec, str) else [pattern for pattern, *_ in spec]
-
-
-def _prefixed_spec(spec: Any) -> Any:
-    """Prefix one entry of timm's group matcher: a pattern, or several of ``(pattern, suffix)``, or None."""
-    if spec is None:
-        return None
-    if isinstance(spec, str):
-        # timm matches from the start of a name, so an inner "^" says nothing new, and after a prefix it never matches.
-        return rf"backbone\.(?:{_INNER_ANCHOR.sub('', spec)})"
-    return [(_prefixed_spec(pattern), *rest) for pattern, *rest in spec]
