@@ -20,9 +20,9 @@ from torch import nn
 
 from specenhance._checksum import BLANK, KEY, check, seal
 from specenhance._files import atomic_path, write_text
-from specenhance._names import markdown, markdown_code, shown
 from specenhance.features import create_features
 from specenhance.frontends.registry import create_frontend
+from specenhance.models.card import model_card
 from specenhance.models.online import require_hub
 
 __all__ = ["HubMixin"]
@@ -83,7 +83,7 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
     def generate_model_card(self, config: dict[str, Any], repo_id: str) -> ModelCard:
         """Write the model card of a configuration that :meth:`save_pretrained` keeps."""
         data = ModelCardData(**self._hub_mixin_info.model_card_data.to_dict())
-        return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_card(self, config, repo_id)}")
+        return model_card(self, config, repo_id, data, WEIGHTS, CONFIG)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
@@ -246,70 +246,3 @@ def _check_same(part: str, model: nn.Module, made: nn.Module) -> None:
             f"{part} {type(model).__name__} was changed after it was made: its name and arguments give other weights, e.g. "
             f"{names[0]}; save its state_dict instead"
         )
-
-
-CARD_TEXT = """# {title}
-
-{backbone} of [timm](https://github.com/huggingface/pytorch-image-models) behind the front end {frontend}
-of specenhance, which enhances the spectrogram before the backbone reads it, trained to tell sounds apart.
-
-- **Input:** {takes}
-- **Front end:** {frontend}, {frontend_weights:,} weights; {frontend_arguments}
-- **Backbone:** {backbone}, {backbone_weights:,} weights; {backbone_arguments}
-- **Output:** {gives}
-
-## Use
-
-```python
-from specenhance import FrontendModel
-
-model = FrontendModel.from_pretrained({repo_id})
-{output} = model({variable})
-```
-
-The weights are in `{weights}`, the arguments above in `{config}`; nothing is pickled.
-"""
-
-
-def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
-    backbone, frontend, features = dict(config["backbone"]), dict(config["frontend"]), config["features"]
-    takes, variable = f"spectrograms `(batch, {frontend['in_chans']}, time, freq)`", "spectrogram"
-    if features is not None:
-        takes, variable = f"waveforms `(batch, samples)` at {model.features.sample_rate} Hz", "waveform"
-        takes += f", of which {markdown_code(features['name'])} makes the spectrogram; {_listed(features)}"
-    gives, output = "feature maps", "feature_maps"
-    if hasattr(model, "num_classes"):
-        gives, output = f"logits `(batch, {model.num_classes})`", "logits"
-        if names := config.get("label_names"):
-            gives += f", of the classes {', '.join(map(markdown, names))}"
-    return CARD_TEXT.format(
-        title=markdown(_called(config)),
-        backbone=markdown_code(_called(backbone)),
-        frontend=markdown_code(frontend["name"]),
-        takes=takes,
-        frontend_weights=_weights(model.frontend),
-        frontend_arguments=_listed(frontend),
-        backbone_weights=_weights(model.backbone),
-        backbone_arguments=_listed({key: value for key, value in backbone.items() if key != "pretrained_cfg_overlay"}),
-        gives=gives,
-        repo_id=shown(json.dumps(repo_id, ensure_ascii=False)),
-        output=output,
-        variable=variable,
-        weights=WEIGHTS,
-        config=CONFIG,
-    )
-
-
-def _called(description: dict[str, Any]) -> str:
-    name = description.get("model_name")  # else it is a model with a front end
-    return name or f"{description['frontend']['name']} before {_called(description['backbone'])}"
-
-
-def _listed(arguments: dict[str, Any]) -> str:
-    return ", ".join(
-        markdown_code(f"{key}={value!r}") for key, value in arguments.items() if key not in ("name", "model_name")
-    )
-
-
-def _weights(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

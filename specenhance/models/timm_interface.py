@@ -115,8 +115,8 @@ def size_message(backbone: nn.Module, got: tuple[int, ...], axes: str, error: Ex
         error: The error that the model raised.
 
     >>> import timm
-    >>> print(size_message(timm.create_model("test_vit"), (64, 32), "(T, F)", AssertionError("Input height is wrong")))
-    VisionTransformer has a fixed input size, (160, 160), and refused a spectrogram of (T, F) = (64, 32) (Input ...
+    >>> print(size_message(timm.create_model("test_resnet"), (1, 1), "(T, F)", RuntimeError("too small")))
+    ResNet refused a spectrogram of (T, F) = (1, 1) (too small); if the size is at fault, give it another (its own is ...
     """
     name, size = type(backbone).__name__, size_made_for(backbone)
     spec = f"a spectrogram of {axes} = {got} ({error})"
@@ -138,8 +138,8 @@ def size_message(backbone: nn.Module, got: tuple[int, ...], axes: str, error: Ex
 def lacks(backbone: Any, name: str) -> str:
     """Say that a backbone has no attribute of timm's of this name, and why.
 
-    >>> lacks(nn.Identity(), "forward_head")
-    'the backbone, a Identity, has no forward_head: timm's models have it, ...'
+    >>> print(lacks(nn.Identity(), "forward_head"))
+    the backbone, a Identity, has no forward_head: timm's models have it, unless they were made with features_only=True, ...
     """
     kind = type(backbone).__name__
     if name == "set_input_size":
