@@ -22,12 +22,12 @@ __all__ = ["FITS", "LAYOUTS", "FrontendModel", "with_frontend"]
 LAYOUTS = ("time_freq", "freq_time")
 FITS = ("error", "resize")
 
-_ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # what a model takes that its backbone does not
+_ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # arguments of a model that its backbone does not have
 
-# A wrapper's word for what it wraps: timm would take the backbone of such a name for the whole model.
+# The name that wrappers give the wrapped model: timm would take a backbone's attribute of this name for the whole model.
 _NOT_THE_BACKBONES = frozenset({"module"})
 
-# timm's tools for torch.fx keep a front end as one step, which TorchScript can compile.
+# timm's tools for torch.fx keep a front end as one step. TorchScript can compile it.
 register_notrace_module(MaskFrontend)
 
 
@@ -43,24 +43,30 @@ def with_frontend(
     """Put a front end in front of a backbone.
 
     Args:
-        backbone: any timm model, e.g. ``timm.create_model("tf_efficientnetv2_b2", in_chans=1, num_classes=50)``.
-        frontend: a name of :func:`specenhance.list_frontends`, or a module that maps a spectrogram ``(B, C, T, F)`` to
-            one of the same shape.
-        features: a module that maps waveforms ``(B, samples)`` to spectrograms ``(B, C, T, F)``; with it the model takes
-            waveforms, without it spectrograms.
-        layout: the order of the two axes that the backbone reads: ``"time_freq"`` (T rows, F columns) or ``"freq_time"``
+        backbone: Any timm model, e.g. ``timm.create_model("tf_efficientnetv2_b2", in_chans=1, num_classes=50)``.
+        frontend: A name of :func:`specenhance.list_frontends`, or a module that maps a spectrogram ``(B, C, T, F)`` to one of
+            the same shape.
+        features: A module that maps waveforms ``(B, samples)`` to spectrograms ``(B, C, T, F)``. With it the model takes
+            waveforms; without it the model takes spectrograms.
+        layout: The order of the two axes that the backbone reads: ``"time_freq"`` (T rows, F columns) or ``"freq_time"``
             for a backbone that was trained the other way round. The model's own input stays ``(B, C, T, F)``.
-        fit: ``"error"`` gives the backbone the enhanced spectrogram as it is, and a size that it cannot take is an error;
-            ``"resize"`` interpolates the enhanced spectrogram to the size that the backbone was made for.
-        **frontend_kwargs: for a front end given by name, e.g. ``in_chans=1, kernel_size=17``.
+        fit: ``"error"`` gives the backbone the enhanced spectrogram in its own size, and a size that the backbone refuses is
+            an error. ``"resize"`` interpolates the enhanced spectrogram to the size that the backbone was made for.
+        **frontend_kwargs: The arguments of a front end that is given by name, e.g. ``in_chans=1, kernel_size=17``.
 
     Returns:
-        A model that trains as the backbone does and answers timm's tools as the backbone does.
+        A model that trains as the backbone does and has timm's interface.
 
     Raises:
         ValueError: for an unknown name, layout or fit; for a backbone that cannot read its number of channels; for
             ``fit="resize"`` and a backbone that does not say what size it was made for.
-        TypeError: for a front end or backbone of the wrong type, or arguments that the front end does not take.
+        TypeError: for a front end or backbone of the wrong type, or arguments that the front end does not have.
+
+    >>> import timm
+    >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=50)
+    >>> model = with_frontend(backbone, "tfe4")
+    >>> model(torch.rand(2, 1, 128, 64)).shape
+    torch.Size([2, 50])
     """
     if not isinstance(backbone, nn.Module):
         raise TypeError(
@@ -78,17 +84,31 @@ def with_frontend(
 class FrontendModel(nn.Module, HubMixin):
     """Features (if any), then a front end, then a backbone; made by :func:`with_frontend`.
 
-    Takes spectrograms ``(B, C, T, F)``, or ``(B, T, F)`` as one channel; with ``features``, waveforms ``(B, samples)``.
-    A one-channel spectrogram in front of a backbone of more channels is widened as a view. Gives what the backbone gives:
-    logits ``(B, num_classes)``, or the list of feature maps of a backbone that was made with ``features_only=True``.
+    The model takes spectrograms ``(B, C, T, F)``, or ``(B, T, F)`` as one channel. With ``features`` it takes waveforms
+    ``(B, samples)``. A one-channel spectrogram is widened, as a view, for a backbone of more channels. The model gives what the
+    backbone gives: logits ``(B, num_classes)``, or a list of feature maps if the backbone was made with ``features_only=True``.
 
-    timm's model interface is the backbone's. A public attribute that this class does not have is read from the backbone, and
-    one that is no module or tensor is also written there. So are timm's methods that take no spectrogram
-    (``reset_classifier``, ``set_input_size``, ...). Those that take one (``forward_features``, ``forward_intermediates``,
-    ``get_intermediate_layers``) get this model's input, and the backbone's method gets the enhanced spectrogram. Any other
-    method of a backbone is refused, for it would not see the front end: call ``model.backbone.METHOD``. ``hasattr`` says
-    what the backbone has. Parameter and module names are prefixed with ``backbone.``, as they stand in this model's
-    ``state_dict``. :class:`specenhance.models.hub.HubMixin` saves the model and loads it.
+    The model has timm's interface:
+
+    - A public attribute that this class does not have is read from the backbone. It is also written there, unless it is a
+      module or a tensor.
+    - timm's methods that take no spectrogram (``reset_classifier``, ``set_input_size``, ...) are the backbone's.
+    - timm's methods that take a spectrogram (``forward_features``, ``forward_intermediates``, ``get_intermediate_layers``) take
+      this model's input. The backbone's method gets the enhanced spectrogram.
+    - Any other method of the backbone is refused, because it would not see the front end. Call ``model.backbone.METHOD``.
+    - ``hasattr`` is true for what the backbone has.
+    - Names of parameters and modules are prefixed with ``backbone.``, as in this model's ``state_dict``.
+
+    :class:`specenhance.models.hub.HubMixin` saves the model and loads it.
+
+    >>> import timm
+    >>> from specenhance import TFE
+    >>> model = FrontendModel(timm.create_model("test_resnet", in_chans=1, num_classes=5), TFE(n=2))
+    >>> model.num_classes, model.pretrained_cfg["classifier"]
+    (5, 'backbone.fc')
+    >>> model.reset_classifier(3)
+    >>> model(torch.rand(2, 1, 64, 32)).shape
+    torch.Size([2, 3])
     """
 
     # TorchScript compiles every property that is not listed here.
@@ -114,19 +134,18 @@ class FrontendModel(nn.Module, HubMixin):
                 "as timm's models have; use fit='error' and give it spectrograms of its size"
             )
         check_channels(backbone)
-        # Their types here, not on the class: TorchScript takes an annotation there for more than it is.
+        # Typed here, not on the class: TorchScript would compile a class's annotation.
         self.features: Any = features
         self.frontend: Any = frontend
         self.layout = layout
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
-        self._architecture: str | None = (
-            None  # what timm calls a model that it made by a name of specenhance.models.timm_names
-        )
-        self.backbone: Any = backbone  # last: from here on the names that it has are its own
+        # timm's name of the model, where timm made it by a name of specenhance.models.timm_names.
+        self._architecture: str | None = None
+        self.backbone: Any = backbone  # last: from here on, its names are set on it
 
     def __getattr__(self, name: str) -> Any:
-        # Python comes here for what it has not found, and for a property that fails for what the backbone lacks.
+        # Python calls this for a name that it has not found, and for a property that fails because the backbone lacks a name.
         modules = self.__dict__.get("_modules", {})
         if name in modules or name.startswith("_") or name in _NOT_THE_BACKBONES:
             return super().__getattr__(name)
@@ -162,8 +181,8 @@ class FrontendModel(nn.Module, HubMixin):
         else:
             setattr(modules["backbone"], name, value)
 
-    # A return type would be Any, which TorchScript takes at its word; without one it takes the backbone's. The argument's would
-    # be a text, "Tensor", which torch.fx writes into the code that it makes.
+    # No annotations. A return type would be Any, and TorchScript would believe it; without one it infers the backbone's. An
+    # argument's type would be the text "Tensor", and torch.fx would write that text into the code that it makes.
     @no_type_check
     def forward(self, x):
         """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to what the backbone gives.
@@ -178,11 +197,11 @@ class FrontendModel(nn.Module, HubMixin):
         return self.classify(self.spectrogram(x))
 
     def spectrogram(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Give the spectrogram ``(B, C, T, F)`` that the front end is to meet.
+        """Give the spectrogram ``(B, C, T, F)`` that goes into the front end.
 
         Args:
-            x: what :meth:`forward` takes.
-            lengths: for waveforms padded at the end, how many samples ``(B,)`` of each are sound.
+            x: The model's input, as for :meth:`forward`.
+            lengths: The number ``(B,)`` of real samples of each waveform, where waveforms are padded at the end.
         """
         if self.features is None:
             return _with_channels(x)
@@ -193,7 +212,7 @@ class FrontendModel(nn.Module, HubMixin):
         return self._run(self.backbone, self.frontend(spec))
 
     def enhance(self, x: Tensor) -> Tensor:
-        """Give the enhanced spectrogram ``(B, C, T, F)`` of the model's input, as the front end leaves it."""
+        """Give the enhanced spectrogram ``(B, C, T, F)`` of the model's input: the output of the front end."""
         return self.frontend(self.spectrogram(x))
 
     def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -220,7 +239,7 @@ class FrontendModel(nn.Module, HubMixin):
             raise ValueError(timm_interface.size_message(self.backbone, got, axes, error)) from error
 
     def _init_weights(self, of_backbone: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Start anew: the front end by its own ``init_weights``, or its modules' ``reset_parameters``; and the backbone."""
+        """Initialise the front end, by its ``init_weights`` or its modules' ``reset_parameters``, and the backbone."""
         own = getattr(self.frontend, "init_weights", None)
         if own is not None:
             own()
@@ -235,7 +254,7 @@ class FrontendModel(nn.Module, HubMixin):
         return size_made_for(self.backbone) if self.fit == "resize" else None
 
     def __prepare_scriptable__(self) -> FrontendModel:
-        """Keep for TorchScript what it cannot ask the backbone; torch.jit.script calls this."""
+        """Store the size, which TorchScript cannot ask the backbone for. torch.jit.script calls this."""
         if self.features is not None:
             raise NotImplementedError(
                 "torch.jit.script takes a model from the spectrogram on: script with_frontend(model.backbone, model.frontend), "
@@ -246,7 +265,7 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def in_chans(self) -> int:
-        """Channels that the backbone reads."""
+        """The number of channels that the backbone reads."""
         return self._backbone_chans
 
     @property
@@ -256,9 +275,9 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """The backbone's pretrained configuration, a copy with its module names prefixed; to change it, set it whole.
+        """The backbone's pretrained configuration, a copy with its module names prefixed. To change it, set the whole of it.
 
-        Of a model that timm made by a name of :mod:`specenhance.models.timm_names`, architecture and tag are that name's.
+        If timm made the model by a name of :mod:`specenhance.models.timm_names`, architecture and tag are that name's.
         """
         cfg = timm_interface.prefixed_cfg(self.backbone.pretrained_cfg)
         if self._architecture is not None:
@@ -270,7 +289,7 @@ class FrontendModel(nn.Module, HubMixin):
     def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
         self.backbone.pretrained_cfg = self.backbone.default_cfg = timm_interface.backbone_cfg(cfg, self._architecture)
 
-    # timm's older name, and what it keeps of a model beside it: size and first convolution, and what made it.
+    # timm's older name, and what timm stores with a model: its size and first convolution, and its arguments.
     default_cfg = property(lambda self: self.pretrained_cfg, lambda self, cfg: setattr(self, "pretrained_cfg", cfg))
     _traits = property(lambda self: timm_interface.prefixed_cfg(getattr(self.backbone, "_traits", {})))
 
@@ -284,7 +303,7 @@ class FrontendModel(nn.Module, HubMixin):
         self.backbone._model_args = {name: value for name, value in arguments.items() if name not in _ARGUMENTS}
 
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters, of the backbone and of the front end, that ask for no weight decay."""
+        """Name the parameters of the backbone and of the front end that must have no weight decay."""
         return {
             f"{child}.{name}"
             for child in ("backbone", "frontend", "features")
@@ -295,13 +314,13 @@ class FrontendModel(nn.Module, HubMixin):
     def group_matcher(self, coarse: bool = False) -> Any:
         """Give the backbone's parameter groups for timm's layer-wise learning rates, names prefixed.
 
-        The parameters of the front end and of ``features`` go with the backbone's last group, its head, at the full rate,
-        which is what new parameters before pretrained ones need.
+        The parameters of the front end and of ``features`` are in the backbone's last group, its head. That group has the
+        full rate, which new parameters in front of pretrained ones need.
         """
         return timm_interface.group_matcher(self.backbone, coarse)
 
 
-@torch.fx.wrap  # to torch.fx a spectrogram is a symbol that has no shape yet
+@torch.fx.wrap  # torch.fx traces symbols without a shape
 def _with_channels(x: Tensor) -> Tensor:
     """Give spectrograms (B, T, F) their channel axis."""
     return x.unsqueeze(1) if x.ndim == 3 else x
@@ -324,9 +343,9 @@ def _as_read(spec: Tensor, chans: int, layout: str, size: tuple[int, int] | None
 
 
 def _resize(spec: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate spectrograms (B, C, rows, columns) to a size; antialiased, or a long one would lose whole frames."""
+    """Interpolate spectrograms (B, C, rows, columns) to a size, with antialiasing: else a long one would lose whole frames."""
     rows, columns = size
     if spec.shape[-2] == rows and spec.shape[-1] == columns:
         return spec
-    exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU knows this in no half precision
+    exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU has no half precision for this
     return nn.functional.interpolate(exact, [rows, columns], mode="bilinear", antialias=True).to(spec.dtype)
