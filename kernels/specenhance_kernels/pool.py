@@ -1,11 +1,11 @@
 """Stage 1, pool: the sums of a spectrogram over frequency and over time, in one read.
 
-One program takes 64 frames of one channel of one sample and walks over the bins. Its frames' sums over frequency are
-complete; its sums over time are partial, one row a program, and the chain adds the rows in a fixed order as it loads
-them. So there is one launch, no atomics, and equal bits on every run.
+A program takes 64 frames of one channel of one sample and loops over the bins. Its sums over frequency are complete. Its sums
+over time are partial, one row per program; the chain adds these rows in a fixed order when it loads them. So there is one
+launch, there are no atomics, and every run gives equal bits.
 
-Its backward, ``g_t / F + g_f / T`` spread over the plane, is part of the backward of the last stage (``apply.py``), which
-passes over the plane anyway.
+The pool's backward adds ``g_t / F + g_f / T`` to the gradient of the plane. The last stage (``apply.py``) does this in its own
+pass over the plane.
 """
 
 from __future__ import annotations
