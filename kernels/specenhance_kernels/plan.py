@@ -96,9 +96,9 @@ class Plan:
         """Give the shapes of the saved arrays, float32, by name. Each has an axis B before the axes named here.
 
         ``rows (C, T)`` and ``cols (C, parts, F)`` are the pool's sums. The arrays of block j are: ``means.j (tiles, c_in)``,
-        the factor of each tile's input; ``z.j (tiles, c_in, width)``, the product; ``hidden.j (tiles, c_out, width)``, the result
-        of the first convolution; ``e_t.j (c_out, T)`` and ``e_f.j (c_out, F)``, the output; ``sums.j (tiles, c_out)``, the
-        output's sum of each tile.
+        the factor of each tile's input; ``z.j (tiles, c_in, width)``, the product; ``hidden.j (tiles, c_out, width)``, the
+        result of the first convolution; ``e_t.j (c_out, T)`` and ``e_f.j (c_out, F)``, the output; ``sums.j (tiles, c_out)``,
+        the output's sum of each tile.
         """
         C = self.channels[0]
         shapes: dict[str, tuple[int, ...]] = {"rows": (C, self.T), "cols": (C, self.parts, self.F)}
