@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
 	@echo "make test         the whole test suite"
-	@echo "make lint         ruff and mypy"
+	@echo "make lint         ruff, mypy, and the order of imports"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
@@ -36,6 +36,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(INSTALLED)
 	$(BIN)/ruff format

@@ -27,7 +27,7 @@ from side_by_side import main, ratio, spread, take_turns
 from torch import Tensor, nn
 
 from specenhance import functional, with_frontend
-from specenhance.deploy.export import OPSET
+from specenhance.deploy.formats.onnx import OPSET
 from specenhance.frontends import TFE
 
 MODELS = {"mobilenetv3_small_050": (128, 128), "tf_efficientnetv2_b2": (512, 128)}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from specenhance.audio import read_samples
-from specenhance.deploy.listen import Event, events, listen
+from specenhance.audio.listen import Event, events, listen
 from specenhance.deploy.runtime import OnnxModel
 from specenhance.training.build import build_split
 from specenhance.training.recipe import load_recipe

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from specenhance._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from specenhance.distillation.ast import ast_teacher
     from specenhance.distillation.cache import CachedTeacher
     from specenhance.distillation.loss import DistillationLoss, Distiller
     from specenhance.distillation.teachers import FrozenTeacher, timm_teacher
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from specenhance.frontends import TFA, TFE, Identity
     from specenhance.frontends.registry import create_frontend, list_frontends, register_frontend
     from specenhance.models.adapter import FrontendModel, with_frontend
+    from specenhance.models.ast import ast_teacher
     from specenhance.training import load_model
 
 __all__ = [
@@ -46,7 +46,7 @@ _HOME = {
     "DistillationLoss": "distillation.loss",
     "Distiller": "distillation.loss",
     "FrozenTeacher": "distillation.teachers",
-    "ast_teacher": "distillation.ast",
+    "ast_teacher": "models.ast",
     "timm_teacher": "distillation.teachers",
     "CachedTeacher": "distillation.cache",
     "KaldiFbank": "features",

@@ -29,7 +29,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     with _named(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch()  # some writers make files that only their owner may read
+            mode = temporary.stat().st_mode
+            temporary.unlink()
             yield temporary
+            temporary.chmod(mode)
             _sync(temporary)
             os.replace(temporary, path)
             _sync(path.parent)

@@ -19,6 +19,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from specenhance._imports import HINT
+
 __all__ = ["Registry"]
 
 T = TypeVar("T")
@@ -37,11 +39,12 @@ class Registry(Generic[T]):
 
     Args:
         kind: what is kept, for messages, such as ``"front end"``.
-        room: the package of the library whose files register its own; also the group of entry points.
+        room: the package of the library whose files register its own.
+        group: of entry points; the room's name if left out.
     """
 
-    def __init__(self, kind: str, room: str) -> None:
-        self.kind, self.room = kind, room
+    def __init__(self, kind: str, room: str, group: str | None = None) -> None:
+        self.kind, self.room, self.group = kind, room, group or room
         self._entries: dict[str, _Entry] = {}
         self._loaded = False
 
@@ -106,7 +109,9 @@ class Registry(Generic[T]):
             known = self.names()
             near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-            raise ValueError(f"unknown {self.kind} {name!r}: {hint}known: {', '.join(known)}{self._any_number()}")
+            raise ValueError(
+                f"unknown {self.kind} {name!r}: {hint}known: {', '.join(known)}{self._any_number()} ({HINT})"
+            )
         return found
 
     def create(self, name: str, **arguments: Any) -> T:
@@ -126,8 +131,8 @@ class Registry(Generic[T]):
             raise TypeError(
                 f"{self.kind} {name!r}: {error}; it takes {', '.join(signature.parameters) or 'none'}"
             ) from None
-        made = factory(**numbers, **arguments)
-        made.made_with = {"name": name, **arguments}  # type: ignore[attr-defined]
+        made: Any = factory(**numbers, **arguments)
+        made.made_with = {"name": name, **arguments}
         return made
 
     def _lookup(self, name: str) -> tuple[Callable[..., Any], dict[str, int]] | None:
@@ -152,7 +157,7 @@ class Registry(Generic[T]):
             import_module(module.name)
 
     def _points(self) -> Iterable[EntryPoint]:
-        return entry_points(group=self.room)
+        return entry_points(group=self.group)
 
 
 def _remember(kind: type, name: str) -> None:
@@ -172,7 +177,7 @@ def _remember(kind: type, name: str) -> None:
                     given |= given.pop(parameter.name, {})
             named = name.replace("{n}", str(given.pop("n", ""))) if "n" in given else name
             if "{n}" not in named:
-                self.made_with = {"name": named, **given}
+                vars(self)["made_with"] = {"name": named, **given}
 
     init.remembers = name  # type: ignore[attr-defined]
     kind.__init__ = init  # type: ignore[misc]

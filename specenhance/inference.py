@@ -1,16 +1,124 @@
-"""A model from waveforms to logits, used on sounds: PyTorch only, no Lightning."""
+"""A trained model used on sounds: predictions, embeddings, enhanced spectrograms. PyTorch only, no Lightning.
+
+A *sound* is a waveform ``(samples,)``, as a tensor or array of any type that sound is kept in, or the path of a sound file.
+Every function takes one sound, or a list of sounds of any lengths, which it computes in batches.
+"""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from specenhance.audio import read_blocks
 from specenhance.audio.samples import waveform_of
-from specenhance.deploy.windows import likeliest
-from specenhance.models.adapter import FrontendModel
+from specenhance.audio.windows import classify, likeliest
+from specenhance.data import read_audio
+from specenhance.models.adapter import FrontendModel, with_frontend
 
-__all__ = ["Listening", "as_batch", "predict"]
+__all__ = ["Listening", "Sound", "as_batch", "embed", "enhance", "predict", "predict_proba"]
+
+Sound: TypeAlias = Tensor | np.ndarray | str | os.PathLike[str]
+
+
+def predict(
+    model: FrontendModel, sounds: Sound | Sequence[Sound], top: int = 1
+) -> list[tuple[int, float]] | list[list[tuple[int, float]]]:
+    """Give the likeliest classes of a sound: pairs of label and probability, the likeliest first.
+
+    Args:
+        model: from waveforms to logits. ``model.classes[label]`` is a label's name, where the model knows its classes.
+        sounds: a sound, or a list of sounds, for which the result is a list of such lists.
+        top: how many classes.
+
+    Raises:
+        TypeError, ValueError, OSError: as :func:`predict_proba`.
+
+    >>> import timm, torch, specenhance
+    >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=3)
+    >>> model = specenhance.with_frontend(backbone, "tfe1", features=specenhance.KaldiFbank(frames=96))
+    >>> [(label, probability)] = predict(model, torch.zeros(16000))
+    >>> label in (0, 1, 2), 0 <= probability <= 1
+    (True, True)
+    """
+    probabilities = predict_proba(model, sounds).numpy()
+    if probabilities.ndim == 1:
+        return likeliest(probabilities, top)
+    return [likeliest(row, top) for row in probabilities]
+
+
+def predict_proba(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: int = 32) -> Tensor:
+    """Give the probability of each class, ``(classes,)`` for a sound, ``(sounds, classes)`` for a list.
+
+    A waveform is classified by as much of its start as the model looks at. A file that is longer is classified in windows, as
+    :func:`specenhance.audio.windows.classify` does, in constant memory.
+
+    Args:
+        model: from waveforms to logits.
+        sounds: a sound, or a list of sounds.
+        batch_size: sounds that are computed together.
+
+    Raises:
+        TypeError, ValueError: for a model that takes spectrograms; for a waveform, as
+            :func:`specenhance.audio.samples.waveform_of`.
+        FileNotFoundError, AudioError: for a file that cannot be read.
+    """
+    _require_features(model)
+    if not isinstance(sounds, Sequence) or isinstance(sounds, str):
+        return predict_proba(model, [sounds], batch_size)[0]
+    found: list[Tensor | None] = [None] * len(sounds)
+    longest = model.features.samples
+    for i, sound in enumerate(sounds):
+        if isinstance(sound, (str, os.PathLike)) and longest is not None:
+            blocks = read_blocks(sound, model.features.sample_rate)
+            found[i] = torch.from_numpy(classify(Listening(model), blocks, longest, longest).probabilities).float()
+    others = [i for i, probabilities in enumerate(found) if probabilities is None]
+    for i, logits in zip(
+        others, _computed(model, [sounds[i] for i in others], batch_size, model.classify), strict=True
+    ):
+        found[i] = logits.softmax(0)
+    return torch.stack([probabilities for probabilities in found if probabilities is not None])
+
+
+def embed(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: int = 32) -> Tensor:
+    """Give the backbone's pooled features, ``(num_features,)`` for a sound, ``(sounds, num_features)`` for a list.
+
+    Args:
+        model: from waveforms to logits, with one of timm's backbones.
+        sounds: a sound, or a list of sounds; of each as much of the start as the model looks at.
+        batch_size: sounds that are computed together.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError, AudioError: as :func:`predict_proba`.
+    """
+    _require_features(model)
+    if not isinstance(sounds, Sequence) or isinstance(sounds, str):
+        return embed(model, [sounds], batch_size)[0]
+
+    # The same model from the spectrogram on, which sees the padding of a batch as its features have made it.
+    rest = with_frontend(model.backbone, model.frontend, layout=model.layout, fit=model.fit).eval()
+
+    def pooled(spec: Tensor) -> Tensor:
+        return rest.forward_head(rest.forward_features(spec), pre_logits=True)
+
+    return torch.stack(list(_computed(model, sounds, batch_size, pooled)))
+
+
+def enhance(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: int = 32) -> Tensor:
+    """Give the enhanced spectrogram, ``(C, T, F)`` for a sound, ``(sounds, C, T, F)`` for a list.
+
+    Raises as :func:`predict_proba`.
+    """
+    _require_features(model)
+    if not isinstance(sounds, Sequence) or isinstance(sounds, str):
+        return enhance(model, [sounds], batch_size)[0]
+    return torch.stack(list(_computed(model, sounds, batch_size, model.frontend)))
 
 
 def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
@@ -19,13 +127,11 @@ def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
     Raises:
         TypeError, ValueError: as :func:`specenhance.audio.samples.waveform_of`.
     """
-    if isinstance(waveform, Tensor):  # NumPy knows no bfloat16
-        waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
-    return torch.tensor(waveform_of(waveform)).to(next(model.parameters()).device)[None]
+    return _waveform(model, waveform).to(next(model.parameters()).device)[None]
 
 
 class Listening:
-    """A model as :func:`specenhance.deploy.windows.classify` and :func:`specenhance.deploy.listen.listen` ask for it.
+    """A model as :func:`specenhance.audio.windows.classify` and :func:`specenhance.audio.listen.listen` ask for it.
 
     Args:
         model: from waveforms ``(B, samples)`` to logits; it is set to evaluation.
@@ -44,12 +150,32 @@ class Listening:
         return self.model(as_batch(self.model, waveform))[0].softmax(0).cpu().numpy()
 
 
-def predict(model: FrontendModel, waveform: Tensor | np.ndarray, top: int) -> list[tuple[int, float]]:
-    """Give the most likely classes of one waveform ``(samples,)``: pairs of label and probability, the likeliest first.
+def _waveform(model: FrontendModel, sound: Sound) -> Tensor:
+    if isinstance(sound, (str, os.PathLike)):
+        longest = model.features.samples
+        rate = model.features.sample_rate
+        return read_audio(Path(sound), rate, seconds=None if longest is None else longest / rate)
+    if isinstance(sound, Tensor):  # NumPy knows no bfloat16
+        sound = (sound.float() if sound.is_floating_point() else sound).detach().cpu().numpy()
+    return torch.tensor(waveform_of(sound))
 
-    Raises:
-        TypeError, ValueError: as :func:`as_batch`.
-    """
-    if isinstance(waveform, Tensor):
-        waveform = as_batch(model, waveform)[0].cpu().numpy()
-    return likeliest(Listening(model).probabilities(waveform), top)
+
+@torch.no_grad()
+def _computed(
+    model: FrontendModel, sounds: Sequence[Sound], batch_size: int, compute: Callable[[Tensor], Tensor]
+) -> Iterator[Tensor]:
+    """Give what ``compute`` makes of the spectrogram of each sound, on the CPU."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
+    model.eval()
+    device = next(model.parameters()).device
+    for start in range(0, len(sounds), batch_size):
+        waveforms = [_waveform(model, sound) for sound in sounds[start : start + batch_size]]
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        batch = pad_sequence(waveforms, batch_first=True).to(device)
+        yield from compute(model.spectrogram(batch, lengths.to(device))).cpu()
+
+
+def _require_features(model: FrontendModel) -> None:
+    if getattr(model, "features", None) is None:
+        raise ValueError("the model takes spectrograms; for sounds give it features, with_frontend(..., features=...)")

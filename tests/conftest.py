@@ -1,6 +1,8 @@
 """Sound for the tests: made on the spot, or the real recordings where they lie beside the checkout."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,42 @@ import pytest
 import soundfile
 
 from specenhance.training import Recipe, recipe_for
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warning = "warning: " if record.levelno >= logging.WARNING else ""
+        self.lines.append(warning + record.getMessage())
+
+
+@pytest.fixture(scope="session")
+def listening() -> Callable[[], AbstractContextManager[list[str]]]:
+    """Keep what the library logs while a block runs, news and warnings, as the command line shows it."""
+
+    @contextmanager
+    def listening() -> Iterator[list[str]]:
+        logger, kept = logging.getLogger("specenhance"), _Kept()
+        level = logger.level
+        logger.addHandler(kept)
+        logger.setLevel(logging.INFO)
+        try:
+            yield kept.lines
+        finally:
+            logger.removeHandler(kept)
+            logger.setLevel(level)
+
+    return listening
+
+
+@pytest.fixture
+def news(listening: Callable[[], AbstractContextManager[list[str]]]) -> Iterator[list[str]]:
+    """What the library logs during a test."""
+    with listening() as lines:
+        yield lines
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +139,6 @@ def untrained(quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(untrained: Path) -> Path:
     """Its model as an ONNX file."""
-    from specenhance.deploy.export import export
+    from specenhance.training.exporting import export_run as export
 
-    return export(untrained, say=lambda line: None)
+    return export(untrained)

@@ -85,7 +85,7 @@ def test_noise_is_as_loud_as_it_says_and_the_same_for_every_model(snr):
 def test_what_is_heard_is_compared_with_what_was_there():
     from listening import score
 
-    from specenhance.deploy.listen import Event
+    from specenhance.audio.listen import Event
 
     clips = [(1.0, 2.0, 0), (4.0, 5.0, 1), (7.0, 8.0, 0)]
     found = [

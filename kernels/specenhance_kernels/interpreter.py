@@ -22,6 +22,6 @@ def interpreted() -> bool:
             patch(tensor, scope)
             scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
 
-        patch_lang_tensor.takes_the_element = True
+        patch_lang_tensor.takes_the_element = True  # type: ignore[attr-defined]
         interpreter._patch_lang_tensor = patch_lang_tensor
     return True

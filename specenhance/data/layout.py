@@ -7,7 +7,9 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import get_args
 
+from specenhance._choices import Split
 from specenhance.audio import SUFFIXES
 
 __all__ = [
@@ -24,7 +26,7 @@ __all__ = [
     "subfolders",
 ]
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 """The names of the parts that a data set is used in."""
 
 ALSO_CALLED = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from specenhance._checksum import BLANK, KEY
+from specenhance._choices import Input
 
 __all__ = ["INPUTS", "SCHEMA", "read_metadata"]
 
-INPUTS = ("waveform", "spectrogram")
+INPUTS: tuple[Input, ...] = get_args(Input)
 
 
 class Field(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +38,8 @@ percentile."""
 OPERATORS = ["Conv", "Gemm", "MatMul"]
 SMALLEST = 1e-30  # values that are all nearer to 0 have no histogram
 
+_log = logging.getLogger(__name__)
+
 Clip = tuple[np.ndarray, int]  # waveform (samples,), label
 
 
@@ -62,7 +65,6 @@ def quantise(
     folder: Path,
     calibration: Callable[[], Iterable[np.ndarray]],
     choosing: Iterable[Clip],
-    say: Callable[[str], None],
 ) -> Path:
     """Quantise a file's backbone in several ways; give the file of the one that :func:`choose` chooses.
 
@@ -71,7 +73,6 @@ def quantise(
         folder: for the candidates, empty.
         calibration: gives the waveforms ``(samples,)`` by which ranges are measured, at each call anew.
         choosing: clips that calibrate nothing.
-        say: called with a line for each candidate.
     """
     prepared = folder / "prepared.onnx"
     quant_pre_process(path, prepared)
@@ -98,9 +99,9 @@ def quantise(
     judged = judge(files, choosing)
     float32 = judged.pop("float32")
     for name, result in judged.items():
-        say(f"  {name}: {result.accuracy:.2%}, divergence {result.divergence:.4f}")
+        _log.info(f"  {name}: {result.accuracy:.2%}, divergence {result.divergence:.4f}")
     best = choose(float32, judged)
-    say(f"taken: {best} (float32: {float32.accuracy:.2%} of these {len(float32.right)} clips)")
+    _log.info(f"taken: {best} (float32: {float32.accuracy:.2%} of these {len(float32.right)} clips)")
     return files[best]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from specenhance._checksum import KEY, check
 from specenhance._missing import missing
 from specenhance.audio.samples import scaled, waveform_of
+from specenhance.audio.windows import likeliest
 from specenhance.deploy.metadata import SCHEMA, read_metadata
-from specenhance.deploy.windows import likeliest
 
 try:
     import onnxruntime

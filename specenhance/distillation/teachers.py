@@ -13,9 +13,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from specenhance.models.online import require_hub
+from specenhance.models.online import require_weights
 
-__all__ = ["LOCAL", "FrozenTeacher", "logits_of", "require_weights", "timm_teacher"]
+__all__ = ["LOCAL", "FrozenTeacher", "Reordered", "logits_of", "timm_teacher"]
 
 LOCAL = "local-dir:"  # timm's prefix for a folder that its save_for_hf wrote
 
@@ -121,6 +121,26 @@ class FrozenTeacher(nn.Module):
             return logits_of(self.teacher(x)).to(given.device)
 
 
+class Reordered(nn.Module):
+    """A model with its classes in another order.
+
+    Args:
+        model: A model that gives logits ``(B, C)``, or an output that has them.
+        order: The model's number of each class of the result.
+
+    >>> Reordered(nn.Identity(), order=[2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))
+    tensor([[12., 10., 11.]])
+    """
+
+    def __init__(self, model: nn.Module, order: Sequence[int]) -> None:
+        super().__init__()
+        self.model, self.order = model, list(order)
+
+    def forward(self, spec: Tensor) -> Tensor:
+        """Give the logits ``(B, C)`` in the new order."""
+        return logits_of(self.model(spec))[:, self.order]
+
+
 def timm_teacher(
     name: str,
     num_classes: int,
@@ -193,23 +213,3 @@ def _architecture(name: str) -> str:
             f"backbone = {name!r}: timm has no weights {tag!r} of {architecture!r}; it has {', '.join(known)}"
         )
     return name
-
-
-def require_weights(name: str) -> None:
-    """Refuse a timm model without published weights, or whose weights cannot be fetched now.
-
-    Raises:
-        ValueError: for a model without published weights.
-        ConnectionError: for weights that are not in the cache, while the hub does not answer.
-
-    >>> require_weights("vit_giant_patch14_224")
-    Traceback (most recent call last):
-    ValueError: timm knows no published weights of 'vit_giant_patch14_224'; train from scratch with --no-pretrained
-    """
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        raise ValueError(f"timm knows no published weights of {name!r}; train from scratch with --no-pretrained")
-    if config.hf_hub_id and not config.file:
-        repo_id, _, revision = config.hf_hub_id.partition("@")
-        files = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
-        require_hub(repo_id, *files, revision=revision or None)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import statistics
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+from specenhance._choices import PaperData, Scale, require
 from specenhance._files import write_text
 from specenhance._names import markdown
-from specenhance.training.recipe import PAPER, RECIPE, Recipe, load_recipe, paper_recipe
+from specenhance.training.recipe import RECIPE, Recipe, load_recipe, paper_recipe
 from specenhance.training.run import resume, train
 
 __all__ = ["PUBLISHED", "SCALES", "SMALL", "TABLES", "Row", "reproduce", "to_markdown"]
@@ -64,23 +65,22 @@ SMALL: dict[str, dict[str, dict[str, Any]]] = {
         "teacher": _TEACHER | {"epochs": 5, "batch_size": 64},
     },
 }
-SCALES = ("paper", "small")
+SCALES: tuple[Scale, ...] = get_args(Scale)
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 def reproduce(
-    data: str,
+    data: PaperData,
     table: int,
     root: Path,
     out: Path,
     *,
-    scale: str = "paper",
+    scale: Scale = "paper",
     repeats: int = 5,
     pretrained: bool | None = None,
     backbone: str | None = None,
     teacher_backbone: str | None = None,
-    say: Say = print,
     **settings: Any,
 ) -> dict[str, Any]:
     """Run one of :data:`TABLES`, and write it to ``out`` as ``tableN.md`` and ``tableN.json``.
@@ -98,7 +98,6 @@ def reproduce(
         pretrained: whether backbone and teacher start from published weights; None: as the recipes say.
         backbone: another one for the students than the recipe's.
         teacher_backbone: another one for the teacher, such as ``ast:FOLDER`` where a hub cannot be reached.
-        say: called with a line of news now and then.
         **settings: as :func:`specenhance.training.run.train` takes them.
 
     Returns:
@@ -108,13 +107,13 @@ def reproduce(
         FileNotFoundError, ValueError: as :func:`specenhance.training.run.train`, and for runs in ``out`` that were made
             with other settings.
     """
-    for name, value, known in (("data", data, PUBLISHED), ("table", table, TABLES), ("scale", scale, SCALES)):
-        if value not in known:
-            raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(str, known))}")
+    require("data", data, PaperData)
+    require("scale", scale, Scale)
+    if table not in TABLES:
+        raise ValueError(f"table = {table!r}: expected one of {', '.join(map(str, TABLES))}")
     if repeats < 1:
         raise ValueError(f"repeats = {repeats}: expected 1 or more")
     root, out = root.resolve(), out.resolve()  # a run is taken up from anywhere
-    (data_set,) = (name for name, paper in PAPER.items() if paper == data)
 
     def recipe(row: Row, seed: int = 0) -> Recipe:
         role = "student" if row.frontend else "teacher"
@@ -128,16 +127,16 @@ def reproduce(
         if pretrained is not None:
             changes["pretrained"] = pretrained
         named = backbone if row.frontend else teacher_backbone
-        return paper_recipe(data_set, **changes | ({"backbone": named} if named else {}))
+        return paper_recipe(data, **changes | ({"backbone": named} if named else {}))
 
     rows = TABLES[table]
     runs = [(TEACHER, 0)] if any(row.taught for row in rows) or TEACHER in rows else []  # first: the others need it
     runs += [(row, seed) for row in rows if row != TEACHER for seed in range(repeats)]
     results: dict[Row, list[dict[str, Any]]] = {}
     for count, (row, seed) in enumerate(runs, start=1):
-        say(f"run {count} of {len(runs)}: {row.name}, seed {seed}")
+        _log.info(f"run {count} of {len(runs)}: {row.name}, seed {seed}")
         folder = out / (row.name if row == TEACHER else f"{row.name}-{seed}")
-        results.setdefault(row, []).append(_run(recipe(row, seed), folder, say=say, **settings))
+        results.setdefault(row, []).append(_run(recipe(row, seed), folder, **settings))
     report = {
         "data": data,
         "folder": root.name,

@@ -107,6 +107,11 @@ class MelFeatures(nn.Module):
         """The number of samples that ``frames`` frames cover; None where ``frames`` is None."""
         return None if self.frames is None else self.window_length + (self.frames - 1) * self.hop_length
 
+    @property
+    def padding(self) -> float:
+        """The value of a frame that is padding: 0 before the normalisation."""
+        return (0 - self.mean) / (2 * self.std)
+
     def num_frames(self, samples: int) -> int:
         """Count the frames that lie wholly within this number of samples, before the padding or the cut to ``frames``."""
         return max(0, 1 + (samples - self.window_length) // self.hop_length)
@@ -152,12 +157,11 @@ class MelFeatures(nn.Module):
                 spectrogram = _by_chunks(self._normalised_log_mel, wave, clips=math.ceil(CHUNK_FRAMES / kept))
             else:
                 spectrogram = wave.new_zeros(batch, kept, len(self.frequencies))
-            padding = (0 - self.mean) / (2 * self.std)
             if lengths is not None:
                 counts = 1 + (lengths - self.window_length) // self.hop_length
                 beyond = torch.arange(kept, device=wave.device) >= counts[:, None]
-                spectrogram = spectrogram.masked_fill(beyond[:, :, None], padding)
-            spectrogram = F.pad(spectrogram, (0, 0, 0, frames - kept), value=padding)
+                spectrogram = spectrogram.masked_fill(beyond[:, :, None], self.padding)
+            spectrogram = F.pad(spectrogram, (0, 0, 0, frames - kept), value=self.padding)
         return rearrange(spectrogram, "b t f -> b 1 t f").to(waveform.dtype)
 
     def _normalised_log_mel(self, wave: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, no_type_check
 
 import torch
@@ -112,7 +112,15 @@ class FrontendModel(nn.Module, HubMixin):
     """
 
     # TorchScript compiles every property that is not listed here.
-    __jit_unused_properties__ = ("_model_args", "_traits", "default_cfg", "feature_info", "in_chans", "pretrained_cfg")
+    __jit_unused_properties__ = (
+        "_model_args",
+        "_traits",
+        "classes",
+        "default_cfg",
+        "feature_info",
+        "in_chans",
+        "pretrained_cfg",
+    )
 
     def __init__(
         self,
@@ -140,6 +148,7 @@ class FrontendModel(nn.Module, HubMixin):
         self.layout = layout
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
+        self._classes: list[str] | None = None
         # timm's name of the model, where timm made it by a name of specenhance.models.timm_names.
         self._architecture: str | None = None
         self.backbone: Any = backbone  # last: from here on, its names are set on it
@@ -262,6 +271,21 @@ class FrontendModel(nn.Module, HubMixin):
             )
         self._scripted_size = self._size()
         return self
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes in the order of the logits, saved with the model; None where they are not known.
+
+        After ``reset_classifier`` to another number of classes they are not known. Setting them raises ValueError for another
+        number of names than of classes.
+        """
+        return self._classes if self._classes and len(self._classes) == self.num_classes else None
+
+    @classes.setter
+    def classes(self, names: Sequence[str] | None) -> None:
+        if names is not None and len(names) != self.num_classes:
+            raise ValueError(f"classes: {len(names)} names for {self.num_classes} classes; give one for each, in order")
+        self._classes = None if names is None else list(names)
 
     @property
     def in_chans(self) -> int:

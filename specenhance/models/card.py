@@ -55,7 +55,9 @@ def model_card(
         frontend_parameters=_parameters(model.frontend),
         frontend_arguments=_listed(frontend),
         backbone_parameters=_parameters(model.backbone),
-        backbone_arguments=_listed({key: value for key, value in backbone.items() if key != "pretrained_cfg_overlay"}),
+        backbone_arguments=_listed(
+            {key: value for key, value in backbone.items() if key not in ("pretrained_cfg_overlay", "ast")}
+        ),
         gives=gives,
         repo_id=shown(json.dumps(repo_id, ensure_ascii=False)),
         output=output,
@@ -66,7 +68,7 @@ def model_card(
 
 
 def _called(description: dict[str, Any]) -> str:
-    name = description.get("model_name")  # a model with a front end has none
+    name = "AST" if "ast" in description else description.get("model_name")  # a model with a front end has none
     return name or f"{description['frontend']['name']} before {_called(description['backbone'])}"
 
 

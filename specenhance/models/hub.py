@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,7 +130,10 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         parts = {"backbone": backbone, "frontend": frontend, "features": features, "layout": layout, "fit": fit}
         model = _make_model(cls, parts)
         if names := config.get("label_names"):
-            model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
+            _check_label_names(model, names)
+            model.classes = names
+            if hasattr(model.backbone, "pretrained_cfg"):  # where timm looks
+                model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
         _tie(model, config.get("tied", []))
         folder = Path(model_id)
         path = str(folder / WEIGHTS) if folder.is_dir() else hf_hub_download(model_id, WEIGHTS, **download)
@@ -138,8 +142,11 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         check(path, "copy or download it again")
         try:
             return cls._load_as_safetensor(model, path, map_location, strict=True)
-        except (RuntimeError, safetensors.SafetensorError) as error:
-            raise ValueError(f"{path} does not fit the {CONFIG} beside it: {error}") from error
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{path} cannot be read ({error}); copy or download it again") from error
+        except RuntimeError as error:
+            what = " ".join(str(error).split())
+            raise ValueError(f"{path} does not fit the {CONFIG} beside it: {textwrap.shorten(what, 300)}") from error
 
 
 def _describe(model: Any) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def _describe(model: Any) -> dict[str, Any]:
         _check_same("frontend", model.frontend, create_frontend(**config["frontend"]))
     if tied := _tied(model):
         config["tied"] = tied
-    names = model.backbone.pretrained_cfg.get("label_names")
+    names = model.classes or getattr(model.backbone, "pretrained_cfg", {}).get("label_names")
     return config | ({"label_names": names} if names and len(names) == getattr(model, "num_classes", None) else {})
 
 
@@ -194,6 +201,8 @@ def _tie(model: nn.Module, tied: list[list[str]]) -> None:
 def _describe_backbone(backbone: Any) -> dict[str, Any]:
     if isinstance(backbone, HubMixin):  # a model with a front end of its own
         return _describe(backbone)
+    if hasattr(backbone, "to_config"):
+        return {"ast": backbone.to_config()}
     cfg = getattr(backbone, "pretrained_cfg", None) or {}
     if not timm.is_model(cfg.get("architecture") or ""):
         raise ValueError(
@@ -221,6 +230,10 @@ def _make_backbone(description: dict[str, Any]) -> nn.Module:
         from specenhance.models.adapter import FrontendModel  # here, because adapter imports this module
 
         return _make_model(FrontendModel, description)
+    if "ast" in description:
+        from specenhance.models.ast import AST  # transformers, which not every user has
+
+        return AST.from_config(description["ast"])
     name = description["model_name"]
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r} is none of timm {timm.__version__}'s models; a newer timm may have it")
@@ -244,7 +257,8 @@ def _describe_own_features(features: Any) -> dict[str, Any]:
             "specenhance.features.register_features, or save the model without, with_frontend(model.backbone, model.frontend), "
             "which takes spectrograms"
         )
-    return dict(features.made_with)
+    made_with: Any = features.made_with
+    return dict(made_with)
 
 
 def _check_same(part: str, model: nn.Module, made: nn.Module) -> None:

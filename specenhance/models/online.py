@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import timm
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-__all__ = ["require_hub"]
+__all__ = ["require_hub", "require_weights"]
 
 PATIENCE = 5.0  # seconds that the hub may take to answer
 
@@ -49,3 +50,23 @@ def require_hub(
         raise ConnectionError(
             f"{repo_id} is not in the cache, and {constants.ENDPOINT} does not answer: {reason}"
         ) from error
+
+
+def require_weights(name: str) -> None:
+    """Refuse a timm model without published weights, or whose weights cannot be fetched now.
+
+    Raises:
+        ValueError: for a model without published weights.
+        ConnectionError: for weights that are not in the cache, while the hub does not answer.
+
+    >>> require_weights("vit_giant_patch14_224")
+    Traceback (most recent call last):
+    ValueError: timm knows no published weights of 'vit_giant_patch14_224'; train from scratch with --no-pretrained
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise ValueError(f"timm knows no published weights of {name!r}; train from scratch with --no-pretrained")
+    if config.hf_hub_id and not config.file:
+        repo_id, _, revision = config.hf_hub_id.partition("@")
+        files = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+        require_hub(repo_id, *files, revision=revision or None)

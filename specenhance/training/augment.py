@@ -1,6 +1,6 @@
-"""Augmentations of spectrograms ``(B, C, T, F)``, waveforms and labels: batched on the device, each sample with its own draw.
+"""Augmentations of spectrograms ``(B, C, T, F)``, waveforms and labels. They work on batches, with a random draw per sample.
 
-They draw from PyTorch's global generator, so whoever seeds it makes them repeatable; :func:`place_in_noise` takes its own.
+They draw from PyTorch's global generator: seed it to repeat them. :func:`place_in_noise` takes a generator of its own.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ def mask_span(spec: Tensor, width: int, dim: int, value: float = 0.0) -> Tensor:
 
     Args:
         spec: spectrograms ``(B, C, T, F)``.
-        width: the span's length is drawn evenly from 0 to this, in frames or bins; at most the axis's length.
+        width: maximum length of the span, in frames or bins. The length is drawn uniformly from 0 to it, or to the length of
+            the axis if that is smaller.
         dim: 2 (or -2) masks time frames, 3 (or -1) frequency bins.
-        value: what the span is filled with; 0 is the mean of a normalised spectrogram.
+        value: the value that fills the span. 0 is the mean of a normalised spectrogram.
 
     Returns:
-        A new tensor; ``spec`` itself where ``width`` is 0.
+        A new tensor, or ``spec`` itself if ``width`` is 0.
 
     Raises:
         ValueError: for a negative width.
@@ -44,38 +45,38 @@ def mask_span(spec: Tensor, width: int, dim: int, value: float = 0.0) -> Tensor:
     return spec.masked_fill(inside.view(shape), value)
 
 
-def shift_frames(spec: Tensor, most: int) -> Tensor:
-    """Roll each sample in time by a whole number of frames drawn evenly from ``-most`` to ``most``.
+def shift_frames(spec: Tensor, maximum: int) -> Tensor:
+    """Roll each sample in time by a number of frames that is drawn uniformly from ``-maximum`` to ``maximum``.
 
     Args:
         spec: spectrograms ``(B, C, T, F)``.
-        most: frames >= 0.
+        maximum: number of frames, at least 0.
 
     Raises:
-        ValueError: for a negative ``most``.
+        ValueError: for a negative ``maximum``.
     """
-    if most < 0:
-        raise ValueError(f"most={most}: expected a number of frames >= 0")
-    if most == 0:
+    if maximum < 0:
+        raise ValueError(f"maximum={maximum}: expected a number of frames >= 0")
+    if maximum == 0:
         return spec
     B, C, T, F = spec.shape
-    shifts = torch.randint(-most, most + 1, (B, 1), device=spec.device)
+    shifts = torch.randint(-maximum, maximum + 1, (B, 1), device=spec.device)
     source = (torch.arange(T, device=spec.device) - shifts) % T  # (B, T)
     return spec.gather(2, source[:, None, :, None].expand(B, C, T, F))
 
 
-FAINT, FAINTEST = -50.0, -100.0  # dBFS: a quiet room's recording, and about the last bit of 16
+FAINT, FAINTEST = -50.0, -100.0  # dBFS: a recording in a quiet room, and about the last of 16 bits
 
 
 def place_in_noise(waveform: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-    """Put a waveform ``(N,)`` at a random place in white noise of ``samples`` samples, whose level is from -100 to -50 dBFS.
+    """Put a waveform ``(N,)`` at a random place in white noise. The level of the noise is random, from -100 to -50 dBFS.
 
-    A model that only knows clips that fill its window, or are padded at their end, does not know them in a stream.
+    A stream has its sounds at any place of a window. Without this, a model only learns clips that start with their window.
 
     Args:
-        waveform: one clip; one that is not shorter than ``samples`` is given back as it is.
-        samples: the length of the result.
-        generator: makes it repeatable.
+        waveform: one clip. A clip that is not shorter than ``samples`` is returned unchanged.
+        samples: length of the result, in samples.
+        generator: source of the random numbers.
     """
     spare = samples - len(waveform)
     if spare <= 0:
@@ -88,71 +89,71 @@ def place_in_noise(waveform: Tensor, samples: int, generator: torch.Generator) -
     return noise
 
 
-def add_noise(spec: Tensor, most: float) -> Tensor:
-    """Add even noise from [0, a) to each sample, its amplitude a itself drawn evenly from [0, ``most``).
+def add_noise(spec: Tensor, maximum: float) -> Tensor:
+    """Add noise to each sample. The noise is uniform in [0, a), its amplitude a is uniform in [0, ``maximum``).
 
     Args:
         spec: spectrograms ``(B, C, T, F)``.
-        most: the largest amplitude, in the spectrogram's own (normalised) units.
+        maximum: maximum amplitude, in the units of the normalised spectrogram.
 
     Raises:
-        ValueError: for a negative ``most``.
+        ValueError: for a negative ``maximum``.
     """
-    if most < 0:
-        raise ValueError(f"most={most}: expected an amplitude >= 0")
-    if most == 0:
+    if maximum < 0:
+        raise ValueError(f"maximum={maximum}: expected an amplitude >= 0")
+    if maximum == 0:
         return spec
-    amplitude = torch.rand(spec.shape[0], 1, 1, 1, device=spec.device, dtype=spec.dtype) * most
+    amplitude = torch.rand(spec.shape[0], 1, 1, 1, device=spec.device, dtype=spec.dtype) * maximum
     return spec + amplitude * torch.rand_like(spec)
 
 
 class Mixed(NamedTuple):
-    """Waveforms ``(B, N)`` and their labels as shares ``(B, classes)`` after :func:`mix_waveforms`."""
+    """Waveforms ``(B, N)`` and their labels as probabilities ``(B, classes)`` after :func:`mix_waveforms`."""
 
     waveform: Tensor
     target: Tensor
 
 
-def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, share: float, alpha: float) -> Mixed:
-    """Mix-up: add to some samples another one of the batch, and to their labels its labels.
+def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability: float, alpha: float) -> Mixed:
+    """Mix some samples of a batch with other samples of it, and their labels likewise (mix-up).
 
-    A sample x with labels y becomes ``l * x + (1 - l) * x2`` with labels ``l * y + (1 - l) * y2``, ``l ~ Beta(alpha, alpha)``,
-    its partner drawn evenly from the batch (itself among them). Both waveforms are taken less their mean; the partner is
-    cut to the sample's length, or padded with zeros.
+    A sample x with labels y becomes ``l * x + (1 - l) * x2`` with labels ``l * y + (1 - l) * y2``, ``l ~ Beta(alpha, alpha)``.
+    Its partner x2 is drawn uniformly from the batch, and may be x itself. The mean of each waveform is subtracted first. The
+    partner is cut, or padded with zeros, to the length of x.
 
     Args:
         waveform: ``(B, N)``, zeros after each sample's length.
-        length: ``(B,)`` int64, in samples; it stays as it is.
-        target: ``(B, classes)``, floating: shares, or multi-hot labels.
-        share: the probability that a sample is mixed at all, in [0, 1].
-        alpha: > 0.
+        length: ``(B,)`` int64, in samples. It is not changed.
+        target: ``(B, classes)``, floating: probabilities, or multi-hot labels.
+        probability: the probability that a sample is mixed, in [0, 1].
+        alpha: parameter of the Beta distribution, greater than 0.
 
     Returns:
-        New tensors; those that were given where ``share`` is 0.
+        New tensors, or the given ones if ``probability`` is 0.
 
     Raises:
-        ValueError: for a share or alpha out of its range, or labels that are no shares ``(B, classes)``.
+        ValueError: for a probability or alpha out of its range, or labels that are not probabilities ``(B, classes)``.
 
     Source: Tokozume et al., arXiv:1711.10282; Zhang et al., arXiv:1710.09412; the details are those of Gong et al.,
     arXiv:2104.01778, which draws the partner from the whole data set.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share={share}: expected the part of the samples to mix, in [0, 1]")
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability={probability}: expected the probability that a sample is mixed, in [0, 1]")
     if not alpha > 0:
         raise ValueError(f"alpha={alpha}: expected a number > 0")
     if target.ndim != 2 or len(target) != len(waveform) or not target.is_floating_point():
         raise ValueError(
-            f"labels {tuple(target.shape)} of {target.dtype}: expected shares ({len(waveform)}, classes); "
+            f"labels {tuple(target.shape)} of {target.dtype}: expected probabilities ({len(waveform)}, classes); "
             "torch.nn.functional.one_hot(label, classes).float() makes them"
         )
-    if share == 0:
+    if probability == 0:
         return Mixed(waveform, target)
     B, N = waveform.shape
     device = waveform.device
-    chosen = torch.rand(B, 1, device=device) < share
+    chosen = torch.rand(B, 1, device=device) < probability
     partner = torch.randint(B, (B,), device=device)
     drawn = torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
-    keep = torch.where(chosen, drawn, 1.0)  # l, 1 where nothing is mixed
+    keep = torch.where(chosen, drawn, 1.0)  # l, 1 for a sample that is not mixed
     sounding = torch.arange(N, device=device) < length[:, None]
     centred = torch.where(sounding, waveform - waveform.sum(1, keepdim=True) / length.clamp(min=1)[:, None], 0)
     mixed = torch.where(sounding, keep * centred + (1 - keep) * centred[partner], 0)
@@ -163,11 +164,11 @@ def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, share: float
 
 
 def smooth_labels(target: Tensor, amount: float) -> Tensor:
-    """Take a part of the shares ``(B, classes)`` and spread it evenly over all classes.
+    """Take a part of the probabilities ``(B, classes)``, and divide it equally among all classes.
 
     Args:
-        target: shares, or multi-hot labels.
-        amount: the part, in [0, 1).
+        target: probabilities, or multi-hot labels.
+        amount: the part that is taken, in [0, 1).
 
     Raises:
         ValueError: for an amount out of its range.
@@ -175,5 +176,5 @@ def smooth_labels(target: Tensor, amount: float) -> Tensor:
     Source: Szegedy et al., arXiv:1512.00567.
     """
     if not 0 <= amount < 1:
-        raise ValueError(f"amount={amount}: expected a share in [0, 1)")
+        raise ValueError(f"amount={amount}: expected a part in [0, 1)")
     return target * (1 - amount) + amount / target.shape[1]

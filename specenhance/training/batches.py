@@ -1,4 +1,4 @@
-"""From a data set to the batches of a run: their order, their parts for each device, and where their spectrograms are made."""
+"""The batches of a run: their order, the part of each device, and where their spectrograms are made."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ __all__ = [
     "steps_per_epoch",
 ]
 
-PATIENCE = 30  # s that a process which reads clips goes on after a stop signal
-NO_LABEL = -1  # of a clip that only fills a batch
+PATIENCE = 30  # s; a process that reads clips ends so long after a stop signal
+NO_LABEL = -1  # the label of a clip that only fills a batch
 
 
 class WorkerError(OSError):
@@ -39,12 +39,12 @@ class WorkerError(OSError):
 
 
 class SpectrogramBatch(NamedTuple):
-    """A batch whose spectrograms were made where its clips were read.
+    """A batch whose spectrograms were made in the process that read its clips.
 
     Attributes:
-        spec: ``(B, C, T, F)``, of mixed clips in training if the recipe mixes.
-        target: what to learn, class numbers ``(B,)`` or probabilities ``(B, classes)``.
-        label: ``(B,)`` int64, each clip's own.
+        spec: ``(B, C, T, F)``. In training, clips are mixed if the recipe says so.
+        target: what the model learns: class numbers ``(B,)``, or probabilities ``(B, classes)``.
+        label: the class number of each clip, ``(B,)`` int64.
     """
 
     spec: Tensor
@@ -53,14 +53,14 @@ class SpectrogramBatch(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run stands: before the batch of this number in the epoch of this number, both from 0."""
+    """The next step of a run: the numbers of its epoch and of its batch, both from 0."""
 
     epoch: int = 0
     batch: int = 0
 
 
 class Draw(NamedTuple):
-    """A clip that is asked for, by its number, and the epoch that asks."""
+    """The number of a clip to read, and the number of the epoch that needs it."""
 
     clip: int
     epoch: int
@@ -70,9 +70,10 @@ START = Place()
 
 
 def steps_per_epoch(clips: int, batch_size: int, devices: int = 1) -> int:
-    """Count the batches of an epoch: a short last one is kept, unless a device would have a single clip of it.
+    """Count the batches of an epoch.
 
-    Batch norm learns nothing from a single clip: those are joined to the batch before.
+    A short last batch is kept if each device gets at least two clips of it. Otherwise its clips join the batch before, because
+    batch norm learns nothing from a single clip.
     """
     return max(1, clips // batch_size + (clips % batch_size >= 2 * devices))
 
@@ -89,34 +90,34 @@ def loader(
     seconds: float | None = None,
     features: nn.Module | None = None,
 ) -> Loader:
-    """Make batches of a split; in training in an order that depends on the seed and the epoch alone.
+    """Make batches of a split. In training, their order depends only on the seed and the epoch.
 
-    Of a longer clip no more is read than ``seconds``: its start, or in training, with ``crop = "random"``, any part. With it
-    every second clip that is shorter is put at any place in faint noise of that length. Both draws depend on the seed, the
-    epoch and the clip only.
+    At most ``seconds`` of a clip are read: its start, or in training, with ``crop = "random"``, any part of it. With
+    ``crop = "random"``, half of the shorter clips are put at a random place in faint noise of that length. Both draws depend
+    only on the seed, the epoch and the clip.
 
-    Several devices have the recipe's batch among them: together they have the clips, in training even the batches, that one
-    alone would have. A part that comes out short is filled, in training with the first clips of the epoch, in evaluation
-    with clips of the label :data:`NO_LABEL`.
+    Several devices share each batch of the recipe. Together they read the clips that one device would read. In training the
+    batches are the same too. A part that has too few clips is filled: in training with the first clips of the epoch, in
+    evaluation with clips of the label :data:`NO_LABEL`.
 
     Args:
         data: the split.
-        recipe: its batch, seed and crop.
+        recipe: gives the batch size, the seed and the crop.
         train: whether to shuffle.
-        workers: processes that read clips.
-        devices: that have the batch among them.
-        rank: which of them this is for.
-        start: where a run is taken up in training.
-        seconds: the maximum that is read of a clip; None reads all.
-        features: without weights that learn; makes the spectrograms there, on the CPU. A batch is a
-            :class:`SpectrogramBatch` then, else a :class:`~specenhance.data.Batch`.
+        workers: number of processes that read clips.
+        devices: number of devices that share each batch.
+        rank: number of the device that these batches are for.
+        start: the next step of a run that is resumed.
+        seconds: maximum length that is read of a clip, in seconds. None reads all of it.
+        features: makes the spectrograms in the processes that read clips, on the CPU. It has no weights that learn. A batch
+            is then a :class:`SpectrogramBatch`, otherwise a :class:`~specenhance.data.Batch`.
 
     Raises:
         ValueError: for fewer training clips than two for each device.
     """
     if train and len(data) < 2 * devices:
         raise ValueError(
-            f"{len(data)} training clip(s) on {devices} device(s): expected 2 or more for each, batch norm needs them"
+            f"{len(data)} training clip(s) on {devices} device(s): expected 2 or more for each, because batch norm needs them"
         )
     order: Sampler[list[Draw]]
     if train:
@@ -144,11 +145,11 @@ class TrainingOrder(Sampler[list[Draw]]):
 
     @property
     def sampler(self) -> TrainingOrder:
-        """Itself: of a batch sampler, Lightning tells this one the epoch."""
+        """This object: Lightning calls ``set_epoch`` of a batch sampler's ``sampler``."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next pass is."""
+        """Set the number of the next epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -166,7 +167,7 @@ class TrainingOrder(Sampler[list[Draw]]):
 
 
 class EvaluationOrder(Sampler[list[Draw]]):
-    """All clips in their order, those of one process; the number -1 fills a short part."""
+    """The evaluation batches of one process: the clips in their order. The number -1 fills a short part."""
 
     def __init__(self, clips: int, batch_size: int, devices: int = 1, rank: int = 0) -> None:
         places = [*range(clips), *[NO_LABEL] * (-clips % devices)]
@@ -181,7 +182,7 @@ class EvaluationOrder(Sampler[list[Draw]]):
 
 
 def mix(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Give waveforms ``(B, N)`` and their labels: class numbers ``(B,)``, or probabilities where the recipe mixes clips."""
+    """Return waveforms ``(B, N)`` and their labels: class numbers ``(B,)``, or probabilities if the recipe mixes clips."""
     if recipe.mixup == 0:
         return batch.waveform, batch.label
     target = nn.functional.one_hot(batch.label, num_classes).float()
@@ -189,13 +190,13 @@ def mix(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Tensor, Tensor]
 
 
 class _Failure(NamedTuple):
-    """An error on its way from the process that met it: PyTorch's own way would put its whole traceback into the message."""
+    """An error of a process that reads clips. PyTorch itself would put the whole traceback into the message."""
 
     error: Exception
 
 
 class _Batches(Dataset[Any]):
-    """A data set that gives whole batches: PyTorch's loader asks for all clips of one at once."""
+    """A data set that returns whole batches: PyTorch's loader asks for all clips of a batch at once."""
 
     def __init__(
         self, data: AudioDataset, recipe: Recipe, train: bool, seconds: float | None, features: nn.Module | None
@@ -215,7 +216,7 @@ class _Batches(Dataset[Any]):
             return batch
         waveform, target = batch.waveform, batch.label
         if self.train:
-            # A batch is known by its clips and their order, whichever process makes it and after whatever stop.
+            # The seed comes from the clips of the batch and their order. So it does not depend on the process, or on a stop.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.recipe.seed * 1_000_003 + zlib.crc32(repr(draws).encode()))
                 waveform, target = mix(batch, self.recipe, len(self.data.classes))
@@ -230,13 +231,13 @@ class _Batches(Dataset[Any]):
         drawn = torch.Generator().manual_seed(zlib.crc32(repr((self.recipe.seed, *draw)).encode()))
         place, as_it_is = torch.rand(2, generator=drawn).tolist()
         clip = self.data.excerpt(draw.clip, self.seconds, place)
-        if as_it_is < 0.5:  # as evaluation has it
+        if as_it_is < 0.5:  # the same as in evaluation
             return clip
         return place_in_noise(clip, round(self.seconds * self.recipe.sample_rate), drawn)
 
 
 class Loader(DataLoader[Any]):
-    """PyTorch's loader, with the errors of its processes as they were raised, and their death told in a line."""
+    """PyTorch's loader. It raises the errors of its processes as they were raised, and tells their death in one line."""
 
     def __iter__(self) -> Any:
         try:
@@ -256,7 +257,7 @@ class Loader(DataLoader[Any]):
     def close(self) -> None:
         """End the processes that read clips."""
         if self._iterator is not None and hasattr(self._iterator, "_shutdown_workers"):
-            self._iterator._shutdown_workers()  # as Lightning does; PyTorch has no public way
+            self._iterator._shutdown_workers()  # as Lightning does, because PyTorch has no public method
             self._iterator = None
 
 
@@ -265,11 +266,11 @@ def _whole(batch: Any) -> Any:
 
 
 def _start_worker(number: int) -> None:
-    """Set a process that reads clips up to end, and let itself be ended, in order."""
-    # Ctrl-C and the stop signals go to all processes; this one is still needed until the step is finished.
+    """Set up how a process that reads clips ends."""
+    # Ctrl-C and the stop signals go to all processes. The run needs this one until its step is finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, frame: signal.alarm(PATIENCE))
-    # A batch that cannot be sent is otherwise printed and dropped, and the run would wait for it forever.
+    # By default, a batch that cannot be sent is printed and dropped, and the run waits for it forever.
     queues.Queue._on_queue_feeder_error = staticmethod(_die)  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""From a recipe to the things that it names: data sets and the model."""
+"""Make what a recipe names: the splits of its data set, its features and its model."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ AST_PREFIX = "ast:"  # before the name of an Audio Spectrogram Transformer
 
 
 def build_split(recipe: Recipe, split: str) -> AudioDataset:
-    """Open one split, ``"train"``, ``"validation"`` or ``"test"``, of the recipe's data set.
+    """Open one split of the recipe's data set: ``"train"``, ``"validation"`` or ``"test"``.
 
-    ESC-50 publishes five folds and no validation clips: both of its held-out splits are the recipe's fold.
+    ESC-50 has five folds and no validation clips. The recipe's fold is both its validation split and its test split.
 
     Raises:
         FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
@@ -54,27 +54,27 @@ def build_split(recipe: Recipe, split: str) -> AudioDataset:
 
 
 def build_splits(recipe: Recipe) -> dict[str, AudioDataset]:
-    """Open the three splits of the recipe's data set by their names; raises as :func:`build_split`."""
+    """Open the three splits of the recipe's data set. It raises as :func:`build_split`."""
     return {split: build_split(recipe, split) for split in SPLITS}
 
 
 def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDataset:
-    """Open a split for a model that knows ``classes``: its labels are numbered as the model's.
+    """Open a split for a model of ``classes``. The labels get the model's numbers.
 
     With ``skip_bad`` in the recipe, files that cannot be read are left out.
 
     Raises:
-        FileNotFoundError, ValueError: as the data set does, and where its classes are not the model's.
+        FileNotFoundError, ValueError: as the data set does, and for classes that are not the model's.
     """
     data = with_classes(build_split(recipe, split), classes, "the model")
     return data.subset(check_sounds(data, thorough=True).good) if recipe.skip_bad and data.paths else data
 
 
 def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
-    """Make the recipe's model, from waveforms ``(B, samples)`` at the recipe's rate to logits ``(B, num_classes)``.
+    """Make the recipe's model. It maps waveforms ``(B, samples)`` at the recipe's rate to logits ``(B, num_classes)``.
 
     Raises:
-        ValueError: for an unknown backbone, front end or feature; the message has what is known.
+        ValueError: for an unknown backbone, front end or features. The message lists the known names.
     """
     return with_frontend(
         _backbone(recipe, num_classes),
@@ -87,12 +87,12 @@ def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
 
 
 def build_features(recipe: Recipe) -> Any:
-    """Make the recipe's features, from waveforms ``(B, samples)`` to spectrograms ``(B, 1, T, F)``.
+    """Make the recipe's features. They map waveforms ``(B, samples)`` to spectrograms ``(B, 1, T, F)``.
 
-    A normalisation that is not measured yet leaves the values as they are.
+    A normalisation that is not measured yet does not change the values.
 
     Raises:
-        ValueError: for unknown features; the message has what is known.
+        ValueError: for unknown features. The message lists the known names.
     """
     return create_features(
         recipe.features,
@@ -108,19 +108,21 @@ def build_features(recipe: Recipe) -> Any:
 def check_backbone(recipe: Recipe) -> None:
     """Refuse a backbone that cannot take the recipe's spectrograms, before any clip is read.
 
-    It is made and run on the meta device, which knows shapes and computes nothing. A recipe whose ``frames`` are not known
-    yet (0) is not checked.
+    The backbone is made and run on the meta device, which has shapes but computes nothing. A recipe whose ``frames`` are not
+    known yet (0) is not checked.
 
     Raises:
-        ValueError: with the ways out that were tried and work.
+        ValueError: with the settings that were tried and work.
     """
     if not recipe.frames or recipe.backbone.startswith(AST_PREFIX):  # an AST is made for any size
         return
     refusal = _refusal(recipe)
     if refusal is None or _refusal(recipe.replace(fit="resize")) is not None:
-        return  # it fits, or the size is not what is wrong
+        return  # it fits, or something else is wrong than the size
     cause = refusal.__cause__ or refusal
-    reason = str(cause) if isinstance(cause, AssertionError) else ""  # timm's word; others are of shapes deep inside
+    reason = (
+        str(cause) if isinstance(cause, AssertionError) else ""
+    )  # of timm; other errors are about shapes inside the backbone
     cure = "--set fit=resize has them interpolated to its own size"
     for step in (2, 4, 8, 14, 16, 32):
         size = {name: -(-getattr(recipe, name) // step) * step for name in ("frames", "bins")}
@@ -135,14 +137,14 @@ def check_backbone(recipe: Recipe) -> None:
 
 
 def _refusal(recipe: Recipe) -> Exception | None:
-    """Give the error, if any, that the recipe's backbone answers its spectrograms with."""
+    """Return the error that the recipe's backbone raises for the recipe's spectrograms, or None."""
     try:
         with torch.device("meta"), torch.no_grad():
             model = with_frontend(
                 _backbone(recipe.replace(pretrained=False), 2), "identity", layout=recipe.layout, fit=recipe.fit
             ).eval()
             model(torch.empty(2, 1, recipe.frames, recipe.bins))
-    except Exception as error:  # whatever it is, timm has many
+    except Exception as error:  # timm raises many kinds
         return error
     return None
 
@@ -156,10 +158,10 @@ class Normalisation(NamedTuple):
 
 @torch.no_grad()
 def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
-    """Measure the mean and standard deviation of the recipe's features, padding included, over a split's clips.
+    """Measure the mean and standard deviation of the recipe's features over the clips of a split, with their padding.
 
     Raises:
-        ValueError: if all values are the same, as for silent clips.
+        ValueError: if all values are equal, as for silent clips.
     """
     features = build_features(recipe.replace(mean=None, std=None))
     count, total, squares = 0, 0.0, 0.0
@@ -178,7 +180,7 @@ def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
 def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:
     size: dict[str, Any] = {"frames": recipe.frames, "bins": recipe.bins, "pretrained": recipe.pretrained}
     if recipe.backbone.startswith(AST_PREFIX):
-        from specenhance.distillation.ast import ast_teacher  # transformers, which not every user has
+        from specenhance.models.ast import ast_teacher  # needs transformers, which not every user has
 
         return ast_teacher(recipe.backbone.removeprefix(AST_PREFIX), num_classes, **size, **recipe.backbone_args)
     if recipe.fit == "resize":

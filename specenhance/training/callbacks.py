@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 import os
 import time
@@ -38,6 +39,8 @@ __all__ = [
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.safetensors"
 LOOK_EVERY = 20  # steps on a GPU, which every look at a number halts
+
+_log = logging.getLogger(__name__)
 
 
 class DivergedError(ValueError):
@@ -149,12 +152,11 @@ class AtomicCheckpoints(TorchCheckpointIO):
         write_bytes(path, content.getvalue())
 
 
-def last_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, Place]:
+def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
     """Find the checkpoint that a run goes on from, and where it stands.
 
     Args:
         folder: of the checkpoints.
-        say: called with a line where the last one cannot be read and the one before it serves.
 
     Returns:
         Its path, None where nothing has been kept yet, and the place.
@@ -178,7 +180,7 @@ def last_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path | No
             faults.append(f"{path} cannot be read ({reason[:200]})")
             continue
         for fault in faults:
-            say(f"warning: {fault}; the checkpoint before it serves")
+            _log.warning(f"{fault}; the checkpoint before it serves")
         return path, place
     if faults:
         raise ValueError(f"{'; '.join(faults)}: nothing is left to go on from; start the training anew")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
 import platform
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ from specenhance.training.teach import load_teacher
 
 __all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 class Score(NamedTuple):
@@ -41,6 +41,18 @@ class Score(NamedTuple):
 
     accuracy: float  # in [0, 1]
     confusion: Tensor  # counts (true, predicted)
+
+    def confusions(self) -> list[tuple[int, int, int, int]]:
+        """List which classes are taken for which, the most frequent confusion first.
+
+        Returns:
+            For each pair: the number of the true class, that of the predicted class, the number of clips that were confused,
+            and the number of clips of the true class.
+        """
+        wrong = self.confusion.clone().fill_diagonal_(0)
+        clips = self.confusion.sum(1).tolist()
+        pairs = (divmod(flat, len(clips)) for flat in wrong.flatten().argsort(descending=True, stable=True).tolist())
+        return [(true, named, int(wrong[true, named]), clips[true]) for true, named in pairs if wrong[true, named]]
 
 
 class Trained(NamedTuple):
@@ -75,10 +87,8 @@ def cached(data: AudioDataset, machine: Machine) -> AudioDataset:
     return CachedWaveforms(data, None if machine.cache == MEMORY else machine.cache)
 
 
-def train_rank(
-    recipe: Recipe, out: Path, machine: Machine, say: Say = lambda line: None, stop: StopSignals | None = None
-) -> Trained | None:
-    """Train and test; the process of rank 0 alone writes, speaks and gives what came out.
+def train_rank(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals | None = None) -> Trained | None:
+    """Train and test. Only the process of rank 0 writes, logs and returns the result.
 
     Raises:
         DivergedError: where the loss is no longer finite.
@@ -91,7 +101,7 @@ def train_rank(
     data = {split: cached(part, machine) for split, part in open_splits(recipe, out).items()}
     classes = data["train"].classes
     checkpoints = out / "checkpoints"
-    last, start = last_checkpoint(checkpoints, say)
+    last, start = last_checkpoint(checkpoints)
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes))
     # A third off a small CNN's step on a CPU, and what tensor cores want. PyTorch's stubs do not know it.
@@ -101,7 +111,7 @@ def train_rank(
         "frontend": sum(p.numel() for p in model.frontend.parameters()),
     }
     batches = batches_of(data["train"], recipe, machine, model, train=True, start=start)
-    say(
+    _log.info(
         f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "
         f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test; "
         f"{recipe.epochs} epochs of {len(batches)} steps, {recipe.epochs * len(batches):,} steps in all"
@@ -109,7 +119,7 @@ def train_rank(
     module = Classifier(model, recipe, load_teacher(recipe, classes))
     history = History(
         out / HISTORY,
-        lambda row: say(
+        lambda row: _log.info(
             f"epoch {row['epoch'] + 1:3d}/{recipe.epochs}  loss {row['train_loss']:.3f}  "
             f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
         ),
@@ -129,7 +139,7 @@ def train_rank(
     )
     if last is not None:
         within = f", {start.batch} of {len(batches)} steps done" if start.batch else ""
-        say(f"continuing from {last} in epoch {min(start.epoch + 1, recipe.epochs)}{within}")
+        _log.info(f"continuing from {last} in epoch {min(start.epoch + 1, recipe.epochs)}{within}")
     with closing(batches), closing(batches_of(data["validation"], recipe, machine, model, train=False)) as validation:
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
     if recipe.select == "best":

@@ -11,38 +11,43 @@ from typing import Any
 import lightning as L
 import torch
 
+from specenhance._choices import Device, FeaturesOn, require
+
 __all__ = ["ACCELERATORS", "MEMORY", "Machine", "make_trainer", "precision_on"]
 
-ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
+ACCELERATORS: dict[Device, str] = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
 MEMORY = "memory"  # Machine.cache: not a folder
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run computes on, and how; apart from rounding, and the draws of mix-up where the clips are read, none of it
-    changes what comes out.
+    """What a run computes on, and how.
+
+    None of it changes the result, apart from rounding, and from the draws of mix-up with ``features_on="worker"``.
+
+    Attributes:
+        device: where to compute; ``"auto"`` uses a GPU if there is one.
+        devices: number of devices of this machine that share each batch. Each device has its own process.
+        workers: number of processes that read clips for each device.
+        features_on: where spectrograms are made: by the model on its device, or by the workers that read clips.
+        cache: where decoded waveforms are kept: ``"memory"``, a folder's name, or ``""`` for nowhere.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: for a value out of its range, or a device that this machine has not.
     """
 
-    device: str = "auto"  # a key of ACCELERATORS
-    devices: int = 1  # that have each batch among them, on this machine; one process for each
-    strategy: str = "auto"  # Lightning's name of how; "auto" is "ddp" where there are several
-    workers: int = 0  # processes that read clips, beside each of those
-    features_on: str = "device"  # spectrograms are made by the model, or "worker": where the clips are read
-    cache: str = ""  # decoded waveforms are kept in "memory" or in a folder of this name
-    progress: bool = False  # show a bar
+    device: Device = "auto"
+    devices: int = 1
+    workers: int = 0
+    features_on: FeaturesOn = "device"
+    cache: str = ""
+    progress: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("device", tuple(ACCELERATORS)),
-            ("strategy", ("auto", "ddp")),
-            ("features_on", ("device", "worker")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
+        require("device", self.device, Device)
+        require("features_on", self.features_on, FeaturesOn)
         if self.devices < 1:
             raise ValueError(f"devices = {self.devices}: expected 1 or more")
         if self.workers < 0:
@@ -78,7 +83,7 @@ def make_trainer(machine: Machine, **settings: Any) -> L.Trainer:
     return L.Trainer(
         accelerator=ACCELERATORS[machine.device],
         devices=machine.devices,
-        strategy="ddp" if several else machine.strategy,
+        strategy="ddp" if several else "auto",
         sync_batchnorm=several
         and torch.cuda.is_available()
         and machine.device != "cpu",  # PyTorch has none for the CPU

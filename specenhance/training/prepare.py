@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from specenhance.training.recipe import FITTED, Recipe
 
 __all__ = ["Prepared", "Sounds", "check", "dead_filters", "look_at", "prepare"]
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -62,12 +63,11 @@ class Prepared(NamedTuple):
     manifest: Manifest
 
 
-def look_at(recipe: Recipe, say: Say, *, thorough: bool = False) -> Sounds:
+def look_at(recipe: Recipe, *, thorough: bool = False) -> Sounds:
     """Open the splits of a recipe and look at every file once; say what was passed over.
 
     Args:
         recipe: names the data set.
-        say: called with a line of news now and then.
         thorough: decode every file whole.
 
     Raises:
@@ -76,7 +76,7 @@ def look_at(recipe: Recipe, say: Say, *, thorough: bool = False) -> Sounds:
     parts = build_splits(recipe)
     passed_over = parts["train"].passed_over
     if passed_over:
-        _say_all(say, f"{recipe.root}: {len(passed_over)} files and folders are passed over:", listed(passed_over))
+        _log_all(f"{recipe.root}: {len(passed_over)} files and folders are passed over:", listed(passed_over))
     sounds = Sounds(parts, {}, {})
     for name, data in parts.items():
         if not data.paths:
@@ -84,7 +84,7 @@ def look_at(recipe: Recipe, say: Say, *, thorough: bool = False) -> Sounds:
             continue
         new = [i for i, path in enumerate(data.paths) if path not in sounds.seconds]  # ESC-50 tests what it validates
         if len(new) > 2000:
-            say(f"looking at {len(new):,} files of the split {name!r}")
+            _log.info(f"looking at {len(new):,} files of the split {name!r}")
         fresh = data.subset(new)
         found = check_sounds(fresh, thorough=thorough)
         sounds.seconds |= dict(zip(fresh.paths, found.seconds, strict=True))
@@ -92,19 +92,18 @@ def look_at(recipe: Recipe, say: Say, *, thorough: bool = False) -> Sounds:
     return sounds
 
 
-def prepare(recipe: Recipe, say: Say) -> Prepared:
+def prepare(recipe: Recipe) -> Prepared:
     """Look at the clips of a recipe, fit it to them, and say what is to be trained on what.
 
     Args:
         recipe: of one run; the bad files of one with ``skip_bad`` are left out.
-        say: called with a line of news now and then.
 
     Raises:
         FileNotFoundError, ValueError: as the data set does; for files that cannot be read, all of them at once; for one
             class; for a split of which no file is left; and for a file that trains and also validates or tests.
     """
     # Whoever leaves files out does not want to meet another one in the middle of training.
-    sounds = look_at(recipe, say, thorough=recipe.skip_bad)
+    sounds = look_at(recipe, thorough=recipe.skip_bad)
     if sounds.faults:
         faults = list(sounds.faults.values())
         if not recipe.skip_bad:
@@ -113,7 +112,7 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
                 faults,
                 "Mend or remove them, or train without them: --skip-bad",
             )
-        _say_all(say, f"{len(faults)} files cannot be used and are left out:", listed(faults))
+        _log_all(f"{len(faults)} files cannot be used and are left out:", listed(faults))
     twins = list(find_twins(sounds.readable()))
     if twins:
         raise FaultsError(
@@ -121,14 +120,14 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
             [" and ".join(twin) for twin in twins],
             "Keep each in one split",
         )
-    _check_classes(sounds, say)
+    _check_classes(sounds)
     whole = fitted(recipe, sounds.lengths("train"))
-    _tell_fitted(recipe, whole, sounds, say)
-    _check_filters(whole, say)
+    _tell_fitted(recipe, whole, sounds)
+    _check_filters(whole)
     return Prepared(whole, make_manifest(whole, sounds.parts, sounds.seconds, sounds.faults))
 
 
-def check(recipe: Recipe, say: Say) -> int:
+def check(recipe: Recipe) -> int:
     """Read every sound of a recipe's data set whole, and say what was found.
 
     Returns:
@@ -137,27 +136,27 @@ def check(recipe: Recipe, say: Say) -> int:
     Raises:
         FileNotFoundError, ValueError: as the data set does.
     """
-    sounds = look_at(recipe, say, thorough=True)
+    sounds = look_at(recipe, thorough=True)
     twins = list(find_twins(sounds.readable(), by_content=True))
     for name, data in sounds.parts.items():
         lengths = sounds.lengths(name)
         seconds = f", {min(lengths):.2f} to {max(lengths):.2f} s, {sum(lengths) / 60:.1f} min in all" if lengths else ""
-        say(f"{name}: {len(data):,} sounds of {len(set(data.labels))} classes{seconds}")
+        _log.info(f"{name}: {len(data):,} sounds of {len(set(data.labels))} classes{seconds}")
     if sounds.faults:
-        _say_all(say, f"{len(sounds.faults)} files cannot be used:", [f"  {fault}" for fault in sounds.faults.values()])
+        _log_all(f"{len(sounds.faults)} files cannot be used:", [f"  {fault}" for fault in sounds.faults.values()])
     if twins:
-        _say_all(say, f"{len(twins)} sounds train and also validate or test:", [f"  {a} and {b}" for a, b in twins])
+        _log_all(f"{len(twins)} sounds train and also validate or test:", [f"  {a} and {b}" for a, b in twins])
     if not sounds.faults and not twins:
-        say("nothing is wrong with them")
+        _log.info("nothing is wrong with them")
     return len(sounds.faults) + len(twins)
 
 
-def _say_all(say: Say, first: str, lines: Iterable[str]) -> None:
+def _log_all(first: str, lines: Iterable[str]) -> None:
     for line in (first, *lines):
-        say(line)
+        _log.info(line)
 
 
-def _check_classes(sounds: Sounds, say: Say) -> None:
+def _check_classes(sounds: Sounds) -> None:
     train = sounds.parts["train"]
     if len(train.classes) < 2:
         raise ValueError(
@@ -171,19 +170,19 @@ def _check_classes(sounds: Sounds, say: Say) -> None:
         )
         missing = [name for label, name in enumerate(data.classes) if not there[label]]
         if missing and name == "train":
-            say(
-                f"warning: {len(missing)} classes have no training clip and will never be named: "
+            _log.warning(
+                f"{len(missing)} classes have no training clip and will never be named: "
                 f"{', '.join(map(repr, missing))}; add clips, or say which clips train by a 'split' column or folders"
             )
         elif missing:
-            say(f"{len(missing)} classes have no clip in the split {name!r}: {', '.join(map(repr, missing[:8]))}")
+            _log.info(f"{len(missing)} classes have no clip in the split {name!r}: {', '.join(map(repr, missing[:8]))}")
 
 
-def _tell_fitted(recipe: Recipe, whole: Recipe, sounds: Sounds, say: Say) -> None:
+def _tell_fitted(recipe: Recipe, whole: Recipe, sounds: Sounds) -> None:
     lengths = sounds.lengths("train")
     changed = [name for name in FITTED if getattr(recipe, name) != getattr(whole, name)]
     if changed:
-        say(
+        _log.info(
             f"fitted to {len(lengths):,} training clips of {min(lengths):.2f} to {max(lengths):.2f} s, {PERCENTILE}% of them "
             f"at most {whole.clip_seconds:.2f} s: {', '.join(f'{name} = {getattr(whole, name)}' for name in changed)}"
         )
@@ -194,7 +193,7 @@ def dead_filters(mel: torch.Tensor) -> int:
     return int((mel == 0).all(0).sum())
 
 
-def _check_filters(recipe: Recipe, say: Say) -> None:
+def _check_filters(recipe: Recipe) -> None:
     def dead(bins: int) -> int:
         mel = getattr(build_features(recipe.replace(bins=bins)), "mel", None)
         return 0 if mel is None else dead_filters(mel)
@@ -202,7 +201,7 @@ def _check_filters(recipe: Recipe, say: Say) -> None:
     count = dead(recipe.bins)
     if count > recipe.bins // 50:  # a few at the low end are usual: of 128 at 16 kHz one
         enough = next((bins for bins in range(recipe.bins, 3, -1) if not dead(bins)), 4)
-        say(
-            f"warning: {count} of {recipe.bins} mel filters at {recipe.sample_rate} Hz are too narrow to hear anything; "
+        _log.warning(
+            f"{count} of {recipe.bins} mel filters at {recipe.sample_rate} Hz are too narrow to hear anything; "
             f"--set bins={enough} has none of those"
         )

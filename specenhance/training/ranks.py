@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch.distributed
 
+from specenhance._imports import import_modules, imported_modules
 from specenhance.training.stopping import Stopped
 
 __all__ = ["RankError", "ranks"]
@@ -45,7 +47,10 @@ def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]
     context = get_context("spawn")
     port = _free_port()
     errors = context.SimpleQueue()
-    others = [context.Process(target=_other, args=(rank, port, errors, work, args)) for rank in range(1, count)]
+    others = [
+        context.Process(target=_other, args=(rank, port, errors, imported_modules(), work, args))
+        for rank in range(1, count)
+    ]
     before = dict(os.environ)
     try:
         for process in others:
@@ -87,10 +92,14 @@ def _environment(rank: int, port: int) -> dict[str, str]:
     return {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def _other(rank: int, port: int, errors: Any, work: Callable[..., object], args: tuple[Any, ...]) -> None:
+def _other(
+    rank: int, port: int, errors: Any, modules: list[str], work: Callable[..., object], args: tuple[Any, ...]
+) -> None:
     os.environ.update(_environment(rank, port))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    logging.getLogger("specenhance.training").setLevel(logging.ERROR)  # rank 0 logs the run's news and warnings
     try:
+        import_modules(modules)
         work(*args)
     except Stopped:  # rank 0 says so
         pass

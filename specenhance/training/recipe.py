@@ -16,7 +16,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from specenhance._choices import PaperData, Role
 from specenhance._files import write_text
+from specenhance._imports import HINT
 from specenhance._missing import missing
 from specenhance.data.registry import data_folds, list_data, recipe_defaults, takes
 
@@ -32,7 +34,6 @@ __all__ = [
     "save_recipe",
 ]
 
-Role = Literal["student", "teacher"]
 Crop = Literal["start", "random"]
 Fit = Literal["error", "resize"]
 Schedule = Literal["onecycle", "step", "constant"]
@@ -46,7 +47,7 @@ FITTED = ("frames", "epochs", "batch_size")
 RECIPE = "recipe.toml"
 """The name of a recipe's file in a run folder."""
 
-PAPER = ("esc50", "speech_commands")
+PAPER = get_args(PaperData)
 """Data sets that the paper has recipes for."""
 
 _TABLES = ("frontend_args", "feature_args", "backbone_args")
@@ -177,7 +178,10 @@ class Recipe(BaseModel):
         10.0, "of the Beta distribution of the part that a clip keeps", 1e-3, 1e4, "of a Beta distribution"
     )
     # Distillation, where there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
-    teacher: str = Field("", description='a run folder, or "ast:NAME_OR_PATH" of an AST that knows the same classes')
+    teacher: str = Field(
+        "",
+        description='a run folder, or "ast:NAME_OR_PATH" and the like, of a teacher that knows the same classes',
+    )
     kd_weight: float = _number(0.5, "1 trains on the labels alone", 0, 1, "the labels' part of the loss")
     kd_temperature: float = _number(5.0, "the teacher's", 1e-3, 1e4, "a factor by which logits are divided")
 
@@ -207,7 +211,7 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         known = list_data()
-        self._expect("data", self.data in known, f"one of {', '.join(known)}")
+        self._expect("data", self.data in known, f"one of {', '.join(known)} ({HINT})")
         bare = ", ".join(repr(name) for name in known if not takes(name, "root"))
         self._expect("root", bool(self.root) == takes(self.data, "root"), f"a folder for every data set but {bare}")
         tables = " or ".join(repr(name) for name in known if takes(name, "csv"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import shlex
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -51,10 +52,10 @@ __all__ = ["picture", "resume", "train"]
 LOCK = ".lock"
 SKIPPED = "skipped.txt"
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dict[str, Any]:
+def train(recipe: Recipe, out: Path, **machine: Any) -> dict[str, Any]:
     """Train a recipe into a new run folder, test it, and write its result; ESC-50 with ``fold = 0`` runs all five folds.
 
     The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``, ``tensorboard/``, ``checkpoints/``,
@@ -65,7 +66,6 @@ def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dic
     Args:
         recipe: what to train.
         out: the run folder; it must not exist, or be empty.
-        say: called with a line of news now and then.
         **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Returns:
@@ -84,12 +84,12 @@ def train(recipe: Recipe, out: Path, *, say: Say = print, **machine: Any) -> dic
         _require_empty(out)
         try:
             _check_names(recipe, settings)  # before any clip is read
-            recipe = _prepare(recipe, out, say)
+            recipe = _prepare(recipe, out)
             _check_names(recipe, settings)
         except BaseException:
             _abandon(out)
             raise
-        return _run(recipe, out, settings, say, stop)
+        return _run(recipe, out, settings, stop)
 
 
 def resume(
@@ -98,7 +98,6 @@ def resume(
     epochs: int | None = None,
     root: Path | None = None,
     csv: Path | None = None,
-    say: Say = print,
     **machine: Any,
 ) -> dict[str, Any]:
     """Continue a run where it was stopped; a run that has its result is only reported, or extended.
@@ -111,7 +110,6 @@ def resume(
             of a one-cycle schedule makes another cycle over the new epochs; that of the other schedules goes on.
         root: the data set's folder, if it has moved.
         csv: the data set's table, if it has moved.
-        say: called with a line of news now and then.
         **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Raises:
@@ -126,9 +124,9 @@ def resume(
     recipe = load_recipe(out / RECIPE)
     done = _result(out, recipe)
     if done is not None and root is csv is None and epochs in (None, recipe.epochs):
-        say(f"{out}: finished already")
+        _log.info(f"{out}: finished already")
         for run in stored_runs(out):
-            _pictures(run, say)
+            _pictures(run)
         return done
     with stop_signals() as stop, _locked(out):
         moved = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
@@ -136,16 +134,16 @@ def resume(
             recipe = _moved(recipe, moved, out)
         if epochs is not None:
             recipe = _extended(recipe, epochs, out)
-        return _run(recipe, out, settings, say, stop)
+        return _run(recipe, out, settings, stop)
 
 
-def _run(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignals) -> dict[str, Any]:
+def _run(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict[str, Any]:
     """Go on with a run from wherever it stands, to its result."""
     done = _result(out, recipe)
     if done is not None:
-        say(f"{out}: finished already")
+        _log.info(f"{out}: finished already")
         return done
-    return (_train_folds if _has_folds(recipe) else _train_one)(recipe, out, machine, say, stop)
+    return (_train_folds if _has_folds(recipe) else _train_one)(recipe, out, machine, stop)
 
 
 def picture(model: FrontendModel, waveform: Tensor | np.ndarray, title: str = "") -> Any:
@@ -208,9 +206,9 @@ def _abandon(out: Path) -> None:
         out.rmdir()
 
 
-def _prepare(recipe: Recipe, out: Path, say: Say) -> Recipe:
+def _prepare(recipe: Recipe, out: Path) -> Recipe:
     """Fit a recipe to its data, and write it down with its clips."""
-    prepared = prepare(recipe.replace(fold=1) if _has_folds(recipe) else recipe, say)
+    prepared = prepare(recipe.replace(fold=1) if _has_folds(recipe) else recipe)
     whole = prepared.recipe.replace(fold=recipe.fold)
     left_out = [clip.left_out for clip in prepared.manifest.clips if clip.left_out]
     if left_out:
@@ -221,10 +219,10 @@ def _prepare(recipe: Recipe, out: Path, say: Say) -> Recipe:
     return whole
 
 
-def _train_one(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignals) -> dict[str, Any]:
+def _train_one(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict[str, Any]:
     _check_parts(recipe, machine)
     if not (out / MANIFEST).is_file():
-        recipe = _prepare(recipe, out, say)
+        recipe = _prepare(recipe, out)
     parts = open_splits(recipe, out)
     if recipe.mean is None:
         samples = getattr(build_features(recipe), "samples", None)
@@ -233,52 +231,52 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: Stop
             measured = measure_normalisation(recipe, batches)
         recipe = recipe.replace(mean=measured.mean, std=measured.std)
         save_recipe(recipe, out / RECIPE)
-        say(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
+        _log.info(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
     if machine.devices > 1 and machine.cache not in ("", MEMORY):
         for data in parts.values():  # here, so that the processes do not do it all at once
             cached(data, machine)
     with ranks(machine.devices, train_rank, recipe, out, machine):
-        trained = train_rank(recipe, out, machine, say, stop)
+        trained = train_rank(recipe, out, machine, stop)
         assert trained is not None
-        return _finish(recipe, out, trained, say)
+        return _finish(recipe, out, trained)
 
 
-def _finish(recipe: Recipe, out: Path, trained: Trained, say: Say) -> dict[str, Any]:
+def _finish(recipe: Recipe, out: Path, trained: Trained) -> dict[str, Any]:
     """Write what came out of a training, the result last of all that matters: it says that the run is finished."""
     save_model(trained.model, trained.classes, out)
     if recipe.role == "teacher":
         save_pretrained(trained.model, trained.classes, out)
     _write_confusion(trained.score.confusion, trained.classes, out)
     write_text(out / RESULT, json.dumps(trained.result, indent=2) + "\n")
-    _pictures(out, say, Stored(trained.model, trained.classes, recipe))
+    _pictures(out, Stored(trained.model, trained.classes, recipe))
     if warning := constant_mask(trained.model, recipe.frontend, trained.validation):
-        say(warning)
-    _warn_of_chance(trained, say)
-    say(f"test accuracy {trained.score.accuracy:.2%}, in {out}")
+        _log.warning(warning.removeprefix("warning: "))
+    _warn_of_chance(trained)
+    _log.info(f"test accuracy {trained.score.accuracy:.2%}, in {out}")
     return trained.result
 
 
-def _warn_of_chance(trained: Trained, say: Say) -> None:
+def _warn_of_chance(trained: Trained) -> None:
     """Say when a model is no better than one that always names the class with the most test clips."""
     counts = trained.score.confusion.sum(1)
     largest = int(counts.argmax())
     always = float(counts[largest] / counts.sum())
     if trained.score.accuracy <= always:
-        say(
-            f"warning: the test accuracy is no better than that of always naming {trained.classes[largest]!r} ({always:.2%}). "
+        _log.warning(
+            f"the test accuracy is no better than that of always naming {trained.classes[largest]!r} ({always:.2%}). "
             "Try more epochs (--epochs), another rate (--lr) or more clips; curves.png shows whether it learned at all"
         )
 
 
-def _train_folds(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: StopSignals) -> dict[str, Any]:
+def _train_folds(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict[str, Any]:
     results = []
     folds = data_folds(recipe.data)
     for fold in range(1, folds + 1):
         folder = out / f"fold{fold}"
-        say(f"fold {fold} of {folds}")
+        _log.info(f"fold {fold} of {folds}")
         if not (folder / RECIPE).is_file():
             save_recipe(recipe.replace(fold=fold), folder / RECIPE)
-        results.append(_run(load_recipe(folder / RECIPE), folder, machine, say, stop))
+        results.append(_run(load_recipe(folder / RECIPE), folder, machine, stop))
     accuracies = [result["test_accuracy"] for result in results]
     result = {
         "test_accuracy": statistics.mean(accuracies),
@@ -289,7 +287,7 @@ def _train_folds(recipe: Recipe, out: Path, machine: Machine, say: Say, stop: St
         "recipe": recipe.model_dump(mode="json"),
     }
     write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
-    say(f"mean test accuracy of {folds} folds: {result['test_accuracy']:.2%}")
+    _log.info(f"mean test accuracy of {folds} folds: {result['test_accuracy']:.2%}")
     return result
 
 
@@ -364,7 +362,7 @@ def _write_confusion(confusion: Tensor, classes: list[str], out: Path) -> None:
     write_text(out / "confusion_matrix.csv", text.getvalue())
 
 
-def _pictures(run: Path, say: Say, trained: Stored | None = None) -> None:
+def _pictures(run: Path, trained: Stored | None = None) -> None:
     """Draw the pictures of a finished run that are not there; one that cannot be drawn is told, and costs nothing else."""
     stored = cache(lambda: trained or load_stored(run))
 
@@ -389,7 +387,7 @@ def _pictures(run: Path, say: Say, trained: Stored | None = None) -> None:
             try:
                 save_figure(draw(), run / name)
             except Exception as error:  # whatever it is: the run is finished, and its result is written
-                say(
-                    f"warning: {shown(run / name)} was not drawn ({shown(error)}); specenhance train --resume "
+                _log.warning(
+                    f"{shown(run / name)} was not drawn ({shown(error)}); specenhance train --resume "
                     f"{shlex.quote(str(run))} tries again"
                 )

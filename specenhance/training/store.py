@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +13,7 @@ import torch
 
 from specenhance._files import atomic_folder
 from specenhance.models.adapter import FrontendModel
-from specenhance.models.weights import read_weights, write_weights
-from specenhance.training.build import AST_PREFIX, build_model
+from specenhance.models.hub import CONFIG, WEIGHTS
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
 
 __all__ = [
@@ -32,7 +30,7 @@ __all__ = [
     "stored_runs",
 ]
 
-WEIGHTS, RESULT, PRETRAINED = "model.safetensors", "result.json", "pretrained"
+RESULT, PRETRAINED = "result.json", "pretrained"
 HISTORY = "metrics.csv"
 
 
@@ -45,8 +43,9 @@ class Stored(NamedTuple):
 
 
 def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
-    """Write a model's weights, with its class names, into a run folder."""
-    write_weights(Path(run) / WEIGHTS, model.state_dict(), classes=json.dumps(classes))
+    """Write a model, with its class names, into a run folder, as :meth:`FrontendModel.save_pretrained` does."""
+    model.classes = classes
+    model.save_pretrained(run, model_card_kwargs={"repo_id": os.fspath(run)})
 
 
 def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
@@ -91,26 +90,26 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
         cure = f"give one of its folds, {', '.join(folds)}" if folds else f"finish it: specenhance train --resume {run}"
         raise FileNotFoundError(f"{run}: it has no {WEIGHTS}; {cure}")
     recipe = load_recipe(run / RECIPE)
-    state, metadata = read_weights(run / WEIGHTS, "copy the run again")
-    if "classes" not in metadata:
-        raise ValueError(f"{run / WEIGHTS} names no classes: it was not written by 'specenhance train'")
-    classes = json.loads(metadata["classes"])
-    architecture = recipe.replace(pretrained=False)
-    if recipe.backbone.startswith(AST_PREFIX) and (run / PRETRAINED).is_dir():  # no need to ask a hub what it is
-        architecture = architecture.replace(backbone=f"{AST_PREFIX}{run / PRETRAINED}")
-    model = build_model(architecture, len(classes))
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{run / WEIGHTS} does not fit {run / RECIPE}: {' '.join(str(error).split())}") from error
+    if not (run / CONFIG).is_file():
+        raise FileNotFoundError(f"{run}: it has no {CONFIG}; copy the run again, or train it again with this version")
+    model = FrontendModel.from_pretrained(run)
+    if model.classes is None:
+        raise ValueError(f"{run / CONFIG} names no classes: it was not written by 'specenhance train'")
+    classes = model.classes
     return Stored(model.eval().to(device), classes, recipe)
 
 
 def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") -> FrontendModel:
-    """Read the model of a finished run: from waveforms ``(B, samples)`` to logits, in evaluation mode.
+    """Read a model, in evaluation mode: of a finished run, from waveforms ``(B, samples)`` to logits; or what was saved.
+
+    Args:
+        run: a run folder, or a folder that :meth:`FrontendModel.save_pretrained` wrote.
+        device: where to put the model.
 
     Raises as :func:`load_stored`.
     """
+    if not (Path(run) / RECIPE).is_file() and (Path(run) / CONFIG).is_file():
+        return FrontendModel.from_pretrained(run).to(device)
     return load_stored(run, device).model
 
 

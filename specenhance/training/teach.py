@@ -7,9 +7,9 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specenhance.distillation.registry import create_teacher, is_teacher_name
 from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.models.adapter import with_frontend
-from specenhance.training.build import AST_PREFIX
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import RECIPE, load_stored
 
@@ -34,8 +34,8 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
     """
     if not recipe.teacher or recipe.kd_weight == 1:
         return None
-    if recipe.teacher.startswith(AST_PREFIX):
-        return _ast(recipe, classes)
+    if is_teacher_name(recipe.teacher):
+        return FrozenTeacher(create_teacher(recipe.teacher, classes, frames=recipe.frames, bins=recipe.bins))
     run = Path(recipe.teacher)
     fold = run / f"fold{recipe.fold}"
     model, known, taught_by = load_stored(fold if recipe.fold and (fold / RECIPE).is_file() else run)
@@ -78,28 +78,3 @@ def _transform(student: Recipe, teacher: Recipe) -> nn.Module | None:
     if (student.mean, student.std, student.frames) == (teacher.mean, teacher.std, teacher.frames):
         return None  # the very same spectrogram
     return _Adapted(student, teacher)
-
-
-def _ast(recipe: Recipe, classes: list[str]) -> FrozenTeacher:
-    from specenhance.distillation.ast import ast_teacher  # transformers, which not every user has
-
-    name = recipe.teacher.removeprefix(AST_PREFIX)
-    teacher = ast_teacher(name, len(classes), frames=recipe.frames, bins=recipe.bins)
-    known = [teacher.model.config.id2label[i] for i in range(len(classes))]
-    if sorted(known) != sorted(classes):
-        raise ValueError(
-            f"teacher = {recipe.teacher!r} has not learned these classes ({', '.join(classes[:3])}, ...): fine-tune it "
-            f"with specenhance train --role teacher --backbone {recipe.teacher}, and give that run"
-        )
-    return FrozenTeacher(_Reordered(teacher, [known.index(name) for name in classes]))
-
-
-class _Reordered(nn.Module):
-    """A model whose classes stand in another order."""
-
-    def __init__(self, model: nn.Module, order: list[int]) -> None:
-        super().__init__()
-        self.model, self.order = model, order
-
-    def forward(self, spec: Tensor) -> Tensor:
-        return self.model(spec)[:, self.order]

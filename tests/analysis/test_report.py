@@ -50,7 +50,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def run(quick, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "run"
-    train(quick.replace(epochs=2, frontend="tfe1"), folder, say=lambda line: None, device="cpu")
+    train(quick.replace(epochs=2, frontend="tfe1"), folder, device="cpu")
     return folder
 
 
@@ -202,7 +202,7 @@ def test_names_are_escaped(quick, tmp_path, tones):
             for path in (tones / split / old).iterdir():
                 (root / split / new / path.name).write_bytes(path.read_bytes())
     recipe = quick.replace(root=root, epochs=1, frontend="tfe1", mean=None, std=None)
-    train(recipe, tmp_path / "run", say=lambda line: None, device="cpu")
+    train(recipe, tmp_path / "run", device="cpu")
     text = report(tmp_path / "run").read_text()
     assert "<b>" not in text
     page = Page(text)
@@ -212,7 +212,7 @@ def test_names_are_escaped(quick, tmp_path, tones):
 
 
 def test_a_front_end_without_a_mask_says_so(quick, tmp_path):
-    train(quick.replace(epochs=1, frontend="identity"), tmp_path / "run", say=lambda line: None, device="cpu")
+    train(quick.replace(epochs=1, frontend="identity"), tmp_path / "run", device="cpu")
     assert "identity has no mask." in Page(report(tmp_path / "run").read_text()).text
 
 

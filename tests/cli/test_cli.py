@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import specenhance
-from specenhance import cli
 from specenhance.analysis import masks
 from specenhance.cli import app
+from specenhance.cli import train as training_commands
 from specenhance.training import load_recipe, recipe_for, save_recipe
 
 
@@ -181,7 +181,7 @@ def test_labels_are_shown_and_not_obeyed(tones, tmp_path, monkeypatch):
 def test_a_new_runs_folder_is_one_folder_whatever_the_backbone_is_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = recipe_for("synthetic", backbone="local-dir:../models/my net/", frontend="tfe1")
-    folder = cli._new_folder(recipe)
+    folder = training_commands._new_folder(recipe)
     assert folder.parent == Path("runs")
     assert folder.name.startswith("synthetic-my net-tfe1-2")
 
@@ -190,7 +190,7 @@ def test_a_terminal_without_a_names_letters_shows_their_codes(trained, tones, tm
     file = tmp_path / "猫.wav"
     file.write_bytes((tones / "test" / "low" / "0.wav").read_bytes())
     done = subprocess.run(
-        [sys.executable, "-m", "specenhance.cli", "predict", str(trained[0]), str(file)],
+        [sys.executable, "-m", "specenhance", "predict", str(trained[0]), str(file)],
         env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
     )
@@ -211,7 +211,7 @@ def test_enhance_says_that_a_mask_is_flat_and_not_where_it_is_not(trained, tones
 def test_list_names_what_there_is():
     everything = run("list").stdout
     assert "frontends: identity, tfa, tfe1, tfe2, tfe4" in everything
-    assert "data: esc50, speech_commands, folder, synthetic" in everything
+    assert "data: esc50, folder, speech_commands, synthetic" in everything
     assert run("list", "frontends").stdout.split() == specenhance.list_frontends()
     assert "mobilenetv3_small_050" in run("list", "backbones", "--pattern", "mobilenetv3*").stdout.split()
 
@@ -304,11 +304,13 @@ def test_five_folds_are_evaluated_together(tmp_path, five_folds):
 
 def test_the_demo_compares_both_front_ends(tmp_path, monkeypatch):
     from specenhance.data import SyntheticSounds
-    from specenhance.training import build
+    from specenhance.data.registry import DATA
 
-    monkeypatch.setattr(
-        build, "SyntheticSounds", lambda split, **settings: SyntheticSounds(split, clips_per_class=4, **settings)
-    )
+    def few(split, seed, sample_rate):
+        return SyntheticSounds(split, clips_per_class=4, seed=seed, sample_rate=sample_rate)
+
+    few.recipe_defaults = SyntheticSounds.recipe_defaults
+    monkeypatch.setitem(DATA._entries, "synthetic", DATA._entries["synthetic"]._replace(factory=few))
     result = run("demo", "--out", tmp_path / "demo", "--epochs", 1, "--device", "cpu")
     assert result.exit_code == 0, result.output
     for frontend in ("identity", "tfe4"):

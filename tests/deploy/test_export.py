@@ -17,11 +17,15 @@ from specenhance import KaldiFbank, LogMel, TrainableMel, with_frontend
 from specenhance.cli import app
 from specenhance.data import read_audio
 from specenhance.deploy import export as export_module
+from specenhance.deploy import program as program_module
 from specenhance.deploy import quantise
-from specenhance.deploy.export import WaveformModel, accuracy, export
+from specenhance.deploy.formats.onnx import OPSET
+from specenhance.deploy.int8 import accuracy
+from specenhance.deploy.program import SpectrogramModel, WaveformModel
 from specenhance.deploy.quantise import RANGES, SCOPES
 from specenhance.deploy.runtime import KEYS, OnnxModel
 from specenhance.training.build import build_split
+from specenhance.training.exporting import export_run as export
 from specenhance.training.run import train
 from specenhance.training.store import load_stored
 
@@ -29,13 +33,13 @@ from specenhance.training.store import load_stored
 @pytest.fixture(scope="module")
 def run(quick, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "run"
-    train(quick.replace(epochs=40, lr=3e-3, frontend="tfe4"), folder, say=lambda line: None, device="cpu")
+    train(quick.replace(epochs=40, lr=3e-3, frontend="tfe4"), folder, device="cpu")
     return folder
 
 
 @pytest.fixture(scope="module")
 def model_file(run):
-    return export(run, say=lambda line: None)
+    return export(run)
 
 
 def sounds(batch: int, samples: int, seed: int = 0) -> torch.Tensor:
@@ -50,10 +54,9 @@ def test_an_onnx_file_gives_what_pytorch_gives_for_any_batch_and_length(run, mod
     np.testing.assert_allclose(OnnxModel(model_file).logits(waveform.numpy()), expected, atol=1e-4)
 
 
-def test_spectrograms_of_any_number_of_frames(run, tmp_path):
-    said = []
-    path = export(run, tmp_path / "spec.onnx", input="spectrogram", say=said.append)
-    assert said[0] == "spectrogram (batch, 1, frames, 32) to logits (batch, 3)"
+def test_spectrograms_of_any_number_of_frames(run, tmp_path, news):
+    path = export(run, tmp_path / "spec.onnx", input="spectrogram")
+    assert news[0] == "spectrogram (batch, 1, frames, 32) to logits (batch, 3)"
     model = OnnxModel(path)
     for B, T in ((1, 24), (2, 40)):
         spec = torch.randn(B, 1, T, 32, generator=torch.Generator().manual_seed(1))
@@ -64,12 +67,12 @@ def test_spectrograms_of_any_number_of_frames(run, tmp_path):
         model.probabilities(np.zeros(4000, np.float32))
 
 
-def test_a_vision_transformer(quick, tmp_path):
+def test_a_vision_transformer(quick, tmp_path, news):
     recipe = quick.replace(epochs=1, backbone="test_vit", frames=32, bins=32, shift=0)
-    train(recipe, tmp_path / "run", say=lambda line: None, device="cpu")
-    said = []
-    export(tmp_path / "run", say=said.append)
-    assert said[0] == "waveform (batch, samples) to logits (batch, 3)"
+    train(recipe, tmp_path / "run", device="cpu")
+    news.clear()
+    export(tmp_path / "run")
+    assert news[0] == "waveform (batch, samples) to logits (batch, 3)"
 
 
 def test_a_backbone_of_a_fixed_size_fixes_the_frames():
@@ -81,7 +84,7 @@ def test_a_backbone_of_a_fixed_size_fixes_the_frames():
             return spec.mean((2, 3))
 
     model = with_frontend(Fixed(), "tfe2", features=KaldiFbank(frames=24, num_mel_bins=24))
-    _, sizes = export_module._program(export_module.SpectrogramModel(model), torch.zeros(2, 1, 24, 24))
+    _, sizes = program_module.record(SpectrogramModel(model), torch.zeros(2, 1, 24, 24))
     assert sizes == ("batch", "1", "24", "24")
 
 
@@ -94,23 +97,23 @@ def test_a_backbone_that_cannot_be_traced_is_refused_with_the_reason():
 
     model = with_frontend(Lists(), "tfe1", features=KaldiFbank(frames=24))
     with pytest.raises(ValueError, match=r"cannot be exported .* choose another backbone"):
-        export_module._program(WaveformModel(model), torch.zeros(2, 4000))
+        program_module.record(WaveformModel(model), torch.zeros(2, 4000))
 
 
 def test_a_file_that_gives_something_else_is_not_left_behind(run, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "TOLERANCE", 0.0)
     monkeypatch.setattr(export_module, "ROUNDING", 0.0)
     with pytest.raises(ValueError, match=r"not written, its logits .* differ from PyTorch's"):
-        export(run, tmp_path / "model.onnx", say=lambda line: None)
+        export(run, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
-def int8(run, tmp_path_factory):
-    """The model in INT8, and what was said of it."""
-    said = []
+def int8(run, tmp_path_factory, listening):
+    """The model in INT8, and what was logged about it."""
     path = tmp_path_factory.mktemp("int8") / "model.onnx"
-    return export(run, path, int8=True, calibration=8, say=said.append), said
+    with listening() as said:
+        return export(run, path, int8=True, calibration=8), said
 
 
 def test_int8_keeps_features_and_front_end_in_float(run, int8):
@@ -126,7 +129,7 @@ def test_int8_keeps_features_and_front_end_in_float(run, int8):
     assert accuracy(path, build_split(load_stored(run).recipe, "test")) >= 0.5
 
 
-def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, monkeypatch):
+def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, monkeypatch, news):
     def narrow(*args):  # as of clips that are nothing like those that are tested
         ranges = measure(*args)
         for found in ranges.values():
@@ -137,13 +140,14 @@ def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, mo
 
     measure = quantise.measure_ranges
     monkeypatch.setattr(quantise, "measure_ranges", narrow)
-    path, said = tmp_path / "model.onnx", []
+    path = tmp_path / "model.onnx"
     message = r"model.onnx: not written, INT8 loses \d+.\d\d points on 6 test clips, more than 1; these are too few .* --force"
     with pytest.raises(ValueError, match=message):
-        export(run, path, int8=True, say=lambda line: None)
+        export(run, path, int8=True)
     assert list(tmp_path.iterdir()) == []
-    export(run, path, int8=True, force=True, say=said.append)
-    (told,) = [line for line in said if line.startswith("accuracy on 6 test clips")]
+    news.clear()
+    export(run, path, int8=True, force=True)
+    (told,) = [line for line in news if line.startswith("accuracy on 6 test clips")]
     loss = float(told.split("loss ")[1].split()[0])
     assert loss > 1
     lost = accuracy(path, build_split(load_stored(run).recipe, "test"))
@@ -165,7 +169,7 @@ def test_a_sound_at_which_float32_itself_rounds_is_no_reason_to_refuse(monkeypat
     """Beside a pure tone there is only rounding, and a logarithm makes it large."""
     monkeypatch.setattr(export_module, "TOLERANCE", 1e-5)
     module = WaveformModel(with_frontend(Spectrogram(), "identity", features=KaldiFbank(frames=24)).eval())
-    chirp = [export_module._examples(module.model, "waveform")[-2]]
+    chirp = [program_module.examples(module.model, "waveform")[-2]]
     exact = export_module._exact(module, chirp[0]).float()
     off = export_module._difference(module.model(chirp[0]), exact)
     assert off > export_module.TOLERANCE
@@ -177,7 +181,7 @@ def test_a_sound_at_which_float32_itself_rounds_is_no_reason_to_refuse(monkeypat
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "tflite"}, "format = 'tflite': expected one of onnx, pt2, aoti"),
+        ({"format": "tflite"}, "unknown export format 'tflite': .*known: aoti, onnx, pt2"),
         ({"input": "mel"}, "input = 'mel': expected one of waveform, spectrogram"),
         ({"int8": True, "format": "pt2"}, "int8 with format = 'pt2'"),
         ({"max_loss": -1.0}, "max_loss = -1.0: expected points of accuracy"),
@@ -190,21 +194,19 @@ def test_wrong_settings_are_refused_before_any_work(run, settings, message):
         export(run, **settings)
 
 
-def test_a_place_where_no_file_can_be_made_is_refused_before_any_work(run, tmp_path):
+def test_a_place_where_no_file_can_be_made_is_refused_before_any_work(run, tmp_path, news):
     (tmp_path / "file").write_text("")
-    said = []
     with pytest.raises(OSError, match=r"file/model.onnx: no file can be made there .* choose another --out"):
-        export(run, tmp_path / "file" / "model.onnx", say=said.append)
-    assert said == []
+        export(run, tmp_path / "file" / "model.onnx")
+    assert news == []
 
 
-def test_a_folder_that_is_not_there_is_not_made(run, tmp_path):
-    said = []
+def test_a_folder_that_is_not_there_is_not_made(run, tmp_path, news):
     with pytest.raises(
         FileNotFoundError, match=r"none/model.onnx: there is no folder .*none; make it \(mkdir -p .*none\)"
     ):
-        export(run, tmp_path / "none" / "model.onnx", say=said.append)
-    assert said == []
+        export(run, tmp_path / "none" / "model.onnx")
+    assert news == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,15 +215,15 @@ def test_a_missing_compiler_is_told(run, tmp_path):
         ValueError, match=r"^aoti cannot be written .*InvalidCxxCompiler.* install a C\+\+ compiler"
     )
     with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}), refused:
-        export(run, tmp_path / "model.pt2", format="aoti", say=lambda line: None)
+        export(run, tmp_path / "model.pt2", format="aoti")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_options_that_only_int8_has(tmp_path):
-    for option in (["--calibration", "5"], ["--root", "."], ["--max-loss", "2"], ["--force"]):
+    for option in (["--calibration", "5"], ["--root", "."], ["--csv", "a.csv"], ["--max-loss", "2"], ["--force"]):
         result = CliRunner().invoke(app, ["export", str(tmp_path), *option])
         assert result.exit_code == 1
-        assert "--calibration, --max-loss, --force and --root are for --int8" in result.stderr
+        assert "--calibration, --max-loss, --force, --root and --csv are for --int8" in result.stderr
 
 
 def test_an_input_of_another_shape_is_refused(model_file):
@@ -243,7 +245,7 @@ def test_a_file_that_is_none_of_ours(tmp_path, model_file):
 
 
 def test_pt2(run, tmp_path):
-    path = export(run, tmp_path / "model.pt2", format="pt2", say=lambda line: None)
+    path = export(run, tmp_path / "model.pt2", format="pt2")
     extra = {"specenhance.json": ""}
     program = torch.export.load(path, extra_files=extra)
     assert json.loads(extra["specenhance.json"])["classes"] == ["high", "low", "middle"]
@@ -253,7 +255,7 @@ def test_pt2(run, tmp_path):
 
 
 def test_a_compiled_package(run, tmp_path):
-    path = export(run, tmp_path / "model.pt2", format="aoti", say=lambda line: None)
+    path = export(run, tmp_path / "model.pt2", format="aoti")
     package = torch._inductor.aoti_load_package(str(path))
     assert json.loads(package.get_metadata()["classes"]) == ["high", "low", "middle"]
     waveform = sounds(3, 4500, seed=4)
@@ -269,7 +271,7 @@ def test_a_file_says_what_it_is_and_not_where_it_was_made(run, model_file):
     assert (about["sample_rate"], about["frames"], about["bins"], about["hop_seconds"]) == (16000, 24, 32, 0.01)
     assert about["samples"] == 400 + 23 * 160
     assert (about["frontend"], about["backbone"], about["int8"]) == ("tfe4", "test_resnet", False)
-    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [export_module.OPSET]
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [OPSET]
     axes = [size.dim_param for size in model.graph.input[0].type.tensor_type.shape.dim]
     assert axes == ["batch", "samples"]
     assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
@@ -306,7 +308,7 @@ class Spectrogram(torch.nn.Module):
 def exported_features(features, path):
     """Features as an ONNX file has them: a function from waveforms to spectrograms."""
     module = WaveformModel(with_frontend(Spectrogram(), "identity", features=features).eval())
-    program, _ = export_module._program(module, sounds(2, 9000))
+    program, _ = program_module.record(module, sounds(2, 9000))
     values = [node.meta["val"] for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
     assert not any(value.is_complex() or value.dtype == torch.float64 for value in values)
     # The Fourier matrix is a constant of the file: nothing computes it at each call.

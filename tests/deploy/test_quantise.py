@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from specenhance.data import AudioDataset
-from specenhance.deploy import export as export_module
 from specenhance.deploy import quantise
 from specenhance.deploy.quantise import Judged, choose, interval, judge, measure_ranges
 from specenhance.training import recipe_for
+from specenhance.training.build import build_split
+from specenhance.training.exporting import clips_for_int8
 
 
 def judged(right: int, divergence: float) -> Judged:
@@ -149,7 +150,7 @@ def test_a_file_judged_against_itself_loses_nothing(exported):
 
 
 def test_clips_that_calibrate_choose_and_test_are_others(tones, five_folds):
-    clips = export_module._clips_of(recipe_for("folder", root=tones), 10)
+    clips = clips_for_int8(recipe_for("folder", root=tones), ["high", "low", "middle"], 10)
     assert (len(clips.calibration[1]), len(clips.choosing[1]), len(clips.test), clips.named) == (
         10,
         6,
@@ -158,8 +159,9 @@ def test_clips_that_calibrate_choose_and_test_are_others(tones, five_folds):
     )
     folder = {clip.parents[2].name for clip in clips.choosing[0].paths}
     assert folder == {"validation"}
-    # ESC-50 has no validation clips: what it gives for them is what it tests.
-    clips = export_module._clips_of(recipe_for("esc50", root=five_folds, fold=2), 300)
+    esc50 = recipe_for("esc50", root=five_folds, fold=2)
+    # It has no validation clips: what it gives for them is what it tests.
+    clips = clips_for_int8(esc50, build_split(esc50, "train").classes, 300)
     train, calibrating = clips.calibration
     assert clips.choosing[0] is train
     assert not set(calibrating) & set(clips.choosing[1])

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from specenhance._checksum import KEY, seal
-from specenhance.deploy.export import labels_path
+from specenhance.deploy.formats.onnx import labels_path
 from specenhance.deploy.runtime import KEYS, OnnxModel
 
 

@@ -46,35 +46,35 @@ def tiny(monkeypatch):
     monkeypatch.setattr(module, "SMALL", SMALL)
 
 
-def settings(says: list[str]) -> dict:
-    return {"scale": "small", "repeats": 2, "device": "cpu", "say": says.append}
+SETTINGS = {"scale": "small", "repeats": 2, "device": "cpu"}
 
 
 DIE = """
-import json, os, signal, sys
+import json, logging, os, signal, sys
 from pathlib import Path
 from specenhance.experiments import reproduce as module
 module.SMALL = json.loads(sys.argv[1])
 left = int(sys.argv[4])
-def say(line):
-    global left
-    left -= line.startswith("epoch")
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-module.reproduce(
-    "speech_commands", 4, Path(sys.argv[2]), Path(sys.argv[3]), scale="small", repeats=1, device="cpu", say=say
-)
+
+class Die(logging.Handler):
+    def emit(self, record):
+        global left
+        left -= record.getMessage().startswith("epoch")
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+logging.basicConfig(level=logging.INFO, handlers=[Die()])
+module.reproduce("speech_commands", 4, Path(sys.argv[2]), Path(sys.argv[3]), scale="small", repeats=1, device="cpu")
 """
 
 
-def test_a_table_that_is_killed_again_and_again_ends_as_one_that_is_not(speech, tmp_path, tiny):
-    says: list[str] = []
-    once = settings(says) | {"repeats": 1}
+def test_a_table_that_is_killed_again_and_again_ends_as_one_that_is_not(speech, tmp_path, tiny, news):
+    once = SETTINGS | {"repeats": 1}
     whole = reproduce("speech_commands", 4, speech, tmp_path / "whole", **once)
     assert [(row["frontend"], row["taught"]) for row in whole["rows"]] == [
         ("identity", False), ("identity", True), ("tfe4", False), ("tfe4", True)
     ]  # fmt: skip
-    assert [line for line in says if line.startswith("run ")] == [
+    assert [line for line in news if line.startswith("run ")] == [
         f"run {i} of 5: {name}, seed 0"
         for i, name in enumerate(("teacher", "identity", "identity-kd", "tfe4", "tfe4-kd"), start=1)
     ]
@@ -93,8 +93,8 @@ def test_a_table_that_is_killed_again_and_again_ends_as_one_that_is_not(speech, 
     assert (out / "table4.md").read_text() == (tmp_path / "whole" / "table4.md").read_text()
 
 
-def test_a_table_says_what_its_runs_say_beside_the_paper(speech, tmp_path, tiny):
-    report = reproduce("speech_commands", 3, speech, tmp_path, **settings([]))
+def test_a_table_says_what_its_runs_say_beside_the_paper(speech, tmp_path, tiny, news):
+    report = reproduce("speech_commands", 3, speech, tmp_path, **SETTINGS)
     assert json.loads((tmp_path / "table3.json").read_text()) == report
     assert len(report["rows"]) == 9
     for row in report["rows"]:
@@ -123,10 +123,10 @@ def test_a_table_says_what_its_runs_say_beside_the_paper(speech, tmp_path, tiny)
     ) in text
     assert "compare the rows with each other, not with the paper's figures" in text
     # Another table takes up the same runs.
-    says: list[str] = []
-    reproduce("speech_commands", 2, speech, tmp_path, **settings(says))
-    assert sum(line.endswith("finished already") for line in says) == 9
-    assert not any(line.startswith("epoch") for line in says)
+    news.clear()
+    reproduce("speech_commands", 2, speech, tmp_path, **SETTINGS)
+    assert sum(line.endswith("finished already") for line in news) == 9
+    assert not any(line.startswith("epoch") for line in news)
 
 
 def test_runs_of_other_settings_are_not_taken_for_these(speech, tmp_path, tiny, monkeypatch):
@@ -135,20 +135,20 @@ def test_runs_of_other_settings_are_not_taken_for_these(speech, tmp_path, tiny, 
     short = TINY | {"epochs": 1}
     monkeypatch.setattr(module, "SMALL", {data: {"student": short, "teacher": short} for data in PUBLISHED})
     monkeypatch.setattr(module, "TABLES", {2: [Row("tfe1", True)]})
-    assert reproduce("speech_commands", 2, speech, tmp_path, **settings([]) | {"repeats": 1})["rows"][0]["taught"]
+    assert reproduce("speech_commands", 2, speech, tmp_path, **SETTINGS | {"repeats": 1})["rows"][0]["taught"]
     with pytest.raises(
         ValueError, match=r"teacher: was made with backbone = 'test_resnet', not 'test_vit'; choose another"
     ):
-        reproduce("speech_commands", 2, speech, tmp_path, **settings([]), teacher_backbone="test_vit")
+        reproduce("speech_commands", 2, speech, tmp_path, **SETTINGS, teacher_backbone="test_vit")
     with pytest.raises(ValueError, match=r"tfe1-kd-0: was made with backbone = 'test_resnet', not 'test_efficientnet'"):
-        reproduce("speech_commands", 2, speech, tmp_path, **settings([]), backbone="test_efficientnet")
+        reproduce("speech_commands", 2, speech, tmp_path, **SETTINGS, backbone="test_efficientnet")
 
 
 def test_every_fold_of_esc50_is_run(tmp_path, five_folds, tiny, monkeypatch):
     short = TINY | {"epochs": 1}
     monkeypatch.setattr(module, "SMALL", {data: {"student": short, "teacher": short} for data in PUBLISHED})
     monkeypatch.setattr(module, "TABLES", {4: [Row("tfe1", True)]})
-    report = reproduce("esc50", 4, five_folds, tmp_path / "out", **settings([]) | {"repeats": 1})
+    report = reproduce("esc50", 4, five_folds, tmp_path / "out", **SETTINGS | {"repeats": 1})
     for name in ("teacher", "tfe1-kd-0"):
         assert len(list((tmp_path / "out" / name).glob("fold*/result.json"))) == 5
     (row,) = report["rows"]
@@ -195,7 +195,7 @@ def test_a_folder_that_is_no_run_is_left_alone(speech, tmp_path, tiny):
     (tmp_path / "teacher").mkdir()
     (tmp_path / "teacher" / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="teacher: already there"):
-        reproduce("speech_commands", 2, speech, tmp_path, **settings([]))
+        reproduce("speech_commands", 2, speech, tmp_path, **SETTINGS)
     assert (tmp_path / "teacher" / "thesis.txt").read_text() == "mine"
 
 
@@ -203,6 +203,6 @@ def test_a_recipe_that_a_kill_left_half_written_does_not_stop_the_next_call(spee
     monkeypatch.setattr(module, "TABLES", {4: [Row("tfe1")]})
     (tmp_path / "tfe1-0").mkdir()
     (tmp_path / "tfe1-0" / ".recipe.99999999.tmp.toml").write_text("data = ")
-    reproduce("speech_commands", 4, speech, tmp_path, **settings([]) | {"repeats": 1})
+    reproduce("speech_commands", 4, speech, tmp_path, **SETTINGS | {"repeats": 1})
     assert (tmp_path / "tfe1-0" / "result.json").is_file()
     assert not (tmp_path / "tfe1-0" / ".recipe.99999999.tmp.toml").exists()

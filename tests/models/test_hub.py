@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 from torch import Tensor, nn
 
-from specenhance import TFE, FrontendModel, KaldiFbank, TrainableMel, with_frontend
+from specenhance import FrontendModel, KaldiFbank, TrainableMel, with_frontend
 from specenhance._names import shown
 
 LABELS = ["yes", "no", "up"]
@@ -215,13 +215,17 @@ class Own(nn.Identity):
 @pytest.mark.parametrize(
     ("make", "config", "message"),
     [
-        (lambda: with_frontend(make_backbone(), TFE(n=2)), {}, "front end TFE: only one made by its name"),
+        (lambda: with_frontend(make_backbone(), Own()), {}, "front end Own: only one made by its name"),
         (
             lambda: with_frontend(nn.Conv2d(1, 1, 1), "tfe1"),
             {},
             "backbone Conv2d: only one that timm.create_model made",
         ),
-        (lambda: with_frontend(make_backbone(), "tfe1", features=Own()), {}, "features Own: only those of specenhance"),
+        (
+            lambda: with_frontend(make_backbone(), "tfe1", features=Own()),
+            {},
+            "features Own: only those with a name can",
+        ),
         (lambda: with_frontend(make_backbone(), "tfe1"), {"label_names": ["a"]}, "label_names: 1 names for 3 classes"),
         (
             lambda: with_frontend(make_backbone(act_layer=nn.SiLU), "tfe1"),

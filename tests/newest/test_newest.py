@@ -62,6 +62,6 @@ def test_a_short_training_runs_to_its_result(tones, tmp_path, features):
     recipe = recipe_for(
         "folder", root=tones, features=features, backbone="test_resnet", frames=24, bins=32, epochs=2, batch_size=8
     )
-    train(recipe, tmp_path / "run", device="cpu", say=lambda line: None)
+    train(recipe, tmp_path / "run", device="cpu")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"] >= 0
     assert load_model(tmp_path / "run")(torch.zeros(1, 4000)).shape == (1, 3)

@@ -86,8 +86,8 @@ def test_the_input_stays_as_it_was_and_a_seed_repeats_the_draw(augment):
     ("augment", "message"),
     [
         (lambda x: mask_span(x, -1, 2), "width=-1: expected a number of frames or bins >= 0"),
-        (lambda x: shift_frames(x, -1), "most=-1: expected a number of frames >= 0"),
-        (lambda x: add_noise(x, -0.1), "most=-0.1: expected an amplitude >= 0"),
+        (lambda x: shift_frames(x, -1), "maximum=-1: expected a number of frames >= 0"),
+        (lambda x: add_noise(x, -0.1), "maximum=-0.1: expected an amplitude >= 0"),
     ],
 )
 def test_a_negative_bound_is_refused(augment, message):
@@ -116,7 +116,7 @@ def sounds():
 
 def test_mixtures_are_what_their_labels_say(sounds):
     waveform, length, target = sounds
-    mixed, shares = mix_waveforms(waveform, length, target, share=0.6, alpha=10.0)
+    mixed, shares = mix_waveforms(waveform, length, target, probability=0.6, alpha=10.0)
     assert torch.allclose(shares.sum(1), torch.ones(600))
     same = (mixed == waveform).all(1)
     assert torch.equal(shares[same], target[same])
@@ -143,16 +143,16 @@ def test_mixtures_are_what_their_labels_say(sounds):
 
 def test_every_sample_may_be_mixed_and_none_need_be(sounds):
     waveform, length, target = sounds
-    every, _ = mix_waveforms(waveform, length, target, share=1.0, alpha=10.0)
+    every, _ = mix_waveforms(waveform, length, target, probability=1.0, alpha=10.0)
     assert (every == waveform).all(1).sum() <= 5  # only those that drew themselves, and hardly those
-    none = mix_waveforms(waveform, length, target, share=0.0, alpha=10.0)
+    none = mix_waveforms(waveform, length, target, probability=0.0, alpha=10.0)
     assert none.waveform is waveform
     assert none.target is target
 
 
 def test_a_mixture_leaves_the_means_out():
     waveform = torch.tensor([[1.0, 1.0, 1.0, 1.0], [3.0, 1.0, 0.0, 0.0]])
-    mixed, shares = mix_waveforms(waveform, torch.tensor([4, 2]), torch.eye(2), share=1.0, alpha=10.0)
+    mixed, shares = mix_waveforms(waveform, torch.tensor([4, 2]), torch.eye(2), probability=1.0, alpha=10.0)
     assert mixed.shape == (2, 4)
     other = shares[0, 1]  # of the second sound in the first: [1, -1] less its mean, then zeros
     assert torch.allclose(mixed[0], other * torch.tensor([1.0, -1.0, 0.0, 0.0]))
@@ -162,7 +162,7 @@ def test_a_mixture_leaves_the_means_out():
 def test_multi_hot_labels_are_mixed_like_shares(sounds):
     waveform, length, target = sounds
     both = target + target.roll(1, dims=1)
-    _, mixed = mix_waveforms(waveform, length, both, share=1.0, alpha=10.0)
+    _, mixed = mix_waveforms(waveform, length, both, probability=1.0, alpha=10.0)
     assert torch.allclose(mixed.sum(1), torch.full((600,), 2.0))
     assert mixed.max() <= 1
     assert mixed.min() >= 0
@@ -173,7 +173,7 @@ def test_a_seed_repeats_the_mixtures(sounds):
     draws = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        draws.append(mix_waveforms(*sounds, share=0.5, alpha=10.0))
+        draws.append(mix_waveforms(*sounds, probability=0.5, alpha=10.0))
     assert torch.equal(draws[0].waveform, draws[1].waveform)
     assert torch.equal(draws[0].target, draws[1].target)
     assert not torch.equal(draws[0].waveform, draws[2].waveform)
@@ -183,10 +183,10 @@ def test_a_seed_repeats_the_mixtures(sounds):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"share": 1.1}, r"share=1\.1: expected the part of the samples"),
-        ({"share": -0.1}, r"share=-0\.1"),
+        ({"probability": 1.1}, r"probability=1\.1: expected the probability that a sample is mixed"),
+        ({"probability": -0.1}, r"probability=-0\.1"),
         ({"alpha": 0.0}, r"alpha=0\.0: expected a number > 0"),
-        ({"target": torch.tensor([0, 1])}, r"labels \(2,\) of torch\.int64: expected shares \(2, classes\)"),
+        ({"target": torch.tensor([0, 1])}, r"labels \(2,\) of torch\.int64: expected probabilities \(2, classes\)"),
     ],
 )
 def test_a_mixture_out_of_range_is_refused(changes, message):
@@ -207,5 +207,5 @@ def test_smoothing_is_that_of_cross_entropy():
     ours = -(smoothed * logits.log_softmax(1)).sum(1).mean()
     theirs = torch.nn.functional.cross_entropy(logits, label, label_smoothing=0.1)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-12)
-    with pytest.raises(ValueError, match=r"amount=1\.0: expected a share in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"amount=1\.0: expected a part in \[0, 1\)"):
         smooth_labels(smoothed, 1.0)

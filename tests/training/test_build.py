@@ -155,9 +155,7 @@ def test_weights_that_cannot_be_fetched_are_an_error_with_its_cure(quick, monkey
     def offline(*args: object, **kwargs: object) -> nn.Module:
         raise OSError("We couldn't connect to the hub")
 
-    monkeypatch.setattr(
-        "specenhance.distillation.teachers.require_hub", lambda *_, **__: None
-    )  # no test asks the real hub
+    monkeypatch.setattr("specenhance.models.online.require_hub", lambda *_, **__: None)  # no test asks the real hub
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(ValueError, match=r"weights of 'test_resnet' could not be fetched.*--no-pretrained"):
         build_model(quick.replace(pretrained=True), 3)

@@ -52,7 +52,7 @@ def test_the_frames_reach_to_the_end_of_the_clip(left, features, sample_rate):
     assert build_features(recipe.replace(frames=recipe.frames - 16)).samples < sample_rate
 
 
-def test_a_small_folder_gets_enough_steps_and_is_told_what_was_chosen(tmp_path):
+def test_a_small_folder_gets_enough_steps_and_is_told_what_was_chosen(tmp_path, news):
     """116 clips of six classes: a batch of 64 without its short last batch ended at chance."""
     rng = np.random.default_rng(0)
     time = np.arange(6400) / 16000
@@ -63,22 +63,20 @@ def test_a_small_folder_gets_enough_steps_and_is_told_what_was_chosen(tmp_path):
             pitch = 200 * 1.5**number * rng.uniform(0.9, 1.1)
             samples = 0.3 * np.sin(2 * np.pi * pitch * time) + 0.05 * rng.standard_normal(len(time))
             soundfile.write(root / f"class{number}" / f"{i}.wav", samples[: rng.integers(5000, 6400)], 16000)
-    says = []
     result = train(
         recipe_for("folder", root=root, backbone="test_resnet", bins=32),
         tmp_path / "run",
         device="cpu",
-        say=says.append,
     )
     stored = load_recipe(tmp_path / "run" / "recipe.toml")
     assert (stored.frames, stored.batch_size) == (48, 8)
     assert 0.38 < stored.clip_seconds <= 0.4
-    (told,) = [line for line in says if line.startswith("fitted to")]
+    (told,) = [line for line in news if line.startswith("fitted to")]
     assert "training clips of 0.3" in told
     assert (
         f"95% of them at most {stored.clip_seconds:.2f} s: frames = 48, epochs = {stored.epochs}, batch_size = 8"
         in told
     )
     steps = stored.epochs * steps_per_epoch(78, 8)
-    assert any(f"{steps:,} steps in all" in line for line in says), says
+    assert any(f"{steps:,} steps in all" in line for line in news), news
     assert result["test_accuracy"] > 0.85

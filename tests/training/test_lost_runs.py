@@ -70,7 +70,7 @@ def test_of_three_that_start_at_once_in_one_folder_one_trains(quick, tmp_path):
 
 def test_the_command_gives_each_run_a_folder_of_its_own(quick, tmp_path):
     code = (
-        "import time\nfrom specenhance import cli\n"
+        "import time\nfrom specenhance.cli import train as cli\n"
         "from specenhance.training import recipe_for\n"
         "time.strftime = lambda form: '20260101-000000'\n"
         "print([str(cli._new_folder(recipe_for('synthetic', backbone='local-dir:/a/b c/'))) for _ in range(3)])"
@@ -266,16 +266,15 @@ def test_bad_files_are_named_all_at_once_before_anything_is_made(quick, own, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_does_without_bad_files_where_that_is_asked_for(quick, own, tmp_path):
+def test_a_run_does_without_bad_files_where_that_is_asked_for(quick, own, tmp_path, news):
     (own / "train" / "low" / "text.wav").write_text("no sound")
     hurt = own / "train" / "high" / "hurt.flac"
     soundfile.write(hurt, np.random.default_rng(0).uniform(-0.1, 0.1, 8000), 16000)
     hurt.write_bytes(hurt.read_bytes()[:-500])  # its header is whole
-    says = []
     recipe = quick.replace(root=own, skip_bad=True)
-    train(recipe, tmp_path / "run", device="cpu", say=says.append)
-    assert any(line.startswith("2 files cannot be used and are left out") for line in says)
-    assert any("24 clips train" in line for line in says)
+    train(recipe, tmp_path / "run", device="cpu")
+    assert any(line.startswith("2 files cannot be used and are left out") for line in news)
+    assert any("24 clips train" in line for line in news)
     skipped = (tmp_path / "run" / "skipped.txt").read_text().splitlines()
     assert [Path(line.partition(":")[0]).name for line in skipped] == ["hurt.flac", "text.wav"]
     train(quick, tmp_path / "whole", **QUIET)  # the same clips without the bad ones
@@ -301,11 +300,10 @@ def test_one_sound_that_trains_and_tests_is_refused(quick, own, tmp_path):
         train(quick.replace(root=own), tmp_path / "run", **QUIET)
 
 
-def test_one_class_and_a_class_without_training_clips_are_told_before_training(quick, own, tmp_path):
-    says = []
+def test_one_class_and_a_class_without_training_clips_are_told_before_training(quick, own, tmp_path, news):
     shutil.rmtree(own / "train" / "low")
-    train(quick.replace(root=own, epochs=1), tmp_path / "run", device="cpu", say=says.append)
-    assert any("1 classes have no training clip and will never be named: 'low'" in line for line in says)
+    train(quick.replace(root=own, epochs=1), tmp_path / "run", device="cpu")
+    assert any("1 classes have no training clip and will never be named: 'low'" in line for line in news)
     for split in ("train", "validation", "test"):
         for label in ("middle", "low"):
             shutil.rmtree(own / split / label, ignore_errors=True)
@@ -313,24 +311,22 @@ def test_one_class_and_a_class_without_training_clips_are_told_before_training(q
         train(quick.replace(root=own), tmp_path / "one", **QUIET)
 
 
-def test_dead_filters_and_files_passed_over_are_told(quick, own, tmp_path):
+def test_dead_filters_and_files_passed_over_are_told(quick, own, tmp_path, news):
     (own / "train" / "low" / "notes.txt").touch()
-    says = []
     recipe = quick.replace(root=own, epochs=1, sample_rate=8000, bins=256)
-    train(recipe, tmp_path / "run", device="cpu", say=says.append)
+    train(recipe, tmp_path / "run", device="cpu")
     assert any(
-        "58 of 256 mel filters at 8000 Hz are too narrow to hear anything; --set bins=" in line for line in says
-    ), says
-    assert [says[i + 1] for i, line in enumerate(says) if line.endswith("1 files and folders are passed over:")] == [
+        "58 of 256 mel filters at 8000 Hz are too narrow to hear anything; --set bins=" in line for line in news
+    ), news
+    assert [news[i + 1] for i, line in enumerate(news) if line.endswith("1 files and folders are passed over:")] == [
         "  train/low/notes.txt"
     ]
 
 
-def test_the_end_says_when_nothing_was_learned(quick, own, tmp_path):
-    says = []
-    train(quick.replace(root=own, epochs=1, lr=1e-9), tmp_path / "run", device="cpu", say=says.append)
+def test_the_end_says_when_nothing_was_learned(quick, own, tmp_path, news):
+    train(quick.replace(root=own, epochs=1, lr=1e-9), tmp_path / "run", device="cpu")
     assert any(
-        "warning: the test accuracy is no better than that of always naming 'high' (33.33%)" in line for line in says
+        "warning: the test accuracy is no better than that of always naming 'high' (33.33%)" in line for line in news
     )
 
 
@@ -431,7 +427,7 @@ def die(self, i, *args):
 PARENT = os.getpid()
 AudioDataset.excerpt = die
 try:
-    train(load_recipe(sys.argv[1]), Path(sys.argv[2]), device="cpu", workers=2, say=lambda line: None)
+    train(load_recipe(sys.argv[1]), Path(sys.argv[2]), device="cpu", workers=2)
 except WorkerError as error:
     print(error)
 """

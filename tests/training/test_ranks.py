@@ -34,7 +34,7 @@ def plain(quick, tones, tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(plain, tmp_path_factory):
     out = tmp_path_factory.mktemp("alone") / "run"
-    return out, train(plain, out, device="cpu", say=lambda line: None)
+    return out, train(plain, out, device="cpu")
 
 
 def rows(run: Path) -> list[dict[str, float]]:
@@ -42,10 +42,9 @@ def rows(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_two_processes_learn_what_one_learns(plain, alone, tmp_path):
-    says: list[str] = []
+def test_two_processes_learn_what_one_learns(plain, alone, tmp_path, news):
     out = tmp_path / "run"
-    result = train(plain, out, device="cpu", devices=2, strategy="ddp", say=says.append)
+    result = train(plain, out, device="cpu", devices=2)
     one, expected = alone
     for ours, theirs in zip(rows(out), rows(one), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
@@ -56,7 +55,7 @@ def test_two_processes_learn_what_one_learns(plain, alone, tmp_path):
     ours, theirs = (safetensors.torch.load_file(run / "model.safetensors") for run in (out, one))
     for name, tensor in theirs.items():
         assert torch.allclose(ours[name], tensor, atol=1e-4), name
-    assert len([line for line in says if line.startswith("epoch")]) == 2  # one process speaks
+    assert len([line for line in news if line.startswith("epoch")]) == 2  # one process speaks
     assert {path.name for path in out.iterdir()} == {path.name for path in one.iterdir()}  # and one writes
     assert len(list((out / "tensorboard").iterdir())) == len(list((one / "tensorboard").iterdir()))
     assert not torch.distributed.is_initialized()
@@ -69,14 +68,14 @@ def test_a_run_of_two_processes_is_killed_and_resumed_by_one(plain, alone, tmp_p
     command = [
         sys.executable,
         "-m",
-        "specenhance.cli",
+        "specenhance",
         "train",
         "--recipe",
         str(tmp_path / "r.toml"),
         "--out",
         str(out),
     ]
-    command += ["--device", "cpu", "--devices", "2", "--strategy", "ddp", "--no-progress"]
+    command += ["--device", "cpu", "--devices", "2", "--no-progress"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("epoch   1/2"):
@@ -90,7 +89,7 @@ def test_a_run_of_two_processes_is_killed_and_resumed_by_one(plain, alone, tmp_p
         time.sleep(0.1)
     else:
         pytest.fail("a process outlived its run")
-    resume(out, device="cpu", say=lambda line: None)
+    resume(out, device="cpu")
     for ours, theirs in zip(rows(out), rows(alone[0]), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
 
@@ -138,8 +137,8 @@ def test_a_batch_that_cannot_be_shared_is_refused(plain, tmp_path):
         train(plain, tmp_path / "run", device="cpu", devices=3)
     with pytest.raises(ValueError, match="devices = 0: expected 1 or more"):
         train(plain, tmp_path / "run", device="cpu", devices=0)
-    with pytest.raises(ValueError, match="strategy = 'fsdp': expected one of auto, ddp"):
-        train(plain, tmp_path / "run", device="cpu", devices=2, strategy="fsdp")
+    with pytest.raises(ValueError, match="features_on = 'server': expected one of device, worker"):
+        train(plain, tmp_path / "run", device="cpu", devices=2, features_on="server")
     assert not (tmp_path / "run").exists()
 
 

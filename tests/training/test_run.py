@@ -23,7 +23,7 @@ from specenhance.training import run as run_module
 from specenhance.training.evaluate import evaluate
 from specenhance.training.run import resume, train
 
-QUIET = {"device": "cpu", "say": lambda line: None}
+QUIET = {"device": "cpu"}
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -58,6 +58,8 @@ def test_the_folder_holds_everything(whole, quick):
         "tensorboard",
         "checkpoints",
         "model.safetensors",
+        "config.json",
+        "README.md",
         "result.json",
         "confusion_matrix.csv",
         "confusion_matrix.png",
@@ -182,7 +184,7 @@ def test_a_kill_at_any_time_and_a_move_of_the_folder_change_nothing(whole, quick
     command = [
         sys.executable,
         "-m",
-        "specenhance.cli",
+        "specenhance",
         "train",
         "--data",
         "folder",
@@ -237,10 +239,9 @@ def awkward(quick, tones, tmp_path):
     return quick.replace(root=tmp_path / "awkward", epochs=1)
 
 
-def test_names_are_data(awkward, tmp_path):
-    told = []
-    result = train(awkward, tmp_path / "run", device="cpu", say=told.append)
-    assert not any("was not drawn" in line for line in told)
+def test_names_are_data(awkward, tmp_path, news):
+    result = train(awkward, tmp_path / "run", device="cpu")
+    assert not any("was not drawn" in line for line in news)
     assert all((tmp_path / "run" / name).is_file() for name in PICTURES)
     assert result["classes"] == load_stored(tmp_path / "run").classes == sorted(AWKWARD)
     text = (tmp_path / "run" / "confusion_matrix.csv").read_text()
@@ -253,21 +254,22 @@ def test_names_are_data(awkward, tmp_path):
 PICTURES = ("confusion_matrix.png", "curves.png", "enhanced.png")
 
 
-def test_a_picture_that_cannot_be_drawn_loses_no_result_and_is_drawn_at_the_next_resume(quick, tmp_path, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_loses_no_result_and_is_drawn_at_the_next_resume(
+    quick, tmp_path, monkeypatch, news
+):
     out = tmp_path / "a run"
 
     def fail(figure, path):
         assert (out / "result.json").is_file()  # before any picture
         raise RuntimeError(f"no ink\nfor {path.name}")
 
-    told = []
     with monkeypatch.context() as broken:
         broken.setattr(run_module, "save_figure", fail)
-        result = train(quick.replace(epochs=1, frontend="identity"), out, device="cpu", say=told.append)
-        warnings = [line for line in told if "was not drawn" in line]
+        result = train(quick.replace(epochs=1, frontend="identity"), out, device="cpu")
+        warnings = [line for line in news if "was not drawn" in line]
         cure = f"specenhance train --resume '{out}' tries again"
         assert warnings == [rf"warning: {out / name} was not drawn (no ink\nfor {name}); {cure}" for name in PICTURES]
-        assert told[-1].startswith("test accuracy")
+        assert news[-1].startswith("test accuracy")
         assert resume(out, **QUIET) == result
     assert not any((out / name).exists() for name in PICTURES)
     assert resume(out, **QUIET) == result
@@ -278,28 +280,28 @@ def test_a_picture_that_cannot_be_drawn_loses_no_result_and_is_drawn_at_the_next
     assert {name: (out / name).read_bytes() for name in PICTURES} == drawn
 
 
-def test_a_finished_run_without_its_data_is_still_a_success(quick, tones, tmp_path):
+def test_a_finished_run_without_its_data_is_still_a_success(quick, tones, tmp_path, news):
     shutil.copytree(tones, tmp_path / "tones")
     result = train(quick.replace(epochs=1, root=tmp_path / "tones"), tmp_path / "run", **QUIET)
     shutil.rmtree(tmp_path / "tones")
     for name in PICTURES:
         (tmp_path / "run" / name).unlink()
-    told = []
-    assert resume(tmp_path / "run", say=told.append, device="cpu") == result
-    (warning,) = [line for line in told if line.startswith("warning")]
+    news.clear()
+    assert resume(tmp_path / "run", device="cpu") == result
+    (warning,) = [line for line in news if line.startswith("warning")]
     assert "enhanced.png was not drawn" in warning
     assert str(tmp_path / "tones") in warning
     assert (tmp_path / "run" / "confusion_matrix.png").is_file()
 
 
-def test_training_warns_of_a_constant_mask(quick, tmp_path, monkeypatch):
+def test_training_warns_of_a_constant_mask(quick, tmp_path, monkeypatch, news):
     for threshold, constant in ((1e3, True), (0.0, False)):  # what any mask falls below, and none
-        told = []
+        news.clear()
         monkeypatch.setattr(masks, "CONSTANT", threshold)
-        train(quick.replace(epochs=1), tmp_path / str(threshold), device="cpu", say=told.append)
+        train(quick.replace(epochs=1), tmp_path / str(threshold), device="cpu")
         warning = "warning: the mask of tfe2 is constant: from clip to clip its factors change by "
-        assert any(line.startswith(warning) for line in told) is constant
-        assert told[-1].startswith("test accuracy")
+        assert any(line.startswith(warning) for line in news) is constant
+        assert news[-1].startswith("test accuracy")
 
 
 def test_what_cannot_start_leaves_no_folder(quick, tmp_path):
@@ -407,7 +409,7 @@ def test_esc50_without_a_fold_runs_all_five_and_resumes_between_them(esc50, tmp_
 def test_the_recipe_path_needs_no_torchaudio(quick, tmp_path):
     (tmp_path / "torchaudio.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')")
     save_recipe(quick.replace(epochs=1), tmp_path / "quick.toml")
-    command = [sys.executable, "-m", "specenhance.cli", "train", "--recipe", str(tmp_path / "quick.toml")]
+    command = [sys.executable, "-m", "specenhance", "train", "--recipe", str(tmp_path / "quick.toml")]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "run"), "--no-progress"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},

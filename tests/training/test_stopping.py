@@ -50,7 +50,7 @@ def signal_at(monkeypatch):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("step", [0, 7, 9, 14])
-def test_a_stop_costs_one_step_at_most(recipe, whole, tmp_path, signal_at, monkeypatch, step, signum):
+def test_a_stop_costs_one_step_at_most(recipe, whole, tmp_path, signal_at, monkeypatch, step, signum, news):
     signal_at(step, signum)
     with pytest.raises(Stopped) as stopped:
         train(recipe, tmp_path / "run", **QUIET)
@@ -59,10 +59,10 @@ def test_a_stop_costs_one_step_at_most(recipe, whole, tmp_path, signal_at, monke
     where = f"after step {done} of 5 in epoch {epoch + 1}" if done else f"after epoch {epoch}"
     assert str(stopped.value) == f"stopped {where}; continue with: specenhance train --resume {tmp_path / 'run'}"
     monkeypatch.undo()
-    says = []
-    resume(tmp_path / "run", device="cpu", say=says.append)
+    news.clear()
+    resume(tmp_path / "run", device="cpu")
     if done:
-        assert any(line.endswith(f"in epoch {epoch + 1}, {done} of 5 steps done") for line in says), says
+        assert any(line.endswith(f"in epoch {epoch + 1}, {done} of 5 steps done") for line in news), news
     assert_same_end(whole, tmp_path / "run")
 
 
@@ -128,7 +128,7 @@ if __name__ == "__main__":
 
 def command(recipe, out, *more):
     fields = ("frames", "bins", "epochs", "batch_size", "lr", "time_mask", "freq_mask", "shift", "noise", "mixup")
-    line = [sys.executable, "-m", "specenhance.cli", "train", "--data", "folder", "--root", recipe.root]
+    line = [sys.executable, "-m", "specenhance", "train", "--data", "folder", "--root", recipe.root]
     line += ["--backbone", recipe.backbone, "--frontend", recipe.frontend, "--out", str(out), "--device", "cpu"]
     return [*line, "--no-progress", *(f"--set={name}={getattr(recipe, name)}" for name in fields), *more]
 

@@ -36,6 +36,23 @@ def test_a_model_comes_back_with_its_classes_and_recipe(run, quick):
     assert again(waveform).shape == (2, 3)
 
 
+def test_a_run_folder_and_a_saved_model_are_read_by_the_same_names(run, tmp_path):
+    model = specenhance.FrontendModel.from_pretrained(run)
+    assert model.classes == ["high", "low", "naïve"]
+    waveform = torch.randn(2, 4000)
+    load_model(run).save_pretrained(tmp_path / "saved")
+    for again in (load_model(tmp_path / "saved"), specenhance.FrontendModel.from_pretrained(tmp_path / "saved")):
+        assert again.classes == ["high", "low", "naïve"]
+        assert not again.training
+        assert torch.equal(again(waveform), model(waveform))
+
+
+def test_what_is_written_may_be_read_as_the_umask_says(run):
+    (run / "other").touch()
+    for name in ("model.safetensors", "config.json", "recipe.toml"):
+        assert (run / name).stat().st_mode == (run / "other").stat().st_mode
+
+
 def test_loading_a_model_does_not_load_lightning(run):
     code = (
         f"import sys, specenhance; specenhance.load_model({str(run)!r});"
@@ -71,14 +88,15 @@ def test_a_teachers_own_form_is_stored_without_a_warning_and_says_that_its_input
 
 
 def test_weights_of_another_model_are_refused(run, quick):
-    save_recipe(quick.replace(frontend="tfe1"), run / "recipe.toml")
-    with pytest.raises(ValueError, match=r"model\.safetensors does not fit .*recipe\.toml"):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"frontend": {"name": "tfe1", "in_chans": 1}}))
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit the config\.json"):
         load_model(run)
 
 
 def test_weights_from_elsewhere_are_refused(run):
     safetensors.torch.save_file({"a": torch.zeros(1)}, run / "model.safetensors")
-    with pytest.raises(ValueError, match="names no classes"):
+    with pytest.raises(ValueError, match=r"does not fit the config\.json"):
         load_model(run)
     (run / "model.safetensors").write_bytes(b"half a fi")
     with pytest.raises(ValueError, match="cannot be read"):
@@ -90,7 +108,7 @@ def test_a_byte_of_the_weights_that_changed_is_found_and_the_file_named(run):
     whole = path.read_bytes()
     for at in range(0, len(whole), len(whole) // 100):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with pytest.raises(ValueError, match=r"model\.safetensors: damaged, .*; copy the run again"):
+        with pytest.raises(ValueError, match=r"model\.safetensors: damaged, .*; copy or download it again"):
             load_model(run)
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specenhance.audio import AudioError
-from specenhance.deploy.listen import Event, Heard, events, listen, pcm_blocks
+from specenhance.audio.listen import Event, Heard, events, listen, pcm_blocks
 from specenhance.deploy.runtime import OnnxModel
 
 COMMAND = [sys.executable, "-c", "from specenhance.cli import main; main()"]
@@ -145,9 +145,9 @@ def test_a_setting_out_of_range_is_refused(setting, message):
 
 
 def test_the_command_has_the_defaults_of_the_function():
-    from specenhance import cli
+    from specenhance.cli import predict
 
-    given = {name: option.default for name, option in inspect.signature(cli.listen).parameters.items()}
+    given = {name: option.default for name, option in inspect.signature(predict.listen).parameters.items()}
     own = {name: value.default for name, value in inspect.signature(events).parameters.items() if name != "heard"}
     assert own == {name: given[name] for name in own}
 
@@ -168,12 +168,12 @@ def test_raw_pcm_in_odd_pieces():
 
 @pytest.fixture(scope="module")
 def model_file(quick, tmp_path_factory):
-    from specenhance.deploy.export import export
+    from specenhance.training.exporting import export_run as export
     from specenhance.training.run import train
 
     folder = tmp_path_factory.mktemp("listen")
-    train(quick.replace(epochs=40, lr=3e-3), folder / "run", say=lambda line: None, device="cpu")
-    return export(folder / "run", say=lambda line: None)
+    train(quick.replace(epochs=40, lr=3e-3), folder / "run", device="cpu")
+    return export(folder / "run")
 
 
 def command(*args, **settings):
@@ -237,7 +237,7 @@ def test_an_hour_in_constant_memory(model_file):
     code = """
 import sys
 import numpy as np
-from specenhance.deploy.listen import listen
+from specenhance.audio.listen import listen
 from specenhance.deploy.runtime import OnnxModel
 
 def peak():  # kB; getrusage's would be that of the process that started this one, if that was the larger

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from specenhance.deploy.listen import Heard, Listener, listen
+from specenhance.audio.listen import Heard, Listener, listen
 
 __all__ = ["QUIET", "Classified", "classify", "likeliest"]
 

@@ -7,7 +7,7 @@ from transformers import ASTConfig, ASTForAudioClassification
 
 import specenhance
 from specenhance import FrozenTeacher, ast_teacher
-from specenhance.distillation.ast import _from_deit, resize_positions
+from specenhance.models.ast import _from_deit, resize_positions
 
 WIDTH, FRAMES, BINS, CLASSES = 16, 96, 64, 4
 
@@ -164,7 +164,7 @@ def test_a_hub_that_cannot_be_reached_is_an_error_with_its_cure(monkeypatch):
     def offline(*args: object, **kwargs: object) -> None:
         raise OSError("We couldn't connect to the hub\nand more")
 
-    for module in ("audio_transformer", "teachers"):  # no test asks the real hub
+    for module in ("models.ast", "models.online"):  # no test asks the real hub
         monkeypatch.setattr(f"specenhance.{module}.require_hub", lambda *_, **__: None)
     monkeypatch.setattr(ASTForAudioClassification, "from_pretrained", offline)
     with pytest.raises(

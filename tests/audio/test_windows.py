@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from test_listen import command, model_file, tones  # noqa: F401  (the fixture)
 
-from specenhance.deploy.windows import QUIET, classify, likeliest
+from specenhance.audio.windows import QUIET, classify, likeliest
 
 
 class Loud:
@@ -105,7 +105,7 @@ def test_both_roads_hear_a_word_behind_two_seconds_of_silence(model_file, tmp_pa
         assert "late.wav: high" in late
         assert late.endswith("windows, 15 more are pauses)"), late
         done = command("predict", *road, tmp_path / "late.wav", "--first-window")
-        assert done.stdout.decode().rstrip().endswith("(its start only)")
+        assert done.stdout.decode().rstrip().endswith("(only its start)")
 
 
 def test_a_file_that_is_cut_is_taken_where_that_is_allowed(model_file, tmp_path):  # noqa: F811

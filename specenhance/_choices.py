@@ -1,0 +1,53 @@
+"""The choices that the library checks and the command line offers, each written once. They load no other library."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+__all__ = [
+    "Device",
+    "FeaturesOn",
+    "Input",
+    "PaperData",
+    "Role",
+    "Scale",
+    "Split",
+    "require",
+]
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+"""Where to compute."""
+
+Role = Literal["student", "teacher"]
+"""What a run's model is for."""
+
+FeaturesOn = Literal["device", "worker"]
+"""Where spectrograms are made: by the model on its device, or in the processes that read clips."""
+
+Split = Literal["train", "validation", "test"]
+"""A part of a data set."""
+
+PaperData = Literal["esc50", "speech_commands"]
+"""A data set of the paper."""
+
+Scale = Literal["paper", "small"]
+"""How large the models of a table are, and how long their runs."""
+
+Input = Literal["waveform", "spectrogram"]
+"""What an exported model takes."""
+
+
+def require(name: str, value: object, choice: Any) -> None:
+    """Refuse a value that is not one of a choice.
+
+    Args:
+        name: what the value is, for the message.
+        value: the value.
+        choice: a ``Literal`` type.
+
+    Raises:
+        ValueError: with the name, the value and what was expected.
+    """
+    known = get_args(choice)
+    if value not in known:
+        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(str, known))}")

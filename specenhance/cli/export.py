@@ -1,0 +1,67 @@
+"""``export``: a run as one file for other machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from specenhance._choices import Input
+from specenhance.cli import options
+from specenhance.cli.console import told
+
+__all__ = ["export"]
+
+CALIBRATION, MAX_LOSS = 300, 1.0
+
+
+def export(
+    run: options.Run,
+    format: Annotated[
+        str,
+        typer.Option(help="onnx is for onnxruntime, pt2 is for PyTorch, aoti is compiled for this kind of processor."),
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write. The default is RUN/model.onnx or the like.")
+    ] = None,
+    input: Annotated[Input, typer.Option(help="What the model takes.")] = "waveform",
+    int8: Annotated[bool, typer.Option("--int8", help="Write ONNX with the backbone in 8-bit integers.")] = False,
+    calibration: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Number of training clips that measure ranges for --int8. The default is {CALIBRATION}."
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="Maximum loss of accuracy on the test clips by --int8, in percentage points. "
+            f"The default is {MAX_LOSS:g}."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write the file of --int8 whatever its loss is.")] = False,
+    root: Annotated[Path | None, typer.Option(help="The data set's new folder, if it has moved. For --int8.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="The data set's new CSV file, if it has moved. For --int8.")] = None,
+) -> None:
+    """Write a run's model as one file for other machines. The file is compared with PyTorch first."""
+    with told():
+        if not int8 and (force or any(option is not None for option in (calibration, max_loss, root, csv))):
+            raise ValueError(
+                "--calibration, --max-loss, --force, --root and --csv are for --int8, the only one that needs clips; add it or "
+                "leave them out"
+            )
+        from specenhance.training.exporting import export_run
+
+        export_run(
+            run,
+            out,
+            format=format,
+            input=input,
+            int8=int8,
+            calibration=CALIBRATION if calibration is None else calibration,
+            max_loss=MAX_LOSS if max_loss is None else max_loss,
+            force=force,
+            root=root,
+            csv=csv,
+        )

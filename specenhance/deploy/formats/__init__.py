@@ -1,0 +1,1 @@
+"""Formats of exported files, one file a format."""

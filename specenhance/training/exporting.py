@@ -1,0 +1,78 @@
+"""A finished run as one file for other machines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from specenhance._choices import Input
+from specenhance.data.layout import SPLITS
+from specenhance.deploy.export import check, default_name, export
+from specenhance.deploy.int8 import Clips
+from specenhance.training.build import open_split
+from specenhance.training.recipe import Recipe
+from specenhance.training.store import load_stored
+
+__all__ = ["clips_for_int8", "export_run"]
+
+MOST_CHOOSING = 1000  # clips by which INT8's candidates are judged
+
+
+def export_run(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    format: str = "onnx",
+    input: Input = "waveform",
+    int8: bool = False,
+    calibration: int = 300,
+    max_loss: float = 1.0,
+    force: bool = False,
+    root: Path | None = None,
+    csv: Path | None = None,
+) -> Path:
+    """Write the model of a finished run as one file; see :func:`specenhance.deploy.export.export`.
+
+    Args:
+        run: the run folder.
+        out: the file, in a folder that is there; in the run folder if left out.
+        format: one of :func:`specenhance.deploy.formats.registry.list_formats`.
+        input: ``"waveform"`` or ``"spectrogram"``.
+        int8: whether the backbone is brought to 8-bit integers, by clips of the run's data set.
+        calibration: number of training clips that measure ranges.
+        max_loss: maximum loss of accuracy on the test clips by ``int8``, in percentage points.
+        force: write the file whatever its loss is.
+        root: the data set's folder, for ``int8``, if it has moved.
+        csv: the data set's table, for ``int8``, if it has moved.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored`; and as
+            :func:`specenhance.deploy.export.export`.
+        OSError: where no file can be made.
+        ImportError: where packages for the format are missing.
+    """
+    check(format, input, int8=int8)
+    if not 0 <= max_loss <= 100:
+        raise ValueError(f"max_loss = {max_loss}: expected points of accuracy, from 0 to 100")
+    model, classes, recipe = load_stored(run)
+    path = Path(run) / default_name(format, int8=int8) if out is None else Path(out)
+    clips = None
+    if int8:
+        clips = clips_for_int8(recipe.moved_to(root, csv), classes, calibration, None if force else max_loss)
+    return export(model, path, format=format, input=input, int8=clips, clip_seconds=recipe.clip_seconds)
+
+
+def clips_for_int8(recipe: Recipe, classes: list[str], calibration: int, max_loss: float | None = None) -> Clips:
+    """Choose clips that calibrate, others that choose among candidates, and the test clips, which do neither."""
+    train, validation, test = (open_split(recipe, split, classes) for split in SPLITS)
+    order = [int(i) for i in np.random.default_rng(0).permutation(len(train))]
+    if set(validation.paths) & set(test.paths):  # a data set without validation clips
+        if len(order) < 2:
+            raise ValueError(f"{recipe.root}: 1 training clip; INT8 needs one that calibrates and another that chooses")
+        used = min(calibration, max(1, len(order) * 3 // 4))
+        choosing, named = (train, order[used:][:MOST_CHOOSING]), "training clips that calibrate nothing"
+        return Clips((train, order[:used]), choosing, named, test, max_loss)
+    chosen = [int(i) for i in np.random.default_rng(0).permutation(len(validation))[:MOST_CHOOSING]]
+    return Clips((train, order[:calibration]), (validation, chosen), "validation clips", test, max_loss)
