@@ -22,6 +22,7 @@ from torch import Tensor
 
 from specenhance import functional
 from specenhance.frontends import TFE
+from specenhance.mask_path import dispatch
 from specenhance_kernels.plan import Plan
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -35,10 +36,10 @@ def made(name: str, module: TFE) -> Callable[[Tensor], Tensor]:
         return functional.reference_enhance(spec.float(), module.weights()).to(spec.dtype)
 
     def factorised(spec: Tensor) -> Tensor:
-        return functional.enhance(spec, module.weights(), "torch")
+        return dispatch.enhance(spec, module.weights(), "torch")
 
     def triton(spec: Tensor) -> Tensor:
-        return functional.enhance(spec, module.weights(), "triton")
+        return dispatch.enhance(spec, module.weights(), "triton")
 
     kind, _, how = name.partition(" ")
     function = {"literal": literal, "factorised": factorised, "triton": triton}[kind]

@@ -1,7 +1,7 @@
 """Fused Triton kernels for the masks of specenhance: pool, a chain of 1-D convolutions, outer product.
 
-The one public door is :func:`enhance`; :func:`refusal` says beforehand why a call would be refused. README.md beside this
-file has the stages, their tiles and how to add a configuration. Importing this module imports triton.
+:func:`enhance` is the one public function that computes. :func:`refusal` says why it would refuse a call. README.md in the
+folder above has the stages, their tiles and how to add a configuration. This module imports triton.
 """
 
 from specenhance_kernels.limits import MAX_CHANNELS, MAX_KERNEL, refusal

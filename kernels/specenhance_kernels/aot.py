@@ -1,7 +1,7 @@
 """Ahead-of-time compiling: every configuration that a launcher can choose, for a named target, without a GPU.
 
-Serves the tests, and whoever adds a configuration and wants to see its registers before there is a card to run it on. It
-needs a process without ``TRITON_INTERPRET``.
+The tests use it. So can an author of a new configuration, to see its registers without a card. It needs a process without
+``TRITON_INTERPRET``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TARGETS = {
 
 _POINTER = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
 OPTIONS = ("num_warps", "num_stages", "maxnreg")
-# Which axis of a spectrogram is contiguous: Triton compiles a stride of 1, and strides of multiples of 16, apart.
+# The contiguous axis of a spectrogram: Triton compiles a stride of 1, and strides of multiples of 16, separately.
 _LAYOUTS = ("bins", "frames", "neither")
 
 
@@ -47,7 +47,7 @@ class Configuration(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a compiled kernel takes; registers and spilled bytes a thread are None where the target does not tell."""
+    """The resources of a compiled kernel; registers and spilled bytes are per thread, None where the target gives none."""
 
     target: str
     name: str
@@ -91,7 +91,7 @@ def configurations(hip: bool) -> list[Configuration]:
 
 
 def arithmetics(hip: bool) -> list[Arithmetic]:
-    """List what :func:`specenhance_kernels.configs.arithmetic` can answer on CUDA or, with ``hip``, on ROCm."""
+    """List the possible results of :func:`specenhance_kernels.configs.arithmetic` on CUDA or, with ``hip``, on ROCm."""
     float32 = ("ieee",) if hip else ("tf32", "tf32x3")
     return [
         *(Arithmetic(torch.float32, precision) for precision in float32),
@@ -115,7 +115,7 @@ def _plane(
 def _make(
     name: str, kernel: Any, pointers: dict[str, torch.dtype], options: dict[str, Any], aligned: tuple[str, ...] = ()
 ) -> Configuration:
-    # Every pointer is to float32 but those named; integers are those that Triton is told not to specialise, and strides.
+    # Pointers that are not named are to float32. Integers are the strides and those that Triton must not specialise.
     integers = {kernel.arg_names[i] if isinstance(i, int) else i for i in kernel.do_not_specialize}
     constants = {key: value for key, value in options.items() if key not in OPTIONS}
     types = {}
@@ -131,7 +131,7 @@ def _make(
 
 
 def compile_for(configuration: Configuration, target: str) -> Report:
-    """Compile a configuration for one of :data:`TARGETS` and read what it takes off the binary."""
+    """Compile a configuration for one of :data:`TARGETS` and read its resources from the binary."""
     gpu, limit = TARGETS[target]
     names = configuration.kernel.arg_names
     source = triton.compiler.ASTSource(
@@ -157,7 +157,7 @@ def _resources(cubin: bytes) -> tuple[int, int]:
         text = subprocess.run(
             [str(tool), "--dump-resource-usage", file.name], check=True, capture_output=True, text=True
         ).stdout
-    # Without a stack of its own a kernel has local memory only for what it spills; the stack holds the rest.
+    # A kernel without a stack has local memory only for its spilled registers; a stack is counted too.
     found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
     return found["REG"], found["STACK"] + found["LOCAL"]
 

@@ -1,9 +1,9 @@
-"""Stage 3, apply: ``S' = S * e_t * e_f``, and what its backward takes and gives.
+"""Stage 3, apply: ``S' = S * e_t * e_f``, and its backward.
 
-Both kernels cut the plane as the pool does: 64 frames of one channel of one sample, walking over the bins.
+Both kernels cut a plane as the pool does: a program takes 64 frames of one channel of one sample and loops over the bins.
 
-Backward has two passes over planes, and cannot have one: the gradient of S needs ``g_t`` and ``g_f``, which are the chain's
-answer to the ``de_t`` and ``de_f`` that the first pass makes. A spectrogram that is data needs only the first.
+Backward needs two passes over the planes. The first makes ``de_t`` and ``de_f``. From these the chain's backward makes ``g_t``
+and ``g_f``. The second makes the gradient of S from them. A spectrogram that needs no gradient needs only the first pass.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from specenhance_kernels.configs import plane_options
 from specenhance_kernels.plan import Plan
+from specenhance_kernels.planes import plane_place, plane_rows
 
 _SIZES = ["C", "T", "F", "tiles"]
 
@@ -23,14 +24,14 @@ def weigh_kernel(
     x, e_t, e_f, g_t, g_f, out, C, T, F, tiles, xs_b, xs_c, xs_t, xs_f, os_b, os_c, os_t, os_f,
     ADD: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_F: tl.constexpr,
 ):  # fmt: skip
-    """Write ``x * e_t * e_f`` and, with ADD, ``+ g_t + g_f``: planes ``(B, C, T, F)``, factors ``(B, C, T)``, ``(B, C, F)``."""
+    """Write ``x * e_t * e_f``, with ADD ``x * e_t * e_f + g_t + g_f``, for planes ``(B, C, T, F)``.
+
+    ``e_t`` and ``g_t`` are ``(B, C, T)``, ``e_f`` and ``g_f`` ``(B, C, F)``.
+    """
     pid = tl.program_id(0)
-    plane = (pid // tiles).to(tl.int64)
-    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
-    x += (plane // C) * xs_b + (plane % C) * xs_c
-    out += (plane // C) * os_b + (plane % C) * os_c
-    x = x + t.to(tl.int64)[:, None] * xs_t
-    out = out + t.to(tl.int64)[:, None] * os_t
+    plane, t = plane_place(pid, tiles, BLOCK_T)
+    x = plane_rows(x, plane, t, C, xs_b, xs_c, xs_t)
+    out = plane_rows(out, plane, t, C, os_b, os_c, os_t)
     weight_t = tl.load(e_t + plane * T + t, mask=t < T, other=0.0)
     if ADD:
         add_t = tl.load(g_t + plane * T + t, mask=t < T, other=0.0)
@@ -51,14 +52,11 @@ def factor_grad_kernel(
     dy, x, e_t, e_f, d_t, d_f, C, T, F, tiles, ys_b, ys_c, ys_t, ys_f, xs_b, xs_c, xs_t, xs_f,
     BLOCK_T: tl.constexpr, BLOCK_F: tl.constexpr,
 ):  # fmt: skip
-    """Write ``d_t (B, C, T) = sum_f dy x e_f`` and, one row a tile of frames, ``d_f (B, C, tiles, F) = sum_t dy x e_t``."""
+    """Write ``d_t (B, C, T) = sum_f dy x e_f`` and ``d_f (B, C, tiles, F) = sum_t dy x e_t``, one row per tile of frames."""
     pid = tl.program_id(0)
-    plane = (pid // tiles).to(tl.int64)
-    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
-    dy += (plane // C) * ys_b + (plane % C) * ys_c
-    x += (plane // C) * xs_b + (plane % C) * xs_c
-    dy = dy + t.to(tl.int64)[:, None] * ys_t
-    x = x + t.to(tl.int64)[:, None] * xs_t
+    plane, t = plane_place(pid, tiles, BLOCK_T)
+    dy = plane_rows(dy, plane, t, C, ys_b, ys_c, ys_t)
+    x = plane_rows(x, plane, t, C, xs_b, xs_c, xs_t)
     d_f += pid.to(tl.int64) * F
     weight_t = tl.load(e_t + plane * T + t, mask=t < T, other=0.0)
     total = tl.zeros([BLOCK_T], tl.float32)

@@ -1,20 +1,21 @@
-"""Stage 2, the chain: one launch an Enhancer Block, both paths and both convolutions in it; and its backward.
+"""Stage 2, the chain: one launch per Enhancer Block, with both paths and both convolutions; and its backward.
 
-A program takes one tile of one path of one sample (a unit, see ``plan.py``). In forward it
+A program takes one tile of one path of one sample (a unit, see ``plan.py``). In forward a program
 
-1. multiplies its input by the other path's means (a mask is an outer product, so the next block's pooled input is
-   ``e_t * mean(e_f)`` and ``e_f * mean(e_t)``; the first block's is the pool's sum divided by the length) and stores it
-   with the halo of two convolutions,
-2. convolves, takes the ReLU and stores that with the halo of one convolution,
-3. convolves, takes the sigmoid, stores the positions that it owns and their sum, of which the next block makes means.
+1. multiplies its input by the other path's means and stores the product with the halo of two convolutions,
+2. convolves, applies the ReLU and stores the result with the halo of one convolution,
+3. convolves, applies the sigmoid, and stores the positions that it owns and their sum. The next block makes means of the sums.
 
-A convolution is a matrix product whose reduction runs over ``r = input channel * K + tap``: weights ``(c_out, r)`` as they
-lie in memory, times the stored tile read at ``position + tap``. Both go through ``tl.dot`` with float32 sums. Registers
-cannot be shifted by a tap in Triton, so what one convolution hands the next goes through memory: each unit writes and
-reads only its own part, with a barrier between, and backward needs these arrays anyway.
+A mask is an outer product, so the next block's pooled input is ``e_t * mean(e_f)`` and ``e_f * mean(e_t)``. The first block's
+pooled input is the pool's sum divided by the length.
 
-Why not fewer launches: a block's input needs the mean over *all* tiles of the other path, which is a wait for the whole
-card, and the only one that does not risk a deadlock or another order of summation is the end of a launch.
+A convolution is a matrix product, whose reduction runs over ``r = input channel * K + tap``. The weights are read as
+``(c_out, r)``, as they lie in memory. The stored tile is read at ``position + tap``. The product is ``tl.dot`` with float32
+sums. Triton cannot shift registers by a tap, so the first convolution's result goes to the second through memory. Each unit
+writes and reads only its own part, with a barrier between. Backward needs these arrays too.
+
+Why not fewer launches: a block's input needs the mean over *all* tiles of the other path. All programs must wait for it. The
+end of a launch is the only such wait without the risk of a deadlock or of another order of summation.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _SIZES = ["c_in", "c_out", "T", "F", "parts_f", "tiles_t", "tiles", "K", "span",
 
 @triton.jit
 def operand(value, OPERAND: tl.constexpr, WIDEN: tl.constexpr):
-    """Round a value to the dtype that the matrix units take; WIDEN: back to float32 afterwards."""
+    """Round a value to the dtype that the matrix units multiply; with WIDEN convert it back to float32."""
     value = value.to(OPERAND)
     if WIDEN:
         value = value.to(tl.float32)
@@ -42,19 +43,37 @@ def operand(value, OPERAND: tl.constexpr, WIDEN: tl.constexpr):
 
 @triton.jit
 def split_columns(r, K):
-    """Split ``r = channel * K + tap`` into channel and tap, by a multiplication: exact for K <= 31 and r < 4096."""
+    """Split ``r = channel * K + tap`` into channel and tap by a multiplication; it is exact for K <= 31 and r < 4096."""
     channel = (r * ((131072 + K - 1) // K)) >> 17
     return channel, r - channel * K
 
 
 @triton.jit
 def unit_place(pid, tiles_t, tiles, T, F, span):
-    """Say which sample, path (0 time, 1 frequency), first owned position and length of its path a program has."""
+    """Give a program's sample, its path (0 time, 1 frequency), its first owned position and the length of its path."""
     tile = pid % tiles
     path = (tile >= tiles_t).to(tl.int32)
     first = (tile - path * tiles_t) * span
     length = tl.where(path == 0, T, F)
     return (pid // tiles).to(tl.int64), path, first, length
+
+
+@triton.jit
+def halo(first, length, half, TILE: tl.constexpr):
+    """Give the places of a tile with the halo of two convolutions, their positions, and which lie within the path."""
+    j = tl.arange(0, 2 * TILE)
+    position = first - 2 * half + j
+    return j, position, (position >= 0) & (position < length)
+
+
+@triton.jit
+def add_other_tiles(total, sums, c, channels, path, none, tiles_t, tiles):
+    """Add ``sums (tiles, channels)`` over the tiles of the other path to ``total``, channels c; nothing if ``none`` is 1."""
+    first = tl.where(path == 0, tiles_t, 0)
+    last = tl.where(none == 1, first, tl.where(path == 0, tiles, tiles_t))
+    for i in range(first, last):
+        total += tl.load(sums + i * channels + c, mask=c < channels, other=0.0)
+    return total
 
 
 @triton.jit
@@ -65,9 +84,9 @@ def convolve(
 ):  # fmt: skip
     """Convolve ``tile (channels, width)`` with rows m of a weight: ``acc[m, n] = sum over c, k of w[m, c, k] tile[c, n + k]``.
 
-    ``w_m`` and ``w_c`` are the weight's strides along m and c; FLIP turns the taps round, which with the two strides
-    exchanged is the transposed convolution. Columns n whose taps reach past what was stored hold rubbish, for the caller to
-    drop; they stay inside their row of ``width``.
+    ``w_m`` and ``w_c`` are the weight's strides along m and c. FLIP reverses the taps; with the two strides exchanged this is
+    the transposed convolution. Columns n whose taps reach past the stored positions hold no valid value, and the caller drops
+    them. They are read within their row of ``width``.
     """
     n = tl.arange(0, TILE)
     acc = tl.zeros([BLOCK_M, TILE], tl.float32)
@@ -95,9 +114,9 @@ def block_forward_kernel(
 ):  # fmt: skip
     """Run one block on one unit.
 
-    ``x_t (B, c_in, 1, T)`` and ``x_f (B, c_in, parts_f, F)``, summed over their parts, are the input; ``x_sums
-    (B, tiles, c_in)`` its sums a tile, unless ``means_known`` is 1: then the input holds sums already.
-    The outputs are laid out as ``Plan.saved_shapes`` says.
+    The input is ``x_t (B, c_in, 1, T)`` and ``x_f (B, c_in, parts_f, F)``, summed over their parts. ``x_sums (B, tiles, c_in)``
+    holds the input's sum of each tile, unless ``means_known`` is 1: then the input itself holds sums. The outputs have the
+    layout of ``Plan.saved_shapes``.
     """
     pid = tl.program_id(0)
     sample, path, first, length = unit_place(pid, tiles_t, tiles, T, F, span)
@@ -112,18 +131,11 @@ def block_forward_kernel(
     x_sums += sample * tiles * c_in
 
     if STAGE == 0 or STAGE == 1:
-        # The other path's tiles; none where the means are known.
-        from_tile = tl.where(path == 0, tiles_t, 0)
-        to_tile = tl.where(means_known == 1, from_tile, tl.where(path == 0, tiles, tiles_t))
-        j = tl.arange(0, 2 * TILE)
-        position = first - 2 * half + j
-        inside = (position >= 0) & (position < length)
+        j, position, inside = halo(first, length, half, TILE)
         for c0 in range(0, c_in, BLOCK_C):
             c = c0 + tl.arange(0, BLOCK_C)
             mean = tl.zeros([BLOCK_C], tl.float32) + means_known
-            for i in range(from_tile, to_tile):
-                mean += tl.load(x_sums + i * c_in + c, mask=c < c_in, other=0.0)
-            mean = mean / (T + F - length)
+            mean = add_other_tiles(mean, x_sums, c, c_in, path, means_known, tiles_t, tiles) / (T + F - length)
             tl.store(means + c, mean, mask=c < c_in)
             value = tl.zeros([BLOCK_C, 2 * TILE], tl.float32)
             for part in range(parts):
@@ -153,7 +165,7 @@ def block_forward_kernel(
             acc = tl.where(acc < 0, 0.0, acc)  # unlike a maximum, keeps a NaN, as PyTorch's ReLU does
             acc = tl.where(inside[None, :], acc, 0.0)  # the second convolution's zero padding
             tl.store(hidden + ((m * width)[:, None] + n[None, :]), acc, mask=(m < c_out)[:, None])
-            # The rest of a row is read for columns that are dropped, and never counts; but what is saved is all defined.
+            # The rest of a row is read only for columns that are dropped. It is written so that all saved values are defined.
             rest = TILE + tl.arange(0, 32)
             tl.store(
                 hidden + ((m * width)[:, None] + rest[None, :]),
@@ -189,11 +201,11 @@ def block_backward_kernel(
 ):  # fmt: skip
     """Carry the gradient of one block's output back to its input, on one unit.
 
-    The output's gradient is ``de_t (B, c_out, 1, T)`` and ``de_f (B, c_out, parts_f, F)``, summed over the parts, plus,
-    unless the block is the ``last``, what reaches it through its mean: the other path's ``shifts (B, tiles, c_out)``,
-    summed over tiles, divided by its own length. Written are ``da (B, tiles, c_out, width)`` before the sigmoid and
-    ``dh (B, tiles, c_out, width)`` before the ReLU, for the weights' gradients, and for the first ``d_channels`` input
-    channels ``dx (B, c_in, L)``, times the mean, and, where a block was before, ``dx_shifts (B, tiles, c_in)``.
+    The output's gradient is ``de_t (B, c_out, 1, T)`` and ``de_f (B, c_out, parts_f, F)``, summed over the parts. Unless the
+    block is the ``last``, the gradient through its mean is added: the other path's ``shifts (B, tiles, c_out)``, summed over
+    tiles and divided by its own length. The kernel writes the gradients ``da (B, tiles, c_out, width)`` before the sigmoid and
+    ``dh (B, tiles, c_out, width)`` before the ReLU; the weights' gradients need them. For the first ``d_channels`` input
+    channels it writes ``dx (B, c_in, L)``, times the mean, and, if there is a block before, ``dx_shifts (B, tiles, c_in)``.
     """
     pid = tl.program_id(0)
     sample, path, first, length = unit_place(pid, tiles_t, tiles, T, F, span)
@@ -210,16 +222,11 @@ def block_backward_kernel(
     shifts += sample * tiles * c_out
 
     if STAGE == 0 or STAGE == 1:
-        from_tile = tl.where(path == 0, tiles_t, 0)
-        to_tile = tl.where(last == 1, from_tile, tl.where(path == 0, tiles, tiles_t))
-        j = tl.arange(0, 2 * TILE)
-        position = first - 2 * half + j
-        inside = (position >= 0) & (position < length)
+        j, position, inside = halo(first, length, half, TILE)
         for c0 in range(0, c_out, BLOCK_C):
             c = c0 + tl.arange(0, BLOCK_C)
             shift = tl.zeros([BLOCK_C], tl.float32)
-            for i in range(from_tile, to_tile):
-                shift += tl.load(shifts + i * c_out + c, mask=c < c_out, other=0.0)
+            shift = add_other_tiles(shift, shifts, c, c_out, path, last, tiles_t, tiles)
             grad = tl.zeros([BLOCK_C, 2 * TILE], tl.float32) + (shift / length)[:, None]
             real = (c < c_out)[:, None] & inside[None, :]
             for part in range(parts):
@@ -260,7 +267,7 @@ def block_backward_kernel(
             place = m[:, None] * length + position[None, :]
             mean = tl.load(means + m, mask=m < c_in, other=0.0)
             tl.store(dx + place, acc * mean[:, None], mask=real)
-            # Loaded for every block: an address that is always valid, and one path through the kernel.
+            # Every block has this load: the address is always valid, and the kernel has no branch.
             value = tl.load(before + place, mask=real & (has_before == 1), other=0.0)
             tl.store(dx_shifts + m, tl.sum(tl.where(real, acc * value, 0.0), 1), mask=(m < c_in) & (has_before == 1))
 
@@ -278,12 +285,12 @@ def block_forward(
     """Run block number ``block`` and fill its arrays in ``saved``; 1 launch, on ROCm 3.
 
     Args:
-        block: its number, from 0.
-        x_t, x_f: its input ``(B, c_in, T)`` and ``(B, c_in, F)`` or, for the pool's partial sums, ``(B, c_in, parts, F)``.
-        x_sums: the input's sums a tile ``(B, tiles, c_in)``; None for the first block, whose input is sums.
-        weights: its 8 weights and biases, time path first.
-        saved: its arrays, see :meth:`Plan.saved_shapes`.
-        plan, math: the cut and the arithmetic of this call.
+        block: The block's number, from 0.
+        x_t, x_f: The input ``(B, c_in, T)`` and ``(B, c_in, F)`` or, for the pool's partial sums, ``(B, c_in, parts, F)``.
+        x_sums: The input's sum of each tile ``(B, tiles, c_in)``; None for the first block, whose input is sums.
+        weights: The block's 8 weights and biases, time path first.
+        saved: The saved arrays by name, see :meth:`Plan.saved_shapes`.
+        plan, math: The plan and the arithmetic of this call.
     """
     c_in, c_out = plan.blocks[block]
     own = [saved[f"{name}.{block}"] for name in ("means", "z", "hidden", "e_t", "e_f", "sums")]
@@ -310,19 +317,19 @@ def block_backward(
     """Carry a gradient back through block number ``block``; 1 launch, on ROCm 3.
 
     Args:
-        block: its number, from 0.
-        de_t, de_f: gradient of its output ``(B, c_out, T)`` and ``(B, c_out, F)`` or, in parts, ``(B, c_out, parts, F)``.
-        shifts: what the next block's :func:`block_backward` wrote ``(B, tiles, c_out)``; None for the last block.
-        weights: its 8 weights and biases, time path first.
-        saved: its arrays, see :meth:`Plan.saved_shapes`.
-        da, dh: to fill, ``(B, tiles, c_out, width)``.
-        dx: to fill: ``(B, c_in, T)``, ``(B, c_in, F)`` and ``(B, tiles, c_in)``; None where nothing before needs it.
-        plan, math: the cut and the arithmetic of this call.
+        block: The block's number, from 0.
+        de_t, de_f: The output's gradient ``(B, c_out, T)`` and ``(B, c_out, F)`` or, in parts, ``(B, c_out, parts, F)``.
+        shifts: The third array of ``dx`` of the next block ``(B, tiles, c_out)``; None for the last block.
+        weights: The block's 8 weights and biases, time path first.
+        saved: The saved arrays by name, see :meth:`Plan.saved_shapes`.
+        da, dh: The arrays ``(B, tiles, c_out, width)`` to fill.
+        dx: The arrays ``(B, c_in, T)``, ``(B, c_in, F)`` and ``(B, tiles, c_in)`` to fill; None where no gradient is needed.
+        plan, math: The plan and the arithmetic of this call.
     """
     c_in, c_out = plan.blocks[block]
     e_t, e_f, hidden, means = (saved[f"{name}.{block}"] for name in ("e_t", "e_f", "hidden", "means"))
     before_t, before_f = (saved[f"e_t.{block - 1}"], saved[f"e_f.{block - 1}"]) if block else (e_t, e_f)
-    dx_t, dx_f, dx_shifts = (e_t, e_f, means) if dx is None else dx  # stand-ins: d_channels = 0 writes none of them
+    dx_t, dx_f, dx_shifts = (e_t, e_f, means) if dx is None else dx  # placeholders: with d_channels = 0 none is written
     for stage in stages():
         block_backward_kernel[(plan.B * plan.tiles,)](
             de_t, de_f, de_t if shifts is None else shifts, e_t, e_f, hidden, means, before_t, before_f,

@@ -1,4 +1,4 @@
-"""The configurations: every way in which a launcher may compile a kernel. The ahead-of-time test compiles exactly these."""
+"""The configurations: every way in which a launcher may compile a kernel. The ahead-of-time test compiles all of them."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import triton.language as tl
 from specenhance_kernels.interpreter import interpreted
 from specenhance_kernels.plan import POOL_F, POOL_T, TILE
 
-# Taken at import, as Triton does: an interpreted kernel is another object than a compiled one.
+# Asked at import, as Triton does: an interpreted kernel is another object than a compiled one.
 INTERPRETED = interpreted()
 
 HIP = torch.version.hip is not None
 
-THREADS = 256  # of a program: of a 64 x 128 plane tile each holds 32 values
-CHAIN_REGISTERS = 128  # a thread, so that a multiprocessor holds two programs, each of which hides the other's waits
+THREADS = 256  # per program; of a 64 x 128 plane tile each thread holds 32 values
+CHAIN_REGISTERS = 128  # per thread; so a multiprocessor holds two programs, and each hides the other's waits
 SMALL, LARGE = 16, 32  # output channels of a matrix step
-REDUCE = 32  # input channels x taps of a matrix step; half for three-pass tf32, which would spill
+REDUCE = 32  # input channels x taps of a matrix step; half of it for three-pass tf32, which would spill
 ROWS = 8  # channels of an elementwise step
 WEIGHT_COLUMNS = 64  # columns (input channel, tap) of a tile of the weights' gradients
-WEIGHT_STEP = 32  # positions of a matrix step there
+WEIGHT_STEP = 32  # positions of a matrix step of the weights' gradients
 
 _TL = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
 class Arithmetic(NamedTuple):
-    """What the matrix units multiply: the operands' dtype and, for float32, the precision of ``tl.dot``."""
+    """The arithmetic of the matrix units: the operands' dtype and, for float32, the precision of ``tl.dot``."""
 
     operand: torch.dtype
     precision: str
 
 
 def arithmetic(operand: torch.dtype, device: torch.device) -> Arithmetic:
-    """Choose what PyTorch's own convolutions would use at this moment.
+    """Choose the arithmetic that PyTorch's own convolutions would use at this moment.
 
     Args:
-        operand: the dtype in which the convolutions are to run (the weights', or autocast's).
-        device: where.
+        operand: The dtype of the convolutions (the weights', or autocast's).
+        device: The device of the spectrogram.
 
     Returns:
-        For float32: ``tf32`` where cuDNN's convolutions may use it, else ``tf32x3`` (three passes, near float32); on ROCm
-        always ``ieee``, as MIOpen does. bfloat16 and float16 have one precision.
+        The arithmetic. float32 has the precision ``tf32`` where cuDNN's convolutions may use it, else ``tf32x3`` (three passes,
+        near float32). On ROCm it is always ``ieee``, as in MIOpen. bfloat16 and float16 have one precision.
     """
     if operand != torch.float32 or HIP:
         return Arithmetic(operand, "ieee")
@@ -51,7 +51,9 @@ def arithmetic(operand: torch.dtype, device: torch.device) -> Arithmetic:
 
 def _convolutions_use_tf32() -> bool:
     convolution = getattr(torch.backends.cudnn, "conv", None)
-    if convolution is not None and hasattr(convolution, "fp32_precision"):  # torch >= 2.9; knows the older switch too
+    if convolution is not None and hasattr(
+        convolution, "fp32_precision"
+    ):  # torch >= 2.9; it follows the older switch too
         return convolution.fp32_precision == "tf32"
     return torch.backends.cudnn.allow_tf32
 
@@ -66,10 +68,10 @@ def plane_options(hip: bool = HIP) -> dict[str, Any]:
 
 
 def stages(hip: bool = HIP) -> tuple[int, ...]:
-    """List the launches of a block by the stage that each runs; 0 is all three in one, with barriers between.
+    """List the stages of a block, one per launch; 0 is all three stages in one launch, with barriers between.
 
-    CUDA's barrier also orders a program's own writes and reads of global memory. As Triton compiles it for ROCm it does not
-    wait for the writes (``s_barrier`` without ``s_waitcnt vmcnt(0)``), so there the stages are launches of their own.
+    CUDA's barrier also orders a program's own writes and reads of global memory. Triton's barrier for ROCm does not wait for
+    the writes (``s_barrier`` without ``s_waitcnt vmcnt(0)``), so on ROCm each stage is a launch.
     """
     return (1, 2, 3) if hip else (0,)
 
@@ -84,7 +86,7 @@ def chain_options(
 
 
 def weight_options(c_out: int, math: Arithmetic, widen: bool = INTERPRETED, hip: bool = HIP) -> dict[str, Any]:
-    """Give the options of the weights' gradients' kernel."""
+    """Give the options of the kernel of the weights' gradients."""
     own = {"BLOCK_R": WEIGHT_COLUMNS, "STEP": WEIGHT_STEP, "num_stages": 2}
     return own | _matrix(c_out, math, widen, hip)
 
@@ -99,7 +101,7 @@ def _matrix(channels: int, math: Arithmetic, widen: bool, hip: bool) -> dict[str
         "BLOCK_M": SMALL if channels <= SMALL else LARGE,
         "OPERAND": _TL[math.operand],
         "PRECISION": math.precision,
-        # The interpreter keeps bfloat16 as bare bits and would multiply those: there, round, then multiply in float32.
+        # The interpreter stores bfloat16 as bits and would multiply the bits. So it rounds, then multiplies in float32.
         "WIDEN": widen,
         "num_warps": _warps(hip),
         **({} if hip else {"maxnreg": CHAIN_REGISTERS}),

@@ -1,7 +1,7 @@
-"""One repair to Triton's interpreter, made when the kernels are imported under ``TRITON_INTERPRET=1`` and never else.
+"""One repair of Triton's interpreter, made only when the kernels are imported under ``TRITON_INTERPRET=1``.
 
-Triton (3.6 at least) turns a scalar into a loop bound by ``int()`` of a one-element array, which NumPy 2.4 refuses. This
-takes the element instead.
+Triton (at least 3.6) turns a scalar into a loop bound by ``int()`` of a one-element array, which NumPy 2.4 refuses. The repair
+takes the array's element instead.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import triton
 
 
 def interpreted() -> bool:
-    """Say whether kernels defined now are interpreted; if so, see to it that they can loop."""
+    """Say whether kernels that are defined now are interpreted; if so, repair the interpreter's loops."""
     if not triton.knobs.runtime.interpret:
         return False
     from triton.runtime import interpreter

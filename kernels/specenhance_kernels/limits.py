@@ -1,4 +1,4 @@
-"""What the kernels take, as one question that has an answer in words."""
+"""The limits of the kernels, and the reason in words where a call is outside them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def refusal(spec: Tensor, weights: Sequence[Tensor | None]) -> str | None:
-    """Say why :func:`specenhance_kernels.enhance` would refuse these, or None if it takes them.
+    """Say why :func:`specenhance_kernels.enhance` would refuse these arguments, or None if it accepts them.
 
     Args:
-        spec: the spectrogram ``(B, C, T, F)``.
-        weights: the flat weights, see :func:`specenhance_kernels.enhance`.
+        spec: The spectrogram ``(B, C, T, F)``.
+        weights: The flat weights, see :func:`specenhance_kernels.enhance`.
 
     Returns:
         A clause that names the value, what was expected, and the cure.

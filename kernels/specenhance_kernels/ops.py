@@ -1,8 +1,8 @@
-"""The operators ``specenhance::enhance`` and ``specenhance::enhance_backward``, and the one public door to them.
+"""The operators ``specenhance::enhance`` and ``specenhance::enhance_backward``, and the public function that calls them.
 
-They are ``custom_op``s: ``triton_op`` would let Inductor see the kernels, but its ``wrap_triton`` refuses interpreted ones,
-and there is nothing here for Inductor to fuse with. Nothing synchronises with the host, and what is allocated depends on
-shapes only, so a CUDA graph can capture both.
+They are made by ``custom_op``. ``triton_op`` would let Inductor see the kernels, but its ``wrap_triton`` refuses interpreted
+kernels, and Inductor has nothing to fuse here. No operator synchronises with the host, and allocations depend only on shapes.
+So a CUDA graph can capture both operators.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from specenhance_kernels.weights import sum_segments, weight_grad
 def enhance(spec: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Weigh a spectrogram by the mask of a chain of Enhancer Blocks: ``S' = S * M_n``.
 
-    n + 2 launches forward; backward 2 n + 2, and one more where the spectrogram needs a gradient. Sums are in float32; the
-    convolutions' matrix products are in the weights' dtype or, for float32 weights under autocast, in autocast's; float32 at
-    the precision that PyTorch's own convolutions would use at that moment.
+    Forward takes n + 2 launches. Backward takes 2 n + 2, and one more if the spectrogram needs a gradient. Sums are float32.
+    The convolutions' matrix products have the weights' dtype or, for float32 weights under autocast, autocast's dtype. float32
+    products have the precision that PyTorch's own convolutions would have at that moment.
 
     Args:
-        spec: ``(B, C, T, F)``, any strides, any B, T, F; float32, bfloat16 or float16.
-        weights: 8 tensors a block, of one dtype: for the time path, then the frequency path, ``conv1.weight (c_out, c_in,
+        spec: The spectrogram ``(B, C, T, F)``, of any strides and any B, T, F; float32, bfloat16 or float16.
+        weights: 8 tensors per block, all of one dtype: for the time path, then the frequency path, ``conv1.weight (c_out, c_in,
             K)``, ``conv1.bias (c_out,)``, ``conv2.weight (c_out, c_out, K)``, ``conv2.bias (c_out,)``.
 
     Returns:
         A tensor of the spectrogram's shape, dtype and, where it is dense, strides.
 
     Raises:
-        ValueError: for what the kernels do not take, with the reason of :func:`specenhance_kernels.refusal`.
+        ValueError: for arguments that the kernels do not accept; the message has :func:`specenhance_kernels.refusal`'s reason.
     """
     reason = refusal(spec, weights)
     if reason is not None:
@@ -50,7 +50,7 @@ def enhance(spec: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 @torch.library.custom_op("specenhance::enhance", mutates_args=())
 def enhance_op(spec: Tensor, weights: list[Tensor], operand: torch.dtype) -> tuple[Tensor, list[Tensor]]:
-    """Give S' ``(B, C, T, F)`` and the 1-D data that backward needs, in the order of ``Plan.saved_shapes``."""
+    """Give S' ``(B, C, T, F)`` and the 1-D arrays that backward needs, in the order of ``Plan.saved_shapes``."""
     plan, math = make_plan(spec.shape, weights), arithmetic(operand, spec.device)
     out = torch.empty_like(spec)
     saved = {
@@ -84,7 +84,7 @@ def enhance_backward_op(
     need_spec: bool,
     need_weights: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Give dS ``(B, C, T, F)`` and the flat gradient of all weights, each empty where not needed."""
+    """Give dS ``(B, C, T, F)`` and the flat gradient of all weights; one that is not needed is empty."""
     plan, math = make_plan(spec.shape, weights), arithmetic(operand, spec.device)
     d_spec, d_weights = _backward_outputs(spec, weights, need_spec, need_weights)
     if spec.numel() == 0:
@@ -117,25 +117,19 @@ def enhance_backward_op(
     return d_spec, d_weights
 
 
-@enhance_backward_op.register_fake
-def _(
-    dy: Tensor,
-    spec: Tensor,
-    saved_list: list[Tensor],
-    weights: list[Tensor],
-    operand: torch.dtype,
-    need_spec: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor]:
-    return _backward_outputs(spec, weights, need_spec, need_weights)
-
-
 def _backward_outputs(
     spec: Tensor, weights: list[Tensor], need_spec: bool, need_weights: bool
 ) -> tuple[Tensor, Tensor]:
     total = sum(weight.numel() for weight in weights) if need_weights else 0
     d_spec = torch.empty_like(spec) if need_spec else spec.new_empty(0)
     return d_spec, weights[0].new_empty(total)
+
+
+enhance_backward_op.register_fake(
+    lambda dy, spec, saved_list, weights, operand, need_spec, need_weights: _backward_outputs(
+        spec, weights, need_spec, need_weights
+    )
+)
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -1,10 +1,10 @@
-"""Sizes and places: how a call is cut into tiles, and which 1-D arrays it saves for backward.
+"""The plan of a call: how it is cut into tiles, and which 1-D arrays it saves for backward.
 
-Everything here is arithmetic on shapes; sizes may be symbolic (``torch.SymInt``), so nothing branches on them.
+This module does only arithmetic on shapes. Sizes may be symbolic (``torch.SymInt``), so no code branches on them.
 
-Words: a path is time (length T) or frequency (length F). The chain cuts each path into tiles of :data:`TILE` positions that
-overlap by a halo, since two convolutions follow each other inside one kernel; a tile owns ``span`` of them. The tiles of a
-sample, time's first, are numbered through, and a *unit* is one tile of one sample.
+Words: a path is time (length T) or frequency (length F). The chain cuts each path into tiles of :data:`TILE` positions. Two
+convolutions follow each other inside one kernel, so tiles overlap by a halo; a tile owns ``span`` positions. The tiles of a
+sample are numbered, those of the time path first. A *unit* is one tile of one sample.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 TILE = 128  # positions of a chain tile, halo included
 POOL_T = 64  # frames of a tile of the 2-D kernels
 POOL_F = 128  # bins of a tile of the 2-D kernels
-MAX_SEGMENTS = 16  # parts at most into which the sum over units of the weights' gradients is cut
+MAX_SEGMENTS = 16  # maximum number of parts of the sum over units of the weights' gradients
 
 
 def up(value: int, step: int) -> int:
@@ -28,12 +28,12 @@ def up(value: int, step: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cut of one call.
+    """The plan of one call.
 
     Attributes:
-        B, T, F: batch, frames, bins of the spectrogram ``(B, C, T, F)``; C is ``channels[0]``.
-        channels: widths ``(c_0, ..., c_n)`` of the chain.
-        kernel: taps K of every convolution, odd.
+        B, T, F: The batch, frames and bins of the spectrogram ``(B, C, T, F)``; C is ``channels[0]``.
+        channels: The widths ``(c_0, ..., c_n)`` of the chain.
+        kernel: The taps K of every convolution, an odd number.
     """
 
     B: int
@@ -44,42 +44,42 @@ class Plan:
 
     @property
     def half(self) -> int:
-        """Positions that one convolution reaches to either side."""
+        """The positions that one convolution reaches to either side."""
         return self.kernel // 2
 
     @property
     def span(self) -> int:
-        """Positions that a chain tile owns: the tile less the halo of the second convolution."""
+        """The positions that a chain tile owns: the tile without the halo of the second convolution."""
         return TILE - 2 * self.half
 
     @property
     def width(self) -> int:
-        """Positions stored for a tile's input: the tile and the halo of the first convolution, rounded up."""
+        """The positions that are stored of a tile's input: the tile and the halo of the first convolution, rounded up."""
         return up(TILE + 2 * self.half, 16)
 
     @property
     def tiles_t(self) -> int:
-        """Chain tiles of a sample's time path."""
+        """The number of chain tiles of a sample's time path."""
         return (self.T + self.span - 1) // self.span
 
     @property
     def tiles(self) -> int:
-        """Chain tiles of a sample, both paths."""
+        """The number of chain tiles of a sample, of both paths."""
         return self.tiles_t + (self.F + self.span - 1) // self.span
 
     @property
     def parts(self) -> int:
-        """Time tiles of the 2-D kernels, each of which gives partial sums over time."""
+        """The number of time tiles of the 2-D kernels; each tile gives partial sums over time."""
         return (self.T + POOL_T - 1) // POOL_T
 
     @property
     def segments(self) -> int:
-        """Parts into which the sum over units of the weights' gradients is cut; no more than the longer path has units."""
+        """The number of parts of the sum over units of the weights' gradients, at most the units of the longer path."""
         return min(MAX_SEGMENTS, self.B * max(self.tiles_t, self.tiles - self.tiles_t))
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """``(c_in, c_out)`` of each block."""
+        """The widths ``(c_in, c_out)`` of each block."""
         return list(pairwise(self.channels))
 
     def path_weights(self, block: int) -> int:
@@ -89,15 +89,16 @@ class Plan:
 
     @property
     def weights(self) -> int:
-        """Values of all weights and biases."""
+        """The number of parameters: the values of all weights and biases."""
         return sum(2 * self.path_weights(j) for j in range(len(self.blocks)))
 
     def saved_shapes(self) -> dict[str, tuple[int, ...]]:
-        """List the saved arrays, float32, by name with their shapes; an axis B comes before those named here.
+        """Give the shapes of the saved arrays, float32, by name. Each has an axis B before the axes named here.
 
-        ``rows (C, T)`` and ``cols (C, parts, F)`` are the pool's sums. Of block j: ``means.j (tiles, c_in)`` what each tile
-        multiplies its input by, ``z.j (tiles, c_in, width)`` that product, ``hidden.j (tiles, c_out, width)`` after the
-        first convolution, ``e_t.j (c_out, T)`` and ``e_f.j (c_out, F)`` its output, ``sums.j (tiles, c_out)`` of that.
+        ``rows (C, T)`` and ``cols (C, parts, F)`` are the pool's sums. The arrays of block j are: ``means.j (tiles, c_in)``,
+        the factor of each tile's input; ``z.j (tiles, c_in, width)``, the product; ``hidden.j (tiles, c_out, width)``, the
+        result of the first convolution; ``e_t.j (c_out, T)`` and ``e_f.j (c_out, F)``, the output; ``sums.j (tiles, c_out)``,
+        the output's sum of each tile.
         """
         C = self.channels[0]
         shapes: dict[str, tuple[int, ...]] = {"rows": (C, self.T), "cols": (C, self.parts, self.F)}
@@ -112,7 +113,7 @@ class Plan:
 
 
 def make_plan(shape: Sequence[int], weights: Sequence[Tensor]) -> Plan:
-    """Read a plan off the spectrogram's shape ``(B, C, T, F)`` and the flat weights, 8 tensors a block."""
+    """Make the plan from the spectrogram's shape ``(B, C, T, F)`` and the flat weights, 8 tensors per block."""
     B, _, T, F = shape
     channels = (weights[0].shape[1], *(weights[i].shape[0] for i in range(0, len(weights), 8)))
     return Plan(B, T, F, channels, weights[0].shape[2])

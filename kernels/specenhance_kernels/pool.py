@@ -1,11 +1,11 @@
 """Stage 1, pool: the sums of a spectrogram over frequency and over time, in one read.
 
-One program takes 64 frames of one channel of one sample and walks over the bins. Its frames' sums over frequency are
-complete; its sums over time are partial, one row a program, and the chain adds the rows in a fixed order as it loads
-them. So there is one launch, no atomics, and equal bits on every run.
+A program takes 64 frames of one channel of one sample and loops over the bins. Its sums over frequency are complete. Its sums
+over time are partial, one row per program; the chain adds these rows in a fixed order when it loads them. So there is one
+launch, there are no atomics, and every run gives equal bits.
 
-Its backward, ``g_t / F + g_f / T`` spread over the plane, is part of the backward of the last stage (``apply.py``), which
-passes over the plane anyway.
+The pool's backward adds ``g_t / F + g_f / T`` to the gradient of the plane. The last stage (``apply.py``) does this in its own
+pass over the plane.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from specenhance_kernels.configs import plane_options
 from specenhance_kernels.plan import Plan
+from specenhance_kernels.planes import plane_place, plane_rows
 
 
 @triton.jit(do_not_specialize=["C", "T", "F", "tiles"])
@@ -24,10 +25,8 @@ def pool_kernel(
 ):  # fmt: skip
     """Sum ``x (B, C, T, F)``, read by its strides, to ``rows (B, C, T)`` and ``cols (B, C, tiles, F)``."""
     pid = tl.program_id(0)
-    plane = (pid // tiles).to(tl.int64)
-    t = (pid % tiles) * BLOCK_T + tl.arange(0, BLOCK_T)
-    x += (plane // C) * xs_b + (plane % C) * xs_c
-    x = x + t.to(tl.int64)[:, None] * xs_t
+    plane, t = plane_place(pid, tiles, BLOCK_T)
+    x = plane_rows(x, plane, t, C, xs_b, xs_c, xs_t)
     cols += pid.to(tl.int64) * F
     total = tl.zeros([BLOCK_T], tl.float32)
     for first in range(0, F, BLOCK_F):

@@ -1,13 +1,12 @@
 """The gradients of the chain's weights: a matrix product over all units, in two launches of fixed order.
 
-Of each convolution, ``dW[m, (c, k)] = sum over samples and positions of grad[m, l] * input[c, l + k]``: the stored tiles of
-``chain.py`` hold both factors, halo included, so there is no edge to look after. One launch a block takes both paths and
-both convolutions; the sum is cut into segments, each of which writes its own partial result, and one launch for all blocks
-adds the segments. The bias's gradient is the sum of ``grad``,
-which the program of a weight's first columns keeps beside.
+For each convolution, ``dW[m, (c, k)] = sum over samples and positions of grad[m, l] * input[c, l + k]``. The stored tiles of
+``chain.py`` hold both factors with their halo, so no edge needs special care. One launch per block takes both paths and both
+convolutions. The sum is cut into segments, and each segment writes its own partial result. One launch for all blocks adds the
+segments. The bias's gradient is the sum of ``grad``; the program of a weight's first columns computes it too.
 
-Why a launch a block: the blocks' arrays are separate tensors, and a kernel that reads all of them would need a table of
-their addresses copied to the card on each call.
+Why one launch per block: the blocks' arrays are separate tensors. A kernel that reads all of them would need a table of their
+addresses, copied to the card at each call.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def weight_grad_kernel(
 
     path_tiles = tl.where(path == 0, tiles_t, tiles - tiles_t)
     steps = tl.cdiv(span, STEP)
-    # A program's share of (sample, tile, step); all in one loop, which Triton can overlap with its loads.
+    # A program's share of (sample, tile, step) is one loop, so that Triton can overlap it with its loads.
     share = tl.cdiv(B * path_tiles, segments) * steps
     acc = tl.zeros([BLOCK_M, BLOCK_R], tl.float32)
     bias = tl.zeros([BLOCK_M], tl.float32)
@@ -108,11 +107,11 @@ def weight_grad(
     """Fill block number ``block``'s part of ``partial (segments, weights)``; 1 launch.
 
     Args:
-        block: its number, from 0.
-        saved: its arrays, see :meth:`Plan.saved_shapes`.
-        da, dh: as :func:`specenhance_kernels.chain.block_backward` filled them.
-        partial: a row a segment, each laid out as the flat weights are.
-        plan, math: the cut and the arithmetic of this call.
+        block: The block's number, from 0.
+        saved: The saved arrays by name, see :meth:`Plan.saved_shapes`.
+        da, dh: The arrays that :func:`specenhance_kernels.chain.block_backward` filled.
+        partial: The array to fill, one row per segment, each with the layout of the flat weights.
+        plan, math: The plan and the arithmetic of this call.
     """
     c_in, c_out = plan.blocks[block]
     options = weight_options(c_out, math)

@@ -12,13 +12,22 @@ __all__ = ["ast"]
 
 @register_teacher("ast")
 def ast(name: str, classes: list[str], *, frames: int, bins: int) -> nn.Module:
-    """Load an AST by a name on the Hugging Face hub or from a folder; its classes are found by their names.
+    """Load an AST by a name on the Hugging Face hub or from a folder. The names of its classes give their order.
 
     Raises:
         ValueError: for an AST that has not learned these classes; and as :func:`specenhance.models.ast.ast_teacher`.
         ImportError: where transformers is missing.
+
+    >>> import tempfile
+    >>> from specenhance.models.ast import ast_teacher
+    >>> learned = ast_teacher("deit_tiny_distilled_patch16_224", 2, frames=64, bins=32, pretrained=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     learned.save_pretrained(folder, ["yes", "no"])
+    ...     teacher = ast(folder, ["no", "yes"], frames=64, bins=32)
+    >>> teacher.order
+    [1, 0]
     """
-    from specenhance.models.ast import ast_teacher  # transformers, which not every user has
+    from specenhance.models.ast import ast_teacher  # here, because transformers is optional
 
     teacher = ast_teacher(name, len(classes), frames=frames, bins=bins)
     known = [teacher.model.config.id2label[i] for i in range(len(classes))]

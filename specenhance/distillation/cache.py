@@ -1,4 +1,4 @@
-"""A teacher whose logits are computed once for each sample and kept on disk."""
+"""A teacher whose logits are computed once per sample and stored on disk."""
 
 from __future__ import annotations
 
@@ -20,35 +20,42 @@ from specenhance.distillation.teachers import FrozenTeacher
 
 __all__ = ["CachedTeacher"]
 
-MARKS = 16  # numbers that stand for an input; see CachedTeacher._marks
-TOLERANCE = 5e-3  # of their size: far above rounding, far below any augmentation that matters
-VERSION = 2  # of the file's tables
+MARKS = 16  # numbers that identify an input, see CachedTeacher._marks
+TOLERANCE = 5e-3  # relative to the input's size: far above rounding, far below any augmentation that matters
+VERSION = 2  # the version of the file's tables
 
 
 class CachedTeacher(FrozenTeacher):
-    """A :class:`FrozenTeacher` that computes the logits of each sample once, and reads them from a file ever after.
+    """A :class:`FrozenTeacher` that computes the logits of each sample once, and then reads them from a file.
 
-    Samples go by their keys, such as their paths. A cache is right only where a sample always looks the same, so with the
-    logits it keeps a few random projections of the input, and refuses a sample whose input is no longer the one that the
-    logits are of: augmented input, other features, or two samples under one key.
+    A key, such as a path, identifies a sample. A cache is right only if a sample's input is the same each time. So the cache
+    stores a few random projections of the input with the logits. It refuses a sample whose input has changed: augmented input,
+    other features, or two samples under one key.
 
-    The file belongs to what made it: the teacher's weights and buffers, the settings of its modules, its ``transform``, its
-    types, and the code of classes that are no library's (:mod:`specenhance.distillation.fingerprint`).
-    An attribute that the teacher itself changes while it answers, such as a counter, is none of its settings. Autocast does
-    not reach a cached teacher.
+    The file is valid for one teacher: its weights and buffers, the settings of its modules, its ``transform``, its types, and
+    the code of classes that are not a library's (:mod:`specenhance.distillation.fingerprint`). An attribute that the teacher
+    changes while it answers, such as a counter, does not count as a setting. Autocast does not affect a cached teacher.
 
-    The file is SQLite's: a kill at any time leaves it whole, and several processes may share it.
+    The file is an SQLite database. It stays whole if the process is killed, and several processes may share it.
 
     Args:
-        teacher: as :class:`FrozenTeacher` takes it.
-        path: the file; it is made if there is none.
-        transform, dtype, device: as :class:`FrozenTeacher`, but that the teacher keeps its own type where dtype is None.
-        identity: a name for what cannot be told from another of its kind, such as a function; give another one whenever its
-            answers change. What can be told is still compared.
+        teacher: The teacher, as for :class:`FrozenTeacher`.
+        path: The file; it is made if there is none.
+        transform, dtype, device: As :class:`FrozenTeacher`, except that the teacher keeps its own type where dtype is None.
+        identity: A name for a part that cannot be distinguished from another of its kind, such as a function. Give another name
+            when its answers change. All other parts are still compared.
 
     Raises:
-        ValueError: for a file that another teacher's logits are in, or that is no such file, and for a teacher or a transform
-            that cannot be told from another without an ``identity``.
+        ValueError: for a file with another teacher's logits, or that is no such file, and for a teacher or a transform that
+            cannot be distinguished from another without an ``identity``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     teacher = CachedTeacher(nn.Linear(4, 3), f"{folder}/logits.sqlite")
+    ...     first = teacher(torch.ones(2, 4), keys=["a.wav", "b.wav"])
+    ...     again = teacher(torch.ones(1, 4), keys=["b.wav"])  # read from the file
+    >>> torch.equal(first[1:], again)
+    True
     """
 
     def __init__(
@@ -61,15 +68,15 @@ class CachedTeacher(FrozenTeacher):
         device: torch.device | str | None = None,
         identity: str | None = None,
     ) -> None:
-        # Its own type is pinned, so that no cast of the student's and no autocast gives other logits than those in the file.
+        # Its own type is fixed: a cast of the student, or autocast, would give other logits than those in the file.
         super().__init__(teacher, transform=transform, dtype=dtype or _type_of(teacher), device=device)
         self.path = Path(path)
         self.identity = identity
         self._watched = False
-        found = self._facts()  # refused before a file is made
+        found = self._facts()  # an error here comes before a file is made
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._database() as database:
-            database.execute("BEGIN IMMEDIATE")  # one process makes the tables, the others wait
+            database.execute("BEGIN IMMEDIATE")  # one process makes the tables, the others wait for it
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version != VERSION:
                 if database.execute("SELECT * FROM sqlite_master").fetchone():
@@ -82,23 +89,22 @@ class CachedTeacher(FrozenTeacher):
         self._seen = self._versions()
 
     def forward(self, x: Tensor, keys: Sequence[str] | None = None) -> Tensor:
-        """Give the logits ``(B, C)`` float32 of the samples, computing those that are not in the file.
+        """Give the logits ``(B, C)``, float32, of the samples. Logits that are not in the file are computed.
 
         Args:
-            x: the student's input ``(B, ...)``, not augmented.
-            keys: a name for each of the B samples, the same each time.
+            x: The student's input ``(B, ...)``, not augmented.
+            keys: A name for each of the B samples, the same each time.
 
         Raises:
-            ValueError: for missing keys, for an input that differs from the one that a key's logits are of, or from another
-                one under the same key, for logits of another number of classes than those in the file, and for a teacher that
-                has changed.
+            ValueError: for missing keys; for an input that differs from a key's stored input, or from another input of the
+                same key; for logits of another number of classes than those in the file; for a teacher that has changed.
         """
         if keys is None or len(keys) != len(x):
             raise ValueError(
                 f"{'no keys' if keys is None else f'{len(keys)} keys'} for {len(x)} samples: a cached teacher needs one for "
                 "each, such as its path"
             )
-        if (versions := self._versions()) != self._seen:  # somebody has written to its weights, or cast them
+        if (versions := self._versions()) != self._seen:  # its weights were written to, or cast
             self._compare(self._facts())
             self._seen = versions
         marks = self._marks(x)
@@ -136,7 +142,7 @@ class CachedTeacher(FrozenTeacher):
         return computed
 
     def _found(self, weights: bool) -> Facts:
-        """Say what the logits come from."""
+        """Give the facts that the logits depend on."""
         teacher, transform = (
             facts(part, name, weights=weights)
             for part, name in ((self.teacher, "teacher"), (self.transform, "transform"))
@@ -145,7 +151,7 @@ class CachedTeacher(FrozenTeacher):
         return Facts(own | teacher.known | transform.known, teacher.unknown | transform.unknown)
 
     def _facts(self) -> dict[str, str]:
-        """Say what the logits come from; raises ValueError for what cannot be told where no identity stands for it."""
+        """Give the facts that the logits depend on; raises ValueError for a part that needs an ``identity`` and has none."""
         found = self._found(weights=True)
         if found.unknown and self.identity is None:
             path, kind = next(iter(found.unknown.items()))
@@ -156,7 +162,7 @@ class CachedTeacher(FrozenTeacher):
         return found.known
 
     def _compare(self, found: dict[str, str]) -> None:
-        """Refuse a file that something else made."""
+        """Refuse a file that another teacher made."""
         with self._database() as database:
             about = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM about")}
         stored, state = about["facts"], about.get("state", [])
@@ -173,7 +179,7 @@ class CachedTeacher(FrozenTeacher):
             )
 
     def _versions(self) -> list[tuple[torch.dtype, int]]:
-        """Say how often each of the weights was written to, as PyTorch counts."""
+        """Count how often each of the weights was written to, by PyTorch's counters."""
         return [
             (tensor.dtype, 0 if tensor.is_inference() else tensor._version)
             for part in (self.teacher, self.transform)
@@ -181,7 +187,7 @@ class CachedTeacher(FrozenTeacher):
         ]
 
     def _marks(self, x: Tensor) -> np.ndarray:
-        """Project each sample on a few fixed random directions and its size: ``(B, MARKS)``, float32."""
+        """Give each sample's projections on a few fixed random directions, and its norm: ``(B, MARKS)``, float32."""
         flat = x.detach().flatten(1).float()
         generator = torch.Generator().manual_seed(0)
         directions = torch.randn(flat.shape[1], MARKS - 1, generator=generator).to(flat.device)
@@ -193,7 +199,7 @@ class CachedTeacher(FrozenTeacher):
     def _database(self) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction."""
         try:
-            # seconds, where another process is writing
+            # timeout in seconds, for a file that another process writes to
             with closing(sqlite3.connect(self.path, timeout=60)) as database, database:
                 yield database
         except sqlite3.OperationalError as error:

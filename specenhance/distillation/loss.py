@@ -1,4 +1,4 @@
-"""Knowledge distillation: the loss, a teacher that stays as it is, and both around any student.
+"""Knowledge distillation: the loss, and a module that compares any student with a teacher.
 
 B is the batch, C the classes; logits are ``(B, C)``.
 """
@@ -18,7 +18,11 @@ __all__ = ["DistillationLoss", "Distilled", "Distiller", "Losses"]
 
 
 class Losses(NamedTuple):
-    """A loss with its two parts, scalars; :class:`DistillationLoss` says how they combine."""
+    """A loss and its two parts, scalars; :class:`DistillationLoss` says how they combine.
+
+    >>> Losses(total=torch.tensor(1.5), label=torch.tensor(2.0), distill=torch.tensor(1.0)).total
+    tensor(1.5000)
+    """
 
     total: Tensor
     label: Tensor
@@ -26,31 +30,37 @@ class Losses(NamedTuple):
 
 
 class DistillationLoss(nn.Module):
-    """A loss for labels, and the divergence of the student from the teacher.
+    """The weighted mean of a loss for labels and of the divergence of the student from the teacher.
 
     With w the weight, z_s and z_t the logits of student and teacher, y the target, ``tau`` and ``tau_s`` the temperatures::
 
         total = w * criterion(z_s, y) + (1 - w) * KL(softmax(z_t / tau) || softmax(z_s / tau_s))
 
-    where KL is the mean over the batch. The defaults are equation (3) of Xing et al., "Enhancing Spectrogram for Audio
+    KL is the mean over the batch. The defaults are equation (3) of Xing et al., "Enhancing Spectrogram for Audio
     Classification Using Time-Frequency Enhancer", after Gong et al., CMKD, arXiv:2203.06760: only the teacher is softened.
     ``student_temperature=temperature, scale_by_temperature=True`` is Hinton et al., arXiv:1503.02531.
 
-    A teacher's logit of -inf excludes a class: its probability is 0, and so is its term of KL, in value and gradient, whatever
-    the student says of it. A student's logit of -inf where the teacher's probability is not 0 makes KL inf. A teacher's row
-    without a distribution (a NaN, a +inf, or -inf throughout) makes KL NaN: an error would halt a GPU at every step.
+    A teacher's logit of -inf excludes a class: its probability is 0. Its term of KL is 0 too, in value and gradient, for any
+    logit of the student. A student's logit of -inf where the teacher's probability is not 0 makes KL inf. A teacher's row that
+    is no distribution (a NaN, a +inf, or only -inf) makes KL NaN. An error instead would halt a GPU at every step.
 
     Args:
-        criterion: maps ``(logits, target)`` to a scalar, such as ``nn.CrossEntropyLoss()`` (class numbers or probabilities) or
-            ``nn.BCEWithLogitsLoss()`` (multi-hot labels or probabilities).
-        weight: w, of the labels, in [0, 1]. At 1 there is no distillation and no teacher is needed.
-        temperature: tau, > 0, by which the teacher's logits are divided.
-        student_temperature: tau_s, > 0, by which the student's are.
-        scale_by_temperature: multiply KL by tau squared, which keeps the size of its gradients where both are softened.
+        criterion: A function of ``(logits, target)`` that gives a scalar, such as ``nn.CrossEntropyLoss()`` (class numbers or
+            probabilities) or ``nn.BCEWithLogitsLoss()`` (multi-hot labels or probabilities).
+        weight: The weight w of the labels, in [0, 1]. At 1 there is no distillation and no teacher is needed.
+        temperature: The temperature tau > 0 that divides the teacher's logits.
+        student_temperature: The temperature tau_s > 0 that divides the student's logits.
+        scale_by_temperature: Whether KL is multiplied by tau squared, which keeps the size of its gradients where both are
+            softened.
 
     Raises:
         TypeError: for a criterion that cannot be called.
         ValueError: for a weight or a temperature out of its range.
+
+    >>> loss = DistillationLoss(nn.CrossEntropyLoss(), weight=0.5, temperature=5.0)
+    >>> student, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[20.0, 0.0]])
+    >>> loss(student, teacher, torch.tensor([0]))
+    Losses(total=tensor(0.0999), label=tensor(0.1269), distill=tensor(0.0728))
     """
 
     def __init__(
@@ -76,15 +86,14 @@ class DistillationLoss(nn.Module):
         self.scale_by_temperature = scale_by_temperature
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor | None, target: Tensor) -> Losses:
-        """Give the loss of a batch; no gradient reaches the teacher's logits.
+        """Give the loss of a batch. The teacher's logits get no gradient.
 
-        It is computed in float32, or in float64 where the logits are.
+        The loss is computed in float32, or in float64 where the logits are float64.
 
         Args:
-            student_logits: ``(B, C)``.
-            teacher_logits: ``(B, C)``; ignored, and may be None, where the weight is 1.
-            target: what the criterion takes: class numbers ``(B,)``, or probabilities or multi-hot labels ``(B, C)`` of any
-                type.
+            student_logits: The student's logits ``(B, C)``.
+            teacher_logits: The teacher's logits ``(B, C)``; where the weight is 1 they are ignored and may be None.
+            target: The criterion's target: class numbers ``(B,)``, or probabilities or multi-hot labels ``(B, C)`` of any type.
 
         Raises:
             ValueError: for logits that are not (B, C) or differ in shape, a missing teacher, or a criterion that gives
@@ -110,7 +119,7 @@ class DistillationLoss(nn.Module):
                 "the same (batch, classes); give both the same classes and the same batch"
             )
         distill = self._divergence(student, teacher_logits.detach())
-        if self.weight == 0:  # not 0 * label, which is no number where the label's loss overflows
+        if self.weight == 0:  # 0 * label would be NaN where the label's loss overflows
             return Losses(distill, label, distill)
         return Losses(self.weight * label + (1 - self.weight) * distill, label, distill)
 
@@ -118,7 +127,7 @@ class DistillationLoss(nn.Module):
         log_teacher = F.log_softmax(_at_least_float32(teacher) / self.temperature, dim=1)
         log_student = F.log_softmax(student / self.student_temperature, dim=1)
         log_teacher = log_teacher.to(log_student.dtype)
-        # p log(p / q) is 0 at p = 0, whatever q: of finite numbers, where kl_div would multiply 0 by an infinity.
+        # p log(p / q) is 0 at p = 0 for every q. Finite numbers give this 0; kl_div would multiply 0 by an infinity.
         excluded = log_teacher.exp() == 0
         log_teacher = log_teacher.masked_fill(excluded, torch.finfo(log_teacher.dtype).min)
         log_student = log_student.masked_fill(excluded, 0.0)
@@ -138,7 +147,12 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 
 class Distilled(NamedTuple):
-    """What a step of distillation gives: the losses, scalars, and the student's logits ``(B, C)``."""
+    """The result of a step of distillation: the losses, scalars, and the student's logits ``(B, C)``.
+
+    >>> zero = torch.tensor(0.0)
+    >>> Distilled(zero, zero, zero, logits=torch.zeros(2, 3)).logits.shape
+    torch.Size([2, 3])
+    """
 
     total: Tensor
     label: Tensor
@@ -149,19 +163,23 @@ class Distilled(NamedTuple):
 class Distiller(nn.Module):
     """A student, a teacher, and the loss between them.
 
-    ``parameters()`` and ``state_dict()`` are the student's (and the criterion's, if it has any): the teacher is outside.
+    ``parameters()`` and ``state_dict()`` are the student's, and the criterion's if it has any. The teacher's are not in them.
 
     Args:
-        student: any model that gives logits ``(B, C)``; a function, such as a bound method, leaves its parameters to its
-            owner.
-        teacher: a :class:`specenhance.distillation.teachers.FrozenTeacher`, such as a
-            :class:`specenhance.distillation.cache.CachedTeacher`, or whatever one can be made of: a timm model, a Hugging Face
+        student: Any model that gives logits ``(B, C)``. Of a function, such as a bound method, the parameters are not in
+            ``parameters()``.
+        teacher: A :class:`specenhance.distillation.teachers.FrozenTeacher`, such as a
+            :class:`specenhance.distillation.cache.CachedTeacher`, or the teacher to make one of: a timm model, a Hugging Face
             model, a function. None where the loss has weight 1.
-        loss: how the two are compared.
+        loss: The loss that compares the two.
 
     Raises:
         ValueError: for no teacher where the loss needs one.
         TypeError: for a teacher that cannot be called.
+
+    >>> distiller = Distiller(nn.Linear(4, 3), nn.Linear(4, 3), DistillationLoss(nn.CrossEntropyLoss()))
+    >>> distiller(torch.zeros(2, 4), torch.tensor([0, 1])).logits.shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, student: Callable[..., Any], teacher: Callable[..., Any] | None, loss: DistillationLoss) -> None:
@@ -173,13 +191,12 @@ class Distiller(nn.Module):
         self.loss = loss
 
     def forward(self, x: Tensor, target: Tensor, keys: Sequence[str] | None = None) -> Distilled:
-        """Run student and teacher on the same input, and compare.
+        """Run student and teacher on the same input, and compare them. At weight 1 the teacher is not run.
 
         Args:
-            x: the student's input; the teacher's ``transform`` brings it to the teacher's. A teacher that the loss does not
-                need, at weight 1, is not run.
-            target: as :class:`DistillationLoss` takes it.
-            keys: a name for each sample, for a cached teacher.
+            x: The student's input; the teacher's ``transform`` maps it to the teacher's.
+            target: The target for :class:`DistillationLoss`.
+            keys: A name for each sample, for a cached teacher.
 
         Raises:
             ValueError: as :class:`DistillationLoss` and the teacher do.

@@ -1,4 +1,4 @@
-"""Teachers: anything that gives logits, kept as it is while a student learns from it."""
+"""Teachers: anything that gives logits. A teacher does not change while a student learns from it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from specenhance.models.online import require_weights
 
 __all__ = ["LOCAL", "FrozenTeacher", "Reordered", "logits_of", "timm_teacher"]
 
-LOCAL = "local-dir:"  # how timm names a folder that its save_for_hf wrote
+LOCAL = "local-dir:"  # timm's prefix for a folder that its save_for_hf wrote
 
 
 def logits_of(output: Any) -> Tensor:
-    """Give the logits ``(B, C)`` of a model's output: the tensor itself, or its ``logits`` as Hugging Face's models name them.
+    """Give the logits ``(B, C)`` of a model's output: the tensor itself, or its ``logits``, Hugging Face's name for them.
 
     Raises:
         TypeError: for an output that is neither.
+
+    >>> logits_of({"logits": torch.zeros(2, 3)}).shape
+    torch.Size([2, 3])
     """
     found = (
         output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
@@ -38,20 +41,24 @@ def logits_of(output: Any) -> Tensor:
 
 
 class FrozenTeacher(nn.Module):
-    """A teacher in evaluation, without gradients, that no optimizer and no checkpoint of the student meets.
+    """A teacher in evaluation mode, without gradients. The student's optimizer and checkpoints do not have its parameters.
 
-    Its parameters are outside this module's ``parameters()`` and ``state_dict()``, but ``.to()``, ``.half()`` and the like
-    move it along, as far as ``device`` and ``dtype`` do not pin it.
+    Its parameters are not in this module's ``parameters()`` and ``state_dict()``. ``.to()``, ``.half()`` and similar methods
+    still move it, unless ``device`` and ``dtype`` fix it.
 
     Args:
-        teacher: a timm model, a Hugging Face model, or anything else that maps its input to logits ``(B, C)``. A module is
-            frozen where it stands: its parameters ask for no gradient from here on.
-        transform: maps the student's input to the teacher's: another normalisation, another length, another shape.
-        dtype: the teacher's own floating type; autocast then leaves it alone. None: as this module's.
-        device: the teacher's own device. None: as this module's.
+        teacher: A timm model, a Hugging Face model, or anything else that maps its input to logits ``(B, C)``. A module is
+            frozen itself, not a copy: its parameters need no gradient from then on.
+        transform: A function that maps the student's input to the teacher's: another normalisation, length or shape.
+        dtype: The teacher's own floating type, which autocast does not change; None takes this module's.
+        device: The teacher's own device; None takes this module's.
 
     Raises:
         TypeError: for a teacher that cannot be called, or a dtype that is not floating.
+
+    >>> teacher = FrozenTeacher(nn.Linear(4, 3))
+    >>> teacher(torch.zeros(2, 4)).requires_grad, list(teacher.parameters())
+    (False, [])
     """
 
     teacher: Callable[..., Any]
@@ -72,11 +79,11 @@ class FrozenTeacher(nn.Module):
             raise TypeError(f"dtype={dtype}: expected a floating type such as torch.float16")
         self.dtype = dtype
         self.device = None if device is None else torch.device(device)
-        # Past nn.Module's own setting of attributes, which would make them parts of this module.
+        # Not by nn.Module's __setattr__, which would register them as parts of this module.
         object.__setattr__(self, "teacher", teacher)
         object.__setattr__(self, "transform", transform)
         if isinstance(teacher, nn.Module):
-            for parameter in teacher.parameters():  # TorchScript's modules lack the method for all of them
+            for parameter in teacher.parameters():  # TorchScript's modules lack requires_grad_()
                 parameter.requires_grad_(False)
             teacher.eval().to(device=self.device, dtype=dtype)
 
@@ -87,7 +94,7 @@ class FrozenTeacher(nn.Module):
                 continue
             if self.dtype is None and self.device is None:
                 part._apply(fn)
-            else:  # what is pinned must not go through fn: half precision and back would round it
+            else:  # fn must not touch what is fixed: half precision and back would round it
                 like = fn(torch.empty(0))
                 part.to(device=self.device or like.device, dtype=self.dtype or like.dtype)
         return self
@@ -97,29 +104,32 @@ class FrozenTeacher(nn.Module):
         """Give the teacher's logits ``(B, C)``, in its own precision, on the device of ``x``.
 
         Args:
-            x: the student's input, which ``transform`` brings to the teacher's.
-            keys: a name for each sample; only :class:`specenhance.distillation.cache.CachedTeacher` asks for them.
+            x: The student's input; ``transform`` maps it to the teacher's.
+            keys: A name for each sample; only :class:`specenhance.distillation.cache.CachedTeacher` needs them.
 
         Raises:
             TypeError: as :func:`logits_of`.
         """
         if isinstance(self.teacher, nn.Module) and self.teacher.training:
-            self.teacher.eval()  # somebody else has set it to training
+            self.teacher.eval()  # other code has set it to training mode
         given = x
         if self.transform is not None:
             x = self.transform(x)
         x = x.to(device=self.device, dtype=self.dtype)
-        alone = torch.autocast(x.device.type, enabled=False) if self.dtype is not None else nullcontext()
-        with alone:
+        exact = torch.autocast(x.device.type, enabled=False) if self.dtype is not None else nullcontext()
+        with exact:
             return logits_of(self.teacher(x)).to(given.device)
 
 
 class Reordered(nn.Module):
-    """A model whose classes stand in another order.
+    """A model with its classes in another order.
 
     Args:
-        model: gives logits ``(B, C)``, or an output that has them.
-        order: for each class of the result, its number among the model's.
+        model: A model that gives logits ``(B, C)``, or an output that has them.
+        order: The model's number of each class of the result.
+
+    >>> Reordered(nn.Identity(), order=[2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))
+    tensor([[12., 10., 11.]])
     """
 
     def __init__(self, model: nn.Module, order: Sequence[int]) -> None:
@@ -144,20 +154,24 @@ def timm_teacher(
     """Make any timm model for spectrograms ``(B, in_chans, frames, bins)`` and ``num_classes`` classes.
 
     Args:
-        name: timm's name, or ``local-dir:FOLDER`` for a folder that ``timm.models.save_for_hf`` wrote. The head is a new one
-            unless the weights' own has ``num_classes`` classes.
-        num_classes: of the head.
-        frames: T; a model of fixed input size is made for it. None, with ``bins=None``, leaves it at its own size, for
-            ``with_frontend(..., fit="resize")``.
-        bins: F.
-        in_chans: channels of the spectrogram.
-        pretrained: start from timm's (or the folder's) weights, or from random ones.
-        **kwargs: for ``timm.create_model`` besides, e.g. ``drop_path_rate=0.1``.
+        name: timm's name, or ``local-dir:FOLDER`` for a folder that ``timm.models.save_for_hf`` wrote. The head is new unless
+            the stored head has ``num_classes`` classes.
+        num_classes: The number of classes of the head.
+        frames: The frames T of the spectrogram; a model of fixed input size is made for them. None, with ``bins=None``, keeps
+            the model's own size, for ``with_frontend(..., fit="resize")``.
+        bins: The bins F of the spectrogram.
+        in_chans: The channels of the spectrogram.
+        pretrained: Whether to start from timm's (or the folder's) weights; otherwise the weights are random.
+        **kwargs: Further arguments for ``timm.create_model``, e.g. ``drop_path_rate=0.1``.
 
     Raises:
-        TypeError: for an argument that the model does not take.
+        TypeError: for an argument that the model does not have.
         ValueError: for an unknown name, a size that the model cannot be made for, or weights that cannot be fetched or
             found; the message names the cure.
+
+    >>> teacher = timm_teacher("test_vit", num_classes=3, frames=64, bins=32, pretrained=False)
+    >>> teacher(torch.zeros(2, 1, 64, 32)).shape
+    torch.Size([2, 3])
     """
     size = {}
     try:

@@ -15,11 +15,19 @@ __all__ = ["timm"]
 
 @register_teacher("timm")
 def timm(name: str, classes: list[str], *, frames: int, bins: int) -> nn.Module:
-    """Load a folder that ``timm.models.save_for_hf`` wrote, ``local-dir:FOLDER``; its classes are found by their names.
+    """Load a folder that ``timm.models.save_for_hf`` wrote, ``local-dir:FOLDER``. The names of its classes give their order.
 
     Raises:
         ValueError: for a model whose configuration does not name these classes; and as
             :func:`specenhance.distillation.teachers.timm_teacher`.
+
+    >>> import tempfile, timm as library
+    >>> learned = library.create_model("test_resnet", in_chans=1, num_classes=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     library.models.save_for_hf(learned, folder, model_config={"label_names": ["yes", "no"]})
+    ...     teacher = timm(f"local-dir:{folder}", ["no", "yes"], frames=64, bins=32)
+    >>> teacher.order
+    [1, 0]
     """
     known: list[str] = []
     if name.startswith(LOCAL):

@@ -1,13 +1,13 @@
 """Features: modules that map a waveform ``(B, samples)`` to a log-mel spectrogram ``(B, 1, T, F)``.
 
-B is the batch, T the time frames, F the mel bins. Each has a name for
-:func:`create_features`; :func:`register_features` adds one:
+B is the batch, T the time frames, F the mel bins. :func:`create_features` makes a feature module by its name, and
+:func:`register_features` adds a name:
 
-- ``kaldi``: :class:`KaldiFbank`, what the Audio Spectrogram Transformer (AST) and the recipes use. Needs torch alone.
-- ``logmel``: :class:`LogMel`, torchaudio's ``MelSpectrogram``. Needs torchaudio when it is made.
-- ``trainable_mel``: :class:`TrainableMel`, nnAudio's, whose filters learn. Needs nnAudio when it is made.
+- ``kaldi``: :class:`KaldiFbank`, the features of the Audio Spectrogram Transformer (AST) and the recipes. It needs only torch.
+- ``logmel``: :class:`LogMel`, the logarithm of torchaudio's ``MelSpectrogram``. It needs torchaudio.
+- ``trainable_mel``: :class:`TrainableMel`, nnAudio's mel spectrogram with filters that learn. It needs nnAudio.
 
-:mod:`specenhance.features.base` says what holds for all of them.
+:mod:`specenhance.features.base` says what is common to them.
 """
 
 from specenhance._published import NORMALISATION

@@ -1,17 +1,16 @@
-"""What the feature modules share: frames counted, sounds checked and padded, energies normalised.
+"""What the feature modules share: the count of frames, the checks, the padding, the normalisation.
 
-What holds for all of them:
+Common to all of them:
 
-- A frame is counted where it lies wholly within the sound, as in Kaldi: ``1 + (samples - window) // hop`` of them. No
-  sound is reflected at the ends, so a clip gives the same frames alone and zero-padded in a batch.
-- ``lengths`` says how many samples of each row are real. A frame that reaches past them is padding: 0 *before* the
-  normalisation, as AST pads. Then the time axis is padded with 0 or cut at its end to ``frames``, and
-  ``(x - mean) / (2 * std)`` is taken.
-- The arithmetic is float32 (float64 for a float64 waveform) whatever autocast or ``module.half()`` say, and the result
-  has the waveform's dtype. Only the product with the mel filters obeys ``torch.set_float32_matmul_precision``. A
-  half-precision waveform has already lost its quiet parts: under mixed precision, keep the waveform in float32 and let
-  autocast do the rest.
-- Constants are buffers that follow the module's device, keep their dtype and stay out of ``state_dict``.
+- A frame counts if it lies wholly within the sound, as in Kaldi. There are ``1 + (samples - window) // hop`` frames. The ends
+  are not reflected, so a clip gives the same frames by itself and zero-padded in a batch.
+- ``lengths`` is the number of real samples of each row. A frame that reaches past them is padding, with the value 0 *before*
+  the normalisation, as AST pads. Then the time axis is padded with 0 or cut at its end to ``frames``. Then the result is
+  ``(x - mean) / (2 * std)``.
+- The arithmetic is float32 (float64 for a float64 waveform), also under autocast and after ``module.half()``. The result has
+  the waveform's dtype. Only the product with the mel filters obeys ``torch.set_float32_matmul_precision``. A half-precision
+  waveform has lost its quiet parts: under mixed precision, keep the waveform in float32.
+- Constants are buffers. They follow the module's device, keep their dtype and are not in ``state_dict``.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from specenhance._compat import is_exporting
 
 __all__ = [
     "LOG_FLOOR",
+    "HannMelFeatures",
     "MelFeatures",
     "hann_power_spectrum",
     "log_energies",
@@ -38,18 +38,39 @@ __all__ = [
 ]
 
 LOG_FLOOR = torch.finfo(torch.float32).eps
-"""The least energy that the logarithm sees (Kaldi's): silence is ``log(LOG_FLOOR) = -15.94``, not minus infinity."""
+"""The minimum energy before the logarithm (Kaldi's): silence is ``log(LOG_FLOOR) = -15.94``, not minus infinity."""
 
-# The frames that go through the FFT together on a CPU: their spectra should fit the L2 cache of a core. A whole batch at
-# once is four times slower, for nothing but memory traffic.
+# The number of frames that a CPU transforms together. Their spectra should fit the L2 cache of a core: a whole batch at once is
+# four times slower, because of memory traffic.
 CHUNK_FRAMES = 500
 
 
 class MelFeatures(nn.Module):
-    """What the three features share: checks, lengths, chunks, padding, normalisation. A subclass gives ``_log_mel``."""
+    """What the feature modules share: checks, lengths, chunks, padding, normalisation. A subclass defines ``_log_mel``.
 
-    # Whether the mean of the clip, over its real samples, is taken off first.
-    zero_mean = False
+    Args:
+        frames: The frames T of the result, which is padded with 0 or cut at its end; None keeps all frames and adds none.
+        sample_rate: The sample rate of the waveform, in Hz.
+        window_length: The length of a frame, in samples.
+        hop_length: The samples from one frame to the next.
+        frequencies: The centre frequencies of the filters, in Hz.
+        mean: The mean of the log energies.
+        std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``.
+
+    Raises:
+        ValueError: for frames, lengths or std out of range.
+
+    >>> class Energy(MelFeatures):
+    ...     def _log_mel(self, wave):
+    ...         return wave.unfold(-1, 400, 160).square().sum(-1, keepdim=True).clamp(min=LOG_FLOOR).log()
+    >>> made = Energy(
+    ...     frames=None, sample_rate=16000, window_length=400, hop_length=160, frequencies=[4000.0], mean=0.0, std=0.5
+    ... )
+    >>> made(torch.zeros(2, 16000)).shape
+    torch.Size([2, 1, 98, 1])
+    """
+
+    zero_mean = False  # whether the mean of the clip, over its real samples, is subtracted first
 
     def __init__(
         self,
@@ -83,7 +104,7 @@ class MelFeatures(nn.Module):
 
     @property
     def samples(self) -> int | None:
-        """How many samples ``frames`` frames look at; None where that is as many as there are."""
+        """The number of samples that ``frames`` frames cover; None where ``frames`` is None."""
         return None if self.frames is None else self.window_length + (self.frames - 1) * self.hop_length
 
     @property
@@ -92,18 +113,19 @@ class MelFeatures(nn.Module):
         return (0 - self.mean) / (2 * self.std)
 
     def num_frames(self, samples: int) -> int:
-        """Count the frames that lie wholly within so many samples, before padding or cutting to ``frames``."""
+        """Count the frames that lie wholly within this number of samples, before the padding or the cut to ``frames``."""
         return max(0, 1 + (samples - self.window_length) // self.hop_length)
 
     def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map waveforms to normalised log-mel spectrograms.
 
         Args:
-            waveform: (B, samples) at ``sample_rate`` Hz, floating point, usually within [-1, 1].
-            lengths: (B,) int64, the samples of each row that are real; what lies after them is ignored. None: all.
+            waveform: The waveforms (B, samples) at ``sample_rate`` Hz, floating point, usually within [-1, 1].
+            lengths: The number (B,) of real samples of each row, int64; later samples are ignored. None takes all.
 
         Returns:
-            (B, 1, T, F) in the waveform's dtype; T is ``frames``, or ``num_frames(samples)`` where that is None.
+            The spectrograms (B, 1, T, F) in the waveform's dtype. T is ``frames`` or, where that is None,
+            ``num_frames(samples)``.
 
         Raises:
             ValueError: for a waveform that is not (B, samples), lengths that do not fit it, or, with ``frames=None``, a
@@ -128,7 +150,7 @@ class MelFeatures(nn.Module):
             if self.zero_mean:
                 real = samples if lengths is None else lengths.clamp(min=1)[:, None]
                 wave = wave - wave.sum(dim=-1, keepdim=True) / real
-            # What is cut at the end need not be computed.
+            # The frames that are cut at the end are not computed.
             kept = min(found, frames)
             wave = wave[:, : self.window_length + (kept - 1) * self.hop_length]
             if kept and batch:
@@ -146,11 +168,11 @@ class MelFeatures(nn.Module):
         return (self._log_mel(wave) - self.mean) / (2 * self.std)
 
     def _log_mel(self, wave: Tensor) -> Tensor:
-        """Map (B, samples), float32 or float64 and at least a frame, to log energies (B, T, F)."""
+        """Map (B, samples), float32 or float64 and at least one frame long, to log energies (B, T, F)."""
         raise NotImplementedError
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        # module.half() and the like must not round the constants: only the device of the result is taken.
+        # module.half() must not round the constants: only the new device is taken.
         constants = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, constant in constants.items():
@@ -165,9 +187,50 @@ class MelFeatures(nn.Module):
         )
 
 
+class HannMelFeatures(MelFeatures):
+    """What features under a periodic Hann window and on Slaney's mel scale share.
+
+    Args:
+        frames, sample_rate, mean, std: As :class:`MelFeatures`.
+        num_mel_bins: The number of mel bins F.
+        n_fft: The length of the window and of its Fourier transform, in samples.
+        frame_shift: The time from one frame to the next, in seconds.
+
+    >>> HannMelFeatures(None, 16000, 40, 512, 0.010, 0.0, 0.5).hop_length
+    160
+    """
+
+    def __init__(
+        self,
+        frames: int | None,
+        sample_rate: int,
+        num_mel_bins: int,
+        n_fft: int,
+        frame_shift: float,
+        mean: float,
+        std: float,
+    ) -> None:
+        super().__init__(
+            frames=frames,
+            sample_rate=sample_rate,
+            window_length=n_fft,
+            hop_length=whole_samples(frame_shift, sample_rate),
+            frequencies=slaney_centres(num_mel_bins, sample_rate),
+            mean=mean,
+            std=std,
+        )
+
+    def _power(self, wave: Tensor) -> Tensor:
+        return hann_power_spectrum(wave, self.window_length, self.hop_length)
+
+
 def power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
-    """Map windowed frames (B, T, window) to the power of their Fourier transform (B, T, n_fft // 2 + 1)."""
-    if is_exporting():  # few formats know complex numbers
+    """Map windowed frames (B, T, window) to the power of their Fourier transform (B, T, n_fft // 2 + 1).
+
+    >>> power_spectrum(torch.ones(1, 1, 4), n_fft=4)
+    tensor([[[16.,  0.,  0.]]])
+    """
+    if is_exporting():  # few formats have complex numbers
         dtype = np.float64 if frames.dtype == torch.float64 else np.float32
         matrix = torch.from_numpy(_fourier_matrix(frames.shape[-1], n_fft).astype(dtype))
         real, imaginary = (frames @ matrix.to(frames.device)).chunk(2, dim=-1)
@@ -179,7 +242,7 @@ def power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
 def _fourier_matrix(window: int, n_fft: int) -> np.ndarray:
     """Make the real and the imaginary part, side by side, of the Fourier transform of a frame: (window, n_fft + 2), float64.
 
-    By NumPy, and so a constant of what is exported: its cosines by PyTorch would be computed again at every call.
+    NumPy makes it, so an exported model has it as a constant. PyTorch's cosines would be computed at every call.
     """
     turns = np.outer(np.arange(window), np.arange(n_fft // 2 + 1)) % n_fft
     angles = turns * (2 * math.pi / n_fft)
@@ -187,24 +250,40 @@ def _fourier_matrix(window: int, n_fft: int) -> np.ndarray:
 
 
 def hann_power_spectrum(wave: Tensor, n_fft: int, hop: int) -> Tensor:
-    """Map (B, samples) to the power spectrum (B, T, n_fft // 2 + 1) under a periodic Hann window."""
+    """Map (B, samples) to the power spectrum (B, T, n_fft // 2 + 1) under a periodic Hann window.
+
+    >>> hann_power_spectrum(torch.zeros(2, 1600), n_fft=400, hop=160).shape
+    torch.Size([2, 8, 201])
+    """
     window = torch.hann_window(n_fft, dtype=wave.dtype, device=wave.device)
     return power_spectrum(wave.unfold(-1, n_fft, hop) * window, n_fft)
 
 
 def log_energies(power: Tensor, mel: Tensor) -> Tensor:
-    """Map a power spectrum (B, T, K) by filters (K, F) to log energies (B, T, F), floored at `LOG_FLOOR`."""
+    """Map a power spectrum (B, T, K) by filters (K, F) to log energies (B, T, F), at least ``log(LOG_FLOOR)``.
+
+    >>> log_energies(torch.tensor([[[1.0, 0.0]]]), torch.eye(2))
+    tensor([[[  0.0000, -15.9424]]])
+    """
     return (power @ mel.to(power.dtype)).clamp(min=LOG_FLOOR).log()
 
 
 def whole_samples(seconds: float, sample_rate: int) -> int:
-    """Count the samples in so many seconds."""
-    # Rounded down as Kaldi does, but 0.29 * 100 is 29, not 28.999999999999996.
+    """Count the whole samples in a time in seconds.
+
+    >>> whole_samples(0.025, 16000), whole_samples(0.29, 100)
+    (400, 29)
+    """
+    # Kaldi rounds down. But 0.29 * 100 must be 29, not 28.999999999999996.
     return int(round(seconds * sample_rate, 6))
 
 
 def slaney_centres(num_mel_bins: int, sample_rate: int) -> list[float]:
-    """List the centre frequencies, Hz, of filters from 0 Hz to Nyquist: linear below 1 kHz, logarithmic above."""
+    """List the centre frequencies, in Hz, of filters from 0 Hz to Nyquist: linear below 1 kHz, logarithmic above.
+
+    >>> [round(hertz) for hertz in slaney_centres(4, 16000)]
+    [603, 1237, 2305, 4294]
+    """
     step = math.log(6.4) / 27
 
     def to_hertz(mel: float) -> float:
@@ -216,7 +295,7 @@ def slaney_centres(num_mel_bins: int, sample_rate: int) -> list[float]:
 
 
 def _by_chunks(function: Callable[[Tensor], Tensor], wave: Tensor, clips: int) -> Tensor:
-    """Apply a function to so many rows at a time where a CPU's cache gains by it; a compiled graph is kept whole."""
+    """Apply a function to a number of rows at a time on a CPU, for its cache. A compiled graph is kept whole."""
     if wave.device.type != "cpu" or torch.compiler.is_compiling():
         return function(wave)
     return torch.cat([function(part) for part in wave.split(clips)])
@@ -245,7 +324,7 @@ def _check_lengths(lengths: Tensor, waveform: Tensor) -> Tensor:
         raise TypeError(f"lengths is {lengths.dtype}: expected int64, in samples; pass lengths.long()")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths of shape {tuple(lengths.shape)}: expected ({batch},), one for each waveform")
-    # Looking at values would stop a GPU or break a graph.
+    # A look at the values would halt a GPU or break a graph.
     if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and batch:
         least, most = int(lengths.min()), int(lengths.max())
         if least < 0 or most > samples:

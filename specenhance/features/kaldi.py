@@ -1,4 +1,4 @@
-"""Kaldi's log-mel filter bank energies, which the Audio Spectrogram Transformer (AST) and the recipes use."""
+"""Kaldi's log-mel filter bank energies, the features of the Audio Spectrogram Transformer (AST) and of the recipes."""
 
 from __future__ import annotations
 
@@ -18,27 +18,30 @@ __all__ = ["KaldiFbank", "kaldi_mel_banks"]
 
 @register_features("kaldi")
 class KaldiFbank(MelFeatures):
-    """Kaldi's log-mel filter bank energies, batched and on any device, as AST computes them.
+    """Kaldi's log-mel filter bank energies as AST computes them, batched and on any device.
 
-    For each clip x ``(samples,)`` it is ``torchaudio.compliance.kaldi.fbank(x - x.mean(), htk_compat=True,
-    sample_frequency=16000, use_energy=False, window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10)``, to
-    the rounding of float32, without torchaudio.
+    For each clip x ``(samples,)`` the result is ``torchaudio.compliance.kaldi.fbank(x - x.mean(), htk_compat=True,
+    sample_frequency=16000, use_energy=False, window_type="hanning", num_mel_bins=128, dither=0.0, frame_shift=10)``, up
+    to the rounding of float32. It does not need torchaudio.
 
     Args:
-        frames: T, the frames of the result, padded with 0 or cut at the end; None: as many as there are.
-        sample_rate: of the waveform, Hz.
-        num_mel_bins: F, 4 or more.
-        frame_length: of the window, seconds.
-        frame_shift: from one frame to the next, seconds.
-        mean: of the log energies; see ``NORMALISATION``. The default is AudioSet's.
-        std: their standard deviation; the result is ``(x - mean) / (2 * std)``.
+        frames: The frames T of the result, which is padded with 0 or cut at its end; None keeps all frames and adds none.
+        sample_rate: The sample rate of the waveform, in Hz.
+        num_mel_bins: The number of mel bins F, 4 or more.
+        frame_length: The length of the window, in seconds.
+        frame_shift: The time from one frame to the next, in seconds.
+        mean: The mean of the log energies; by default AudioSet's, see ``NORMALISATION``.
+        std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``.
 
     Attributes:
-        frequencies: centre frequencies of the F filters, Hz.
-        hop_seconds: seconds from one frame to the next.
+        frequencies: The centre frequencies of the F filters, in Hz.
+        hop_seconds: The time from one frame to the next, in seconds.
 
     Raises:
         ValueError: for frames, num_mel_bins, lengths or std out of range.
+
+    >>> KaldiFbank(frames=128)(torch.zeros(2, 16000)).shape
+    torch.Size([2, 1, 128, 128])
 
     Source: Kaldi's ``feature-fbank`` as in torchaudio 2.11; the settings are those of Gong et al., arXiv:2104.01778.
     """
@@ -73,12 +76,12 @@ class KaldiFbank(MelFeatures):
         self.register_buffer("mel", rearrange(banks, "f k -> k f").contiguous(), persistent=False)
 
     def _log_mel(self, wave: Tensor) -> Tensor:
-        # These steps, in this order, round as Kaldi's do. Cheaper orders exist (pre-emphasis of the whole waveform, say) and
-        # are as close to the true value, but bins far below their frame's loudest are mostly rounding in float32: there
-        # two orders differ by up to 1e-2. The window's first sample is 0, so Kaldi's rule for x[-1] falls away.
+        # These steps, in this order, round as Kaldi's do. A cheaper order (for example pre-emphasis of the whole waveform) is
+        # as close to the true value. But bins far below their frame's maximum are mostly rounding in float32, and there two
+        # orders differ by up to 1e-2. The window's first sample is 0, so Kaldi's rule for x[-1] has no effect.
         frames = wave.unfold(-1, self.window_length, self.hop_length)
         frames = frames - frames.mean(dim=-1, keepdim=True)
-        # hann_window(n, periodic=False) less its last sample, a 0: that form cannot be exported to ONNX.
+        # It is hann_window(n, periodic=False) without its last sample, a 0. That form cannot be exported to ONNX.
         window = torch.hann_window(self.window_length - 1, dtype=wave.dtype, device=wave.device)
         frames = (frames[..., 1:-1] - 0.97 * frames[..., :-2]).mul_(window[1:])
         frames = F.pad(frames, (1, 1))
@@ -89,17 +92,22 @@ def kaldi_mel_banks(num_mel_bins: int, n_fft: int, sample_rate: int) -> tuple[Te
     """Make Kaldi's triangular mel filters, from 20 Hz to half the sample rate.
 
     Args:
-        num_mel_bins: F, 4 or more.
-        n_fft: length of the Fourier transform, samples.
-        sample_rate: Hz.
+        num_mel_bins: The number of mel bins F, 4 or more.
+        n_fft: The length of the Fourier transform, in samples.
+        sample_rate: The sample rate, in Hz.
 
     Returns:
-        The filters (F, n_fft // 2 + 1) in float32, the last column 0, and their F centre frequencies in Hz.
+        The filters (F, n_fft // 2 + 1) in float32, with 0 in the last column, and their F centre frequencies in Hz.
 
     Raises:
         ValueError: for fewer than 4 bins, or a sample rate of 40 Hz or less.
 
-    Source: ``get_mel_banks`` of torchaudio 2.11's ``compliance.kaldi``; equal to it bit for bit, so computed in float32.
+    >>> banks, frequencies = kaldi_mel_banks(num_mel_bins=4, n_fft=512, sample_rate=16000)
+    >>> banks.shape, [round(hertz) for hertz in frequencies]
+    (torch.Size([4, 257]), [485, 1251, 2511, 4585])
+
+    Source: ``get_mel_banks`` of torchaudio 2.11's ``compliance.kaldi``. The values are equal bit for bit, so they are computed
+    in float32.
     """
     if num_mel_bins < 4:
         raise ValueError(f"num_mel_bins={num_mel_bins}: expected 4 or more")

@@ -7,35 +7,38 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from specenhance.features.base import MelFeatures, hann_power_spectrum, log_energies, slaney_centres, whole_samples
+from specenhance.features.base import HannMelFeatures, log_energies
 from specenhance.features.registry import register_features
 
 __all__ = ["LogMel"]
 
 
 @register_features("logmel")
-class LogMel(MelFeatures):
+class LogMel(HannMelFeatures):
     """The logarithm of torchaudio's ``MelSpectrogram`` (Slaney's mel scale, 0 Hz to Nyquist).
 
-    The filters are triangles of height 1, the window is a periodic Hann window, the frames are not centred
-    (``center=False``), the least energy is ``LOG_FLOOR``.
+    The filters are triangles of height 1. The window is a periodic Hann window. The frames are not centred (``center=False``).
+    The minimum energy is ``LOG_FLOOR``.
 
     Args:
-        frames: T, the frames of the result, padded with 0 or cut at the end; None: as many as there are.
-        sample_rate: of the waveform, Hz.
-        num_mel_bins: F.
-        n_fft: length of the window and of its Fourier transform, samples.
-        frame_shift: from one frame to the next, seconds.
-        mean: of the log energies.
-        std: their standard deviation; the result is ``(x - mean) / (2 * std)``, with the defaults x itself.
+        frames: The frames T of the result, which is padded with 0 or cut at its end; None keeps all frames and adds none.
+        sample_rate: The sample rate of the waveform, in Hz.
+        num_mel_bins: The number of mel bins F.
+        n_fft: The length of the window and of its Fourier transform, in samples.
+        frame_shift: The time from one frame to the next, in seconds.
+        mean: The mean of the log energies.
+        std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``, by default x itself.
 
     Attributes:
-        frequencies: centre frequencies of the F filters, Hz.
-        hop_seconds: seconds from one frame to the next.
+        frequencies: The centre frequencies of the F filters, in Hz.
+        hop_seconds: The time from one frame to the next, in seconds.
 
     Raises:
         ImportError: where torchaudio cannot be imported; the message has the versions that go together.
         ValueError: for frames, lengths or std out of range.
+
+    >>> LogMel(num_mel_bins=64)(torch.zeros(2, 16000)).shape
+    torch.Size([2, 1, 97, 64])
     """
 
     mel: Tensor
@@ -51,15 +54,7 @@ class LogMel(MelFeatures):
         mean: float = 0.0,
         std: float = 0.5,
     ) -> None:
-        super().__init__(
-            frames=frames,
-            sample_rate=sample_rate,
-            window_length=n_fft,
-            hop_length=whole_samples(frame_shift, sample_rate),
-            frequencies=slaney_centres(num_mel_bins, sample_rate),
-            mean=mean,
-            std=std,
-        )
+        super().__init__(frames, sample_rate, num_mel_bins, n_fft, frame_shift, mean, std)
         melscale_fbanks = _import_melscale_fbanks()
         with torch.device("cpu"):
             banks = melscale_fbanks(
@@ -68,13 +63,13 @@ class LogMel(MelFeatures):
         self.register_buffer("mel", banks, persistent=False)
 
     def _log_mel(self, wave: Tensor) -> Tensor:
-        return log_energies(hann_power_spectrum(wave, self.window_length, self.hop_length), self.mel)
+        return log_energies(self._power(wave), self.mel)
 
 
 def _import_melscale_fbanks() -> Callable[..., Tensor]:
     try:
         from torchaudio.functional import melscale_fbanks
-    except Exception as error:  # beside another torch its libraries fail to load: OSError, RuntimeError, ImportError
+    except Exception as error:  # with another torch its libraries fail to load: OSError, RuntimeError, ImportError
         raise ImportError(
             f"LogMel needs torchaudio, which cannot be imported here beside torch {torch.__version__} "
             f"({type(error).__name__}: {error}). A torchaudio goes with one torch only, and its last release is 2.11.0: "

@@ -1,4 +1,4 @@
-"""nnAudio's mel spectrogram, whose filters learn."""
+"""nnAudio's mel spectrogram with filters that learn."""
 
 from __future__ import annotations
 
@@ -7,40 +7,46 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from specenhance.features.base import MelFeatures, hann_power_spectrum, log_energies, slaney_centres, whole_samples
+from specenhance.features.base import HannMelFeatures, log_energies
 from specenhance.features.registry import register_features
 
 __all__ = ["TrainableMel"]
 
 
 @register_features("trainable_mel")
-class TrainableMel(MelFeatures):
-    """nnAudio's mel spectrogram, the logarithm of it, with filters that learn.
+class TrainableMel(HannMelFeatures):
+    """The logarithm of nnAudio's mel spectrogram, with filters that learn.
 
-    It starts as :class:`LogMel` does. ``mel_basis`` (F, n_fft // 2 + 1) is a parameter; with ``trainable_stft`` so are the
-    Fourier kernels ``wcos`` and ``wsin`` (n_fft // 2 + 1, 1, n_fft). nnAudio gives these; the arithmetic is done here, on
-    the power instead of on nnAudio's square root of it, whose gradient is not finite in digital silence, and in float32
-    also where the parameters are half precision. An energy below ``LOG_FLOOR``, as where a filter has gone negative, is
-    raised to it and passes no gradient.
+    It starts as :class:`LogMel` does. ``mel_basis`` (F, n_fft // 2 + 1) is a parameter. With ``trainable_stft`` the Fourier
+    kernels ``wcos`` and ``wsin`` (n_fft // 2 + 1, 1, n_fft) are parameters too. nnAudio makes these parameters; this module
+    does the arithmetic. It uses the power, where nnAudio uses its square root: in digital silence the root's gradient is not
+    finite. It computes in float32 also where the parameters are half precision. An energy below ``LOG_FLOOR``, for example
+    of a filter that has become negative, is raised to ``LOG_FLOOR`` and has no gradient.
 
     Args:
-        frames: T, the frames of the result, padded with 0 or cut at the end; None: as many as there are.
-        sample_rate: of the waveform, Hz.
-        num_mel_bins: F.
-        n_fft: length of the window and of its Fourier transform, samples.
-        frame_shift: from one frame to the next, seconds.
-        trainable_stft: whether the Fourier kernels learn too. They are then a convolution, several times slower than the
-            FFT that serves where they are fixed.
-        mean: of the log energies.
-        std: their standard deviation; the result is ``(x - mean) / (2 * std)``, with the defaults x itself.
+        frames: The frames T of the result, which is padded with 0 or cut at its end; None keeps all frames and adds none.
+        sample_rate: The sample rate of the waveform, in Hz.
+        num_mel_bins: The number of mel bins F.
+        n_fft: The length of the window and of its Fourier transform, in samples.
+        frame_shift: The time from one frame to the next, in seconds.
+        trainable_stft: Whether the Fourier kernels learn too. They are then a convolution, which is several times slower than
+            the FFT of fixed ones.
+        mean: The mean of the log energies.
+        std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``, by default x itself.
 
     Attributes:
-        frequencies: centre frequencies of the F filters as they start, Hz.
-        hop_seconds: seconds from one frame to the next.
+        frequencies: The centre frequencies of the F filters before training, in Hz.
+        hop_seconds: The time from one frame to the next, in seconds.
 
     Raises:
         ImportError: where nnAudio is not installed.
         ValueError: for frames, lengths or std out of range.
+
+    >>> features = TrainableMel(frames=64, num_mel_bins=40)
+    >>> features(torch.zeros(2, 16000)).shape
+    torch.Size([2, 1, 64, 40])
+    >>> [name for name, _ in features.named_parameters()]
+    ['mel_basis']
 
     Source: Cheuk et al., "nnAudio: An on-the-fly GPU audio to spectrogram conversion toolbox", IEEE Access 2020.
     """
@@ -57,15 +63,7 @@ class TrainableMel(MelFeatures):
         mean: float = 0.0,
         std: float = 0.5,
     ) -> None:
-        super().__init__(
-            frames=frames,
-            sample_rate=sample_rate,
-            window_length=n_fft,
-            hop_length=whole_samples(frame_shift, sample_rate),
-            frequencies=slaney_centres(num_mel_bins, sample_rate),
-            mean=mean,
-            std=std,
-        )
+        super().__init__(frames, sample_rate, num_mel_bins, n_fft, frame_shift, mean, std)
         from nnAudio.features.mel import MelSpectrogram
 
         source = MelSpectrogram(
@@ -73,7 +71,8 @@ class TrainableMel(MelFeatures):
             n_fft=n_fft,
             n_mels=num_mel_bins,
             hop_length=self.hop_length,
-            # Height 1: an optimiser's first steps of 1e-4 to 1e-3 would turn filters of unit area, 0.003 high, negative.
+            # Height 1: filters of unit area are 0.003 high, and an optimiser's first steps of 1e-4 to 1e-3 would make them
+            # negative.
             norm=None,
             trainable_mel=True,
             trainable_STFT=trainable_stft,
@@ -92,5 +91,5 @@ class TrainableMel(MelFeatures):
             real, imaginary = rearrange(spectrum, "b (part k) t -> part b t k", part=2)
             power = real.square() + imaginary.square()
         else:
-            power = hann_power_spectrum(wave, self.window_length, self.hop_length)
+            power = self._power(wave)
         return log_energies(power, rearrange(self.mel_basis, "f k -> k f"))

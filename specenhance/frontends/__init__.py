@@ -1,4 +1,4 @@
-"""The front ends, one file each; importing this package registers them all."""
+"""The front ends, one file each. Importing this package registers them all."""
 
 from specenhance.frontends.identity import Identity
 from specenhance.frontends.tfa import TFA

@@ -16,7 +16,12 @@ class Identity(nn.Module):
     """Return the spectrogram ``(B, C, T, F)`` itself, the same tensor.
 
     Args:
-        in_chans: channels C of the spectrogram.
+        in_chans: The channels C of the spectrogram.
+
+    >>> import torch
+    >>> spec = torch.zeros(8, 1, 40, 16)
+    >>> Identity()(spec) is spec
+    True
     """
 
     def __init__(self, in_chans: int = 1) -> None:
@@ -24,7 +29,11 @@ class Identity(nn.Module):
         self.in_chans = in_chans
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Return ``spec (B, C, T, F)`` as it came; raises as :func:`specenhance.functional.check_spectrogram` does."""
-        if not is_scripting():  # what it says is beyond TorchScript
+        """Return ``spec (B, C, T, F)`` unchanged.
+
+        Raises:
+            ValueError, TypeError: as :func:`specenhance.functional.check_spectrogram`.
+        """
+        if not is_scripting():  # TorchScript cannot compile the messages of the check
             functional.check_spectrogram(spec, self.in_chans)
         return spec

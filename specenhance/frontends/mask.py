@@ -1,9 +1,9 @@
 """What the mask front ends share: the Enhancer Block, and the mask of a chain of blocks.
 
-Where every module of the chain is plain, its weights are read and given to :mod:`specenhance.functional`, or to the kernels:
-that is fast. A module that somebody has changed, by a hook (``torch.nn.utils.prune``, old ``weight_norm``, FSDP2), by
-another class (parametrisation, a LoRA wrapper, a quantised convolution) or by a forward of its own, is called instead, for its
-weights alone no longer say what it computes. The form stays the factorised one.
+Where every module of the chain is plain, its weights are read and given to :mod:`specenhance.mask_path`: that is fast. A module
+that somebody has changed is called instead, because its weights no longer say what it computes. Such a change is a hook
+(``torch.nn.utils.prune``, old ``weight_norm``, FSDP2), another class (parametrisation, a LoRA wrapper, a quantised convolution)
+or a forward of its own. Both ways are the factorised form.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from specenhance import functional
 from specenhance._compat import is_scripting
 from specenhance.functional import BlockWeights, PathWeights
+from specenhance.mask_path import cpu, dispatch, product
 
 __all__ = ["BACKENDS", "EnhancerBlock", "MaskFrontend"]
 
@@ -27,7 +28,11 @@ BACKENDS = ("auto", "torch", "triton")
 
 
 class EnhancerPath(nn.Module):
-    """One path of an Enhancer Block: two 1-D convolutions ``c_in -> c_out -> c_out`` with bias and "same" padding."""
+    """One path of an Enhancer Block: two 1-D convolutions ``c_in -> c_out -> c_out`` with bias and "same" padding.
+
+    >>> EnhancerPath(1, 4, kernel_size=17)(torch.rand(8, 1, 40)).shape
+    torch.Size([8, 4, 40])
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int) -> None:
         super().__init__()
@@ -35,16 +40,21 @@ class EnhancerPath(nn.Module):
         self.conv2 = nn.Conv1d(c_out, c_out, kernel_size, padding=kernel_size // 2)
 
     def weights(self) -> PathWeights:
-        """The path's weights and biases for :mod:`specenhance.functional`."""
+        """Give the path's weights and biases, as :mod:`specenhance.functional` takes them."""
         return PathWeights(self.conv1.weight, self.conv1.bias, self.conv2.weight, self.conv2.bias)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Turn means ``(B, c_in, L)`` into the path's half of the mask ``(B, c_out, L)``, each value in (0, 1)."""
+        """Turn means ``(B, c_in, L)`` into the path's factor of the mask ``(B, c_out, L)``; each value is in (0, 1)."""
         return torch.sigmoid(self.conv2(torch.relu(self.conv1(z))))
 
 
 class EnhancerBlock(nn.Module):
-    """One Enhancer Block ``c_in -> c_out``: a time path and a frequency path that share nothing."""
+    """One Enhancer Block ``c_in -> c_out``: a time path and a frequency path. The two share no parameter.
+
+    >>> e_t, e_f = EnhancerBlock(1, 4, kernel_size=17)(torch.rand(8, 1, 40), torch.rand(8, 1, 16))
+    >>> e_t.shape, e_f.shape
+    (torch.Size([8, 4, 40]), torch.Size([8, 4, 16]))
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int) -> None:
         super().__init__()
@@ -52,7 +62,7 @@ class EnhancerBlock(nn.Module):
         self.freq = EnhancerPath(c_in, c_out, kernel_size)
 
     def weights(self) -> BlockWeights:
-        """The block's weights for :mod:`specenhance.functional`."""
+        """Give the block's weights, as :mod:`specenhance.functional` takes them."""
         return BlockWeights(self.time.weights(), self.freq.weights())
 
     def forward(self, z_t: Tensor, z_f: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,13 +74,16 @@ class MaskFrontend(nn.Module):
     """A front end that weighs each frame and bin by a rank-one mask of a chain of Enhancer Blocks.
 
     Args:
-        channels: widths ``(c_0, ..., c_n)`` of the chain; ``c_0 = c_n`` is the spectrogram's channel count.
-        kernel_size: taps of every convolution, an odd number >= 1.
-        backend: ``"auto"`` for the fused Triton kernels where they take the call, a CUDA or ROCm tensor within their limits,
-            and else the factorised form in PyTorch; ``"torch"`` for the latter always; ``"triton"`` for the kernels always.
+        channels: The widths ``(c_0, ..., c_n)`` of the chain; ``c_0 = c_n`` is the spectrogram's number of channels.
+        kernel_size: The taps of every convolution, an odd number >= 1.
+        backend: ``"torch"`` for PyTorch. ``"triton"`` for the fused Triton kernels. ``"auto"`` for the kernels where they
+            accept the call (a CUDA or ROCm tensor within their limits), else PyTorch.
 
     Raises:
         ValueError: for widths, a kernel size or a backend other than these, or ``"triton"`` without Triton.
+
+    >>> MaskFrontend(channels=(1, 8, 1), kernel_size=9)(torch.rand(8, 1, 40, 16)).shape
+    torch.Size([8, 1, 40, 16])
     """
 
     __jit_unused_properties__ = ("in_chans",)  # TorchScript compiles every property that is not listed here
@@ -88,7 +101,7 @@ class MaskFrontend(nn.Module):
             )
         if backend not in BACKENDS:
             raise ValueError(f"backend={backend!r}: expected one of {', '.join(BACKENDS)}")
-        missing = functional.triton_missing() if backend == "triton" else None
+        missing = dispatch.triton_missing() if backend == "triton" else None
         if missing is not None:
             raise ValueError(f"backend='triton': {missing}; or use backend='auto' or 'torch'")
         self.channels = channels
@@ -98,29 +111,29 @@ class MaskFrontend(nn.Module):
 
     @property
     def in_chans(self) -> int:
-        """Channels C of the spectrogram that this front end takes and gives."""
+        """The channels C of the spectrogram, in input and output."""
         return self.channels[0]
 
     def weights(self) -> list[BlockWeights]:
-        """The blocks' weights, first to last, as :mod:`specenhance.functional` takes them."""
+        """Give the blocks' weights, first to last, as :mod:`specenhance.functional` takes them."""
         return [block.weights() for block in self.blocks]
 
     def factors(self, spec: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute ``e_t (B, C, T)`` and ``e_f (B, C, F)``, of ``spec (B, C, T, F)``, each in (0, 1); always in PyTorch."""
+        """Compute ``e_t (B, C, T)`` and ``e_f (B, C, F)`` of ``spec (B, C, T, F)``, in PyTorch; each value is in (0, 1)."""
         functional.check_spectrogram(spec, self.in_chans)
         weights = self._plain_weights()
-        return self._call_blocks(spec, self._dtype()) if weights is None else functional.factors(spec, weights)
+        return self._call_blocks(spec, self._dtype()) if weights is None else cpu.factors(spec, weights)
 
     def mask(self, spec: Tensor) -> Tensor:
-        """Compute the mask ``(B, C, T, F)`` of ``spec (B, C, T, F)``: the outer product of its factors, eq. (1)."""
+        """Compute the mask ``(B, C, T, F)`` of ``spec (B, C, T, F)``: the outer product of the factors, eq. (1)."""
         return functional.outer(*self.factors(spec))
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Weigh ``spec (B, C, T, F)`` by its mask, eq. (2); same shape and dtype.
+        """Weigh ``spec (B, C, T, F)`` by its mask, eq. (2). The result has the same shape and dtype.
 
         Raises:
-            ValueError, TypeError: as :func:`specenhance.functional.check_spectrogram`; and ValueError for
-                ``backend="triton"`` where the kernels cannot run, with the reason.
+            ValueError, TypeError: as :func:`specenhance.functional.check_spectrogram`.
+            ValueError: for ``backend="triton"`` where the kernels cannot run; the message has the reason.
         """
         if is_scripting():
             e_t, e_f = self._call_blocks(spec, None)
@@ -128,21 +141,21 @@ class MaskFrontend(nn.Module):
         functional.check_spectrogram(spec, self.in_chans)
         weights = self._plain_weights()
         if weights is not None:
-            return functional.enhance(spec, weights, self.backend)
+            return dispatch.enhance(spec, weights, self.backend)
         if self.backend == "triton":
             raise ValueError(
-                f"backend='triton' cannot run here: {self._changed()}, so that its weights alone do not say what it computes, "
+                f"backend='triton' cannot run here: {self._changed()}, so that its weights do not say what it computes, "
                 "and the kernels know nothing else; use backend='auto' or 'torch'"
             )
-        return functional.apply_factors(spec, *self._call_blocks(spec, self._dtype()))
+        return product.apply_factors(spec, *self._call_blocks(spec, self._dtype()))
 
     def _call_blocks(self, spec: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
-        """Compute the factors by calling the blocks, whatever they and what is in them do."""
+        """Compute the factors by calling the blocks, whatever their modules do."""
         z_t, z_f = functional.pool(spec, dtype)
         e_t, e_f = z_t, z_f
         for block in self.blocks:
             e_t, e_f = block(z_t, z_f)
-            z_t, z_f = e_t * e_f.mean(-1, keepdim=True), e_f * e_t.mean(-1, keepdim=True)
+            z_t, z_f = functional.next_means(e_t, e_f)
         return e_t, e_f
 
     def _plain_weights(self) -> list[BlockWeights] | None:
@@ -178,8 +191,8 @@ class MaskFrontend(nn.Module):
         return next((p.dtype for p in self.blocks.parameters() if p.is_floating_point()), None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MaskFrontend:
-        # prune and old weight_norm keep a product of parameters beside them, which PyTorch does not copy. It is made anew
-        # at every call, so the copy takes its values.
+        # prune and old weight_norm keep a product of parameters, which PyTorch does not copy. Every call makes it anew, so
+        # the copy takes its values.
         for module in self.modules():
             for value in vars(module).values():
                 if isinstance(value, Tensor) and not value.is_leaf:
@@ -194,7 +207,7 @@ class MaskFrontend(nn.Module):
 
 
 def _is_plain(module: Any, kind: type[nn.Module]) -> bool:
-    """Whether a module of the chain computes what its class says, and calling it would do nothing besides."""
+    """Whether a module of the chain computes what its class says, and a call would do nothing else."""
     if (
         type(module) is not kind
         or module._forward_hooks
@@ -208,7 +221,7 @@ def _is_plain(module: Any, kind: type[nn.Module]) -> bool:
 
 
 def _is_same(conv: Any) -> bool:
-    """Whether a convolution is the one of :class:`EnhancerPath`: zero "same" padding and nothing else."""
+    """Whether a convolution is the one of :class:`EnhancerPath`: "same" padding by zeros, no stride, dilation or groups."""
     taps = conv.kernel_size[0]
     return bool(
         taps % 2 == 1

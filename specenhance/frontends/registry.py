@@ -16,25 +16,36 @@ __all__ = ["FRONTENDS", "create_frontend", "list_frontends", "register_frontend"
 
 FRONTENDS: Registry[nn.Module] = Registry("front end", "specenhance.frontends")
 
-Factory = TypeVar("Factory", bound=Callable[..., Any])
+Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
 
 def register_frontend(name: str, *, listed: Iterable[int] = ()) -> Callable[[Factory], Factory]:
-    """Make a front end known by name, as a decorator of its class or of a function that makes it.
+    """Make a front end known by name: a decorator of its class, or of a function that makes it.
 
     Args:
-        name: lower-case letters, digits, ``_``, ``-`` and ``.``, with at most one ``{n}``: such a name (``"tfe{n}"``)
-            stands for any whole number n >= 1 there, which the factory is given as ``n=``.
-        listed: for a name with ``{n}``, the numbers that :func:`list_frontends` shows.
+        name: Lower-case letters, digits, ``_``, ``-`` and ``.``, with at most one ``{n}``. Such a name (``"tfe{n}"``) stands
+            for any whole number n >= 1; the class gets the number as ``n=``.
+        listed: The numbers n that :func:`list_frontends` shows.
 
     Raises:
-        ValueError: if the name is malformed or already taken by another factory.
+        ValueError: for a malformed name, and for one that another front end has.
+
+    >>> @register_frontend("example_gain")
+    ... class Gain(nn.Module):
+    ...     def __init__(self, in_chans: int = 1, gain: float = 1.0) -> None:
+    ...         super().__init__()
+    ...         self.gain = gain
+    ...
+    ...     def forward(self, spec):
+    ...         return self.gain * spec
+    >>> create_frontend("example_gain", gain=2.0).made_with
+    {'name': 'example_gain', 'in_chans': 1, 'gain': 2.0}
     """
     return FRONTENDS.register(name, listed=listed)
 
 
 def list_frontends() -> list[str]:
-    """List the names that :func:`create_frontend` knows, sorted; those of entry points are listed without loading them.
+    """List the names that :func:`create_frontend` knows, sorted. Entry points are listed, not loaded.
 
     >>> "tfe4" in list_frontends()
     True
@@ -46,16 +57,16 @@ def create_frontend(name: str, in_chans: int = 1, **kwargs: Any) -> nn.Module:
     """Make a front end by name.
 
     Args:
-        name: one of :func:`list_frontends`; ``tfe<n>`` takes any n >= 1.
-        in_chans: channels C of the spectrogram.
-        **kwargs: what the front end takes besides, e.g. ``kernel_size=17, channels=None, backend="auto"`` for a TFE.
+        name: One of :func:`list_frontends`; ``tfe<n>`` accepts any n >= 1.
+        in_chans: The channels C of the spectrogram.
+        **kwargs: Further arguments of the front end, e.g. ``kernel_size=17, channels=None, backend="auto"`` for a TFE.
 
     Returns:
-        The module; its attribute ``made_with`` holds these arguments, the name among them.
+        The module. Its attribute ``made_with`` holds these arguments and the name.
 
     Raises:
-        ValueError: for an unknown name; the message has the nearest known ones.
-        TypeError: for an argument that this front end does not take; the message has those that it does.
+        ValueError: for an unknown name; the message has the nearest known names.
+        TypeError: for an argument that this front end does not have; the message has those that it has.
 
     >>> create_frontend("tfe2", kernel_size=9).made_with
     {'name': 'tfe2', 'in_chans': 1, 'kernel_size': 9}

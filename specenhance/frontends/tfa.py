@@ -1,4 +1,4 @@
-"""TFA: one Enhancer Block used alone, as wide as its input."""
+"""TFA: a single Enhancer Block, as wide as its input."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ __all__ = ["TFA"]
 
 @register_frontend("tfa")
 class TFA(MaskFrontend):
-    """TFA, Time-Frequency Attention: one block whose mask has a channel for each of the C of the spectrogram.
+    """TFA, Time-Frequency Attention: one Enhancer Block. Its mask has as many channels as the spectrogram.
 
-    Maps ``(B, C, T, F)`` to the same shape and dtype. On a one-channel spectrogram it is TFE(1).
+    TFA maps ``(B, C, T, F)`` to the same shape and dtype. On a one-channel spectrogram it is TFE(1).
 
     Args:
-        in_chans: channels C of the spectrogram, any number >= 1.
-        kernel_size: taps of every convolution, odd.
+        in_chans: The channels C of the spectrogram, 1 or more.
+        kernel_size: The taps of every convolution, an odd number.
         backend: ``"auto"``, ``"torch"`` or ``"triton"``, see :class:`~specenhance.frontends.mask.MaskFrontend`.
 
     Raises:
         ValueError: for an argument other than these.
+
+    >>> import torch
+    >>> TFA(in_chans=2)(torch.rand(8, 2, 40, 16)).shape
+    torch.Size([8, 2, 40, 16])
 
     Source: Zhang et al., "Time-frequency attention for monaural speech enhancement", ICASSP 2022.
     """

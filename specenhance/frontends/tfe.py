@@ -15,15 +15,22 @@ MOST_BLOCKS = 64
 def tfe_channels(n: int, in_chans: int = 1) -> tuple[int, ...]:
     """Give the widths ``(c_0, ..., c_n)`` of TFE(n).
 
-    ``(1, 32, 1)`` for n = 2 is the paper's; the paper does not state n = 4's, and ``(1, 16, 32, 16, 1)`` meets its
-    parameter count. Other n: ``(1, 1)``, ``(1, 32, 32, 1)``, and from 4 on ``(1, 16, 32, ..., 32, 16, 1)``.
+    The paper gives the widths of n = 2. It does not give those of n = 4; ``(1, 16, 32, 16, 1)`` has its number of parameters.
 
     Args:
-        n: blocks.
-        in_chans: channels of the spectrogram, the first and last width.
+        n: The number of blocks.
+        in_chans: The channels of the spectrogram; the first and the last width.
 
     Raises:
-        ValueError: if n is not from 1 to 64: a longer chain is a slip of the pen, and slower with every block.
+        ValueError: if n is not from 1 to 64. A longer chain is most likely a mistake, and each block costs time.
+
+    >>> for n in (1, 2, 3, 4, 5):
+    ...     print(tfe_channels(n))
+    (1, 1)
+    (1, 32, 1)
+    (1, 32, 32, 1)
+    (1, 16, 32, 16, 1)
+    (1, 16, 32, 32, 16, 1)
     """
     if not isinstance(n, int) or not 1 <= n <= MOST_BLOCKS:
         raise ValueError(f"n={n!r}: expected a whole number of Enhancer Blocks from 1 to {MOST_BLOCKS}")
@@ -33,19 +40,29 @@ def tfe_channels(n: int, in_chans: int = 1) -> tuple[int, ...]:
 
 @register_frontend("tfe{n}", listed=(1, 2, 4))
 class TFE(MaskFrontend):
-    """TFE(n), the Time-Frequency Enhancer: n Enhancer Blocks in a chain, the last mask weighs the spectrogram.
+    """TFE(n), the Time-Frequency Enhancer: a chain of n Enhancer Blocks. The last block's mask weighs the spectrogram.
 
-    Maps ``(B, C, T, F)`` to the same shape and dtype, for any T, F >= 1.
+    TFE maps ``(B, C, T, F)`` to the same shape and dtype, for any T, F >= 1.
 
     Args:
-        in_chans: channels C of the spectrogram.
-        n: blocks.
-        kernel_size: taps of every convolution, odd; 17 gives the published parameter counts.
-        channels: widths ``(c_0, ..., c_n)`` instead of :func:`tfe_channels`; the first and last must be ``in_chans``.
+        in_chans: The channels C of the spectrogram.
+        n: The number of blocks.
+        kernel_size: The taps of every convolution, an odd number; 17 gives the published numbers of parameters.
+        channels: The widths ``(c_0, ..., c_n)``, the first and last equal to ``in_chans``; None takes :func:`tfe_channels`.
         backend: ``"auto"``, ``"torch"`` or ``"triton"``, see :class:`~specenhance.frontends.mask.MaskFrontend`.
 
     Raises:
         ValueError: for an argument other than these, or widths that do not fit n and in_chans.
+
+    >>> import torch
+    >>> frontend = TFE(n=2)
+    >>> spec = torch.rand(8, 1, 40, 16)
+    >>> frontend(spec).shape
+    torch.Size([8, 1, 40, 16])
+    >>> frontend.mask(spec).shape
+    torch.Size([8, 1, 40, 16])
+    >>> sum(parameter.numel() for parameter in frontend.parameters())
+    37158
 
     Source: Xing et al., "Enhancing Spectrogram for Audio Classification Using Time-Frequency Enhancer", eq. (1) and (2).
     """

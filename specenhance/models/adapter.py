@@ -4,50 +4,31 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, no_type_check
 
 import torch
-from timm.models import get_model_input_config, register_notrace_module
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from specenhance.frontends.mask import MaskFrontend
 from specenhance.frontends.registry import create_frontend
+from specenhance.models import timm_interface
 from specenhance.models.hub import HubMixin
+from specenhance.models.timm_interface import check_channels, input_channels, is_timms, size_made_for
 
-__all__ = ["FITS", "LAYOUTS", "FrontendModel", "input_channels", "with_frontend"]
+__all__ = ["FITS", "LAYOUTS", "FrontendModel", "with_frontend"]
 
 LAYOUTS = ("time_freq", "freq_time")
 FITS = ("error", "resize")
 
-_ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # what a model takes that its backbone does not
+_ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # arguments of a model that its backbone does not have
 
-# What timm's configuration of a model says in names of its modules.
-_MODULE_NAMES_IN_CFG = ("first_conv", "classifier")
-
-# timm's methods of a model: those that take a spectrogram, and those that take a feature map or none.
-_TAKE_SPECTROGRAMS = frozenset({"forward_features", "forward_intermediates", "get_intermediate_layers"})
-_TAKE_NONE = frozenset(
-    {
-        "convert_to_deploy", "fix_init_weight", "forward_head", "freeze_patch_emb", "get_classifier", "get_patch_size",
-        "init_weights", "load_pretrained", "no_weight_decay_keywords", "pool", "prewarm_patch_interpolator",
-        "prune_intermediate_layers", "reset_classifier", "set_clamp_enabled", "set_distilled_training",
-        "set_grad_checkpointing", "set_input_size",
-    }
-)  # fmt: skip
-_TIMMS = frozenset(
-    {"num_classes", "num_features", "head_hidden_size", "feature_info", "pretrained_cfg", "default_cfg"}
-    | _TAKE_SPECTROGRAMS
-    | _TAKE_NONE
-)
-# A wrapper's word for what it wraps: timm would take the backbone of such a name for the whole model.
+# The name that wrappers give the wrapped model: timm would take a backbone's attribute of this name for the whole model.
 _NOT_THE_BACKBONES = frozenset({"module"})
 
-# timm's tools for torch.fx keep a front end as one step, which TorchScript can compile.
+# timm's tools for torch.fx keep a front end as one step. TorchScript can compile it.
 register_notrace_module(MaskFrontend)
-
-_INNER_ANCHOR = re.compile(r"(?<![\[\\])\^")  # "^" as an anchor: neither "[^" nor "\^"
 
 
 def with_frontend(
@@ -62,24 +43,30 @@ def with_frontend(
     """Put a front end in front of a backbone.
 
     Args:
-        backbone: any timm model, e.g. ``timm.create_model("tf_efficientnetv2_b2", in_chans=1, num_classes=50)``.
-        frontend: a name of :func:`specenhance.list_frontends`, or a module that maps a spectrogram ``(B, C, T, F)`` to
-            one of the same shape.
-        features: a module that maps waveforms ``(B, samples)`` to spectrograms ``(B, C, T, F)``; with it the model takes
-            waveforms, without it spectrograms.
-        layout: the order of the two axes that the backbone reads: ``"time_freq"`` (T rows, F columns) or ``"freq_time"``
+        backbone: Any timm model, e.g. ``timm.create_model("tf_efficientnetv2_b2", in_chans=1, num_classes=50)``.
+        frontend: A name of :func:`specenhance.list_frontends`, or a module that maps a spectrogram ``(B, C, T, F)`` to one of
+            the same shape.
+        features: A module that maps waveforms ``(B, samples)`` to spectrograms ``(B, C, T, F)``. With it the model takes
+            waveforms; without it the model takes spectrograms.
+        layout: The order of the two axes that the backbone reads: ``"time_freq"`` (T rows, F columns) or ``"freq_time"``
             for a backbone that was trained the other way round. The model's own input stays ``(B, C, T, F)``.
-        fit: ``"error"`` gives the backbone the enhanced spectrogram as it is, and a size that it cannot take is an error;
-            ``"resize"`` interpolates the enhanced spectrogram to the size that the backbone was made for.
-        **frontend_kwargs: for a front end given by name, e.g. ``in_chans=1, kernel_size=17``.
+        fit: ``"error"`` gives the backbone the enhanced spectrogram in its own size, and a size that the backbone refuses is
+            an error. ``"resize"`` interpolates the enhanced spectrogram to the size that the backbone was made for.
+        **frontend_kwargs: The arguments of a front end that is given by name, e.g. ``in_chans=1, kernel_size=17``.
 
     Returns:
-        A model that trains as the backbone does and answers timm's tools as the backbone does.
+        A model that trains as the backbone does and has timm's interface.
 
     Raises:
         ValueError: for an unknown name, layout or fit; for a backbone that cannot read its number of channels; for
             ``fit="resize"`` and a backbone that does not say what size it was made for.
-        TypeError: for a front end or backbone of the wrong type, or arguments that the front end does not take.
+        TypeError: for a front end or backbone of the wrong type, or arguments that the front end does not have.
+
+    >>> import timm
+    >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=50)
+    >>> model = with_frontend(backbone, "tfe4")
+    >>> model(torch.rand(2, 1, 128, 64)).shape
+    torch.Size([2, 50])
     """
     if not isinstance(backbone, nn.Module):
         raise TypeError(
@@ -97,17 +84,31 @@ def with_frontend(
 class FrontendModel(nn.Module, HubMixin):
     """Features (if any), then a front end, then a backbone; made by :func:`with_frontend`.
 
-    Takes spectrograms ``(B, C, T, F)``, or ``(B, T, F)`` as one channel; with ``features``, waveforms ``(B, samples)``.
-    A one-channel spectrogram in front of a backbone of more channels is widened as a view. Gives what the backbone gives:
-    logits ``(B, num_classes)``, or the list of feature maps of a backbone that was made with ``features_only=True``.
+    The model takes spectrograms ``(B, C, T, F)``, or ``(B, T, F)`` as one channel. With ``features`` it takes waveforms
+    ``(B, samples)``. A one-channel spectrogram is widened, as a view, for a backbone of more channels. The model gives what the
+    backbone gives: logits ``(B, num_classes)``, or a list of feature maps if the backbone was made with ``features_only=True``.
 
-    timm's model interface is the backbone's. A public attribute that this class does not have is read from the backbone, and
-    one that is no module or tensor is also written there. So are timm's methods that take no spectrogram
-    (``reset_classifier``, ``set_input_size``, ...). Those that take one (``forward_features``, ``forward_intermediates``,
-    ``get_intermediate_layers``) get this model's input, and the backbone's method gets the enhanced spectrogram. Any other
-    method of a backbone is refused, for it would not see the front end: call ``model.backbone.METHOD``. ``hasattr`` says
-    what the backbone has. Parameter and module names are prefixed with ``backbone.``, as they stand in this model's
-    ``state_dict``. :class:`specenhance.models.hub.HubMixin` saves the model and loads it.
+    The model has timm's interface:
+
+    - A public attribute that this class does not have is read from the backbone. It is also written there, unless it is a
+      module or a tensor.
+    - timm's methods that take no spectrogram (``reset_classifier``, ``set_input_size``, ...) are the backbone's.
+    - timm's methods that take a spectrogram (``forward_features``, ``forward_intermediates``, ``get_intermediate_layers``) take
+      this model's input. The backbone's method gets the enhanced spectrogram.
+    - Any other method of the backbone is refused, because it would not see the front end. Call ``model.backbone.METHOD``.
+    - ``hasattr`` is true for what the backbone has.
+    - Names of parameters and modules are prefixed with ``backbone.``, as in this model's ``state_dict``.
+
+    :class:`specenhance.models.hub.HubMixin` saves the model and loads it.
+
+    >>> import timm
+    >>> from specenhance import TFE
+    >>> model = FrontendModel(timm.create_model("test_resnet", in_chans=1, num_classes=5), TFE(n=2))
+    >>> model.num_classes, model.pretrained_cfg["classifier"]
+    (5, 'backbone.fc')
+    >>> model.reset_classifier(3)
+    >>> model(torch.rand(2, 1, 64, 32)).shape
+    torch.Size([2, 3])
     """
 
     # TorchScript compiles every property that is not listed here.
@@ -135,40 +136,39 @@ class FrontendModel(nn.Module, HubMixin):
             raise ValueError(f"layout={layout!r}: expected one of {', '.join(LAYOUTS)}")
         if fit not in FITS:
             raise ValueError(f"fit={fit!r}: expected one of {', '.join(FITS)}")
-        if fit == "resize" and not _is_timms(backbone):
+        if fit == "resize" and not is_timms(backbone):
             raise ValueError(
                 f"fit='resize': {type(backbone).__name__} does not say what size it was made for, it has no pretrained_cfg "
                 "as timm's models have; use fit='error' and give it spectrograms of its size"
             )
-        _check_channels(backbone)
-        # Their types here, not on the class: TorchScript takes an annotation there for more than it is.
+        check_channels(backbone)
+        # Typed here, not on the class: TorchScript would compile a class's annotation.
         self.features: Any = features
         self.frontend: Any = frontend
         self.layout = layout
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
         self._classes: list[str] | None = None
-        self._architecture: str | None = (
-            None  # what timm calls a model that it made by a name of specenhance.models.timm_names
-        )
-        self.backbone: Any = backbone  # last: from here on the names that it has are its own
+        # timm's name of the model, where timm made it by a name of specenhance.models.timm_names.
+        self._architecture: str | None = None
+        self.backbone: Any = backbone  # last: from here on, its names are set on it
 
     def __getattr__(self, name: str) -> Any:
-        # Python comes here for what it has not found, and for a property that fails for what the backbone lacks.
+        # Python calls this for a name that it has not found, and for a property that fails because the backbone lacks a name.
         modules = self.__dict__.get("_modules", {})
         if name in modules or name.startswith("_") or name in _NOT_THE_BACKBONES:
             return super().__getattr__(name)
         backbone = modules.get("backbone")
-        if name in _TIMMS and not hasattr(backbone, name):
-            raise AttributeError(_lacks(backbone, name))
+        if name in timm_interface.TIMMS and not hasattr(backbone, name):
+            raise AttributeError(timm_interface.lacks(backbone, name))
         if not hasattr(backbone, name) or hasattr(type(self), name):
             return super().__getattr__(name)
         found = getattr(backbone, name)
-        if name in _TAKE_SPECTROGRAMS:
+        if name in timm_interface.TAKE_SPECTROGRAMS:
             return functools.wraps(found)(lambda x, *args, **kwargs: self._run(found, self.enhance(x), *args, **kwargs))
         if name == "init_weights":
             return functools.partial(self._init_weights, found)
-        if inspect.isroutine(found) and name not in _TAKE_NONE:
+        if inspect.isroutine(found) and name not in timm_interface.TAKE_NO_SPECTROGRAM:
             raise AttributeError(
                 f"{type(self).__name__} has no method {name}; the backbone's own, model.backbone.{name}, does not see the "
                 "front end: give it what model.enhance gives, if it takes a spectrogram"
@@ -190,8 +190,8 @@ class FrontendModel(nn.Module, HubMixin):
         else:
             setattr(modules["backbone"], name, value)
 
-    # A return type would be Any, which TorchScript takes at its word; without one it takes the backbone's. The argument's would
-    # be a text, "Tensor", which torch.fx writes into the code that it makes.
+    # No annotations. A return type would be Any, and TorchScript would believe it; without one it infers the backbone's. An
+    # argument's type would be the text "Tensor", and torch.fx would write that text into the code that it makes.
     @no_type_check
     def forward(self, x):
         """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to what the backbone gives.
@@ -206,11 +206,11 @@ class FrontendModel(nn.Module, HubMixin):
         return self.classify(self.spectrogram(x))
 
     def spectrogram(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Give the spectrogram ``(B, C, T, F)`` that the front end is to meet.
+        """Give the spectrogram ``(B, C, T, F)`` that goes into the front end.
 
         Args:
-            x: what :meth:`forward` takes.
-            lengths: for waveforms padded at the end, how many samples ``(B,)`` of each are sound.
+            x: The model's input, as for :meth:`forward`.
+            lengths: The number ``(B,)`` of real samples of each waveform, where waveforms are padded at the end.
         """
         if self.features is None:
             return _with_channels(x)
@@ -221,7 +221,7 @@ class FrontendModel(nn.Module, HubMixin):
         return self._run(self.backbone, self.frontend(spec))
 
     def enhance(self, x: Tensor) -> Tensor:
-        """Give the enhanced spectrogram ``(B, C, T, F)`` of the model's input, as the front end leaves it."""
+        """Give the enhanced spectrogram ``(B, C, T, F)`` of the model's input: the output of the front end."""
         return self.frontend(self.spectrogram(x))
 
     def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -240,15 +240,15 @@ class FrontendModel(nn.Module, HubMixin):
                     f"the model is {expected} and was given {spec.dtype} ({error}); convert what you give it, "
                     f"x.to({expected}), or the model, model.to({spec.dtype})"
                 ) from error
-            if not _is_timms(self.backbone):
+            if not is_timms(self.backbone):
                 raise
-            got, size = tuple(spec.shape[-2:]), _size_made_for(self.backbone)
-            if got == size:
+            got, axes = tuple(spec.shape[-2:]), "(T, F)" if self.layout == "time_freq" else "(F, T)"
+            if got == size_made_for(self.backbone):
                 raise
-            raise ValueError(self._size_message(got, size, error)) from error
+            raise ValueError(timm_interface.size_message(self.backbone, got, axes, error)) from error
 
     def _init_weights(self, of_backbone: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Start anew: the front end by its own ``init_weights``, or its modules' ``reset_parameters``; and the backbone."""
+        """Initialise the front end, by its ``init_weights`` or its modules' ``reset_parameters``, and the backbone."""
         own = getattr(self.frontend, "init_weights", None)
         if own is not None:
             own()
@@ -260,10 +260,10 @@ class FrontendModel(nn.Module, HubMixin):
 
     def _size(self) -> tuple[int, int] | None:
         """The size (rows, columns) to which spectrograms are interpolated, if they are."""
-        return _size_made_for(self.backbone) if self.fit == "resize" else None
+        return size_made_for(self.backbone) if self.fit == "resize" else None
 
     def __prepare_scriptable__(self) -> FrontendModel:
-        """Keep for TorchScript what it cannot ask the backbone; torch.jit.script calls this."""
+        """Store the size, which TorchScript cannot ask the backbone for. torch.jit.script calls this."""
         if self.features is not None:
             raise NotImplementedError(
                 "torch.jit.script takes a model from the spectrogram on: script with_frontend(model.backbone, model.frontend), "
@@ -271,23 +271,6 @@ class FrontendModel(nn.Module, HubMixin):
             )
         self._scripted_size = self._size()
         return self
-
-    def _size_message(self, got: tuple[int, ...], size: tuple[int, int], error: Exception) -> str:
-        name = type(self.backbone).__name__
-        spec = f"a spectrogram of {'(T, F)' if self.layout == 'time_freq' else '(F, T)'} = {got} ({error})"
-        resize = "with_frontend(..., fit='resize')"
-        if not get_model_input_config(self.backbone)["fixed_input_size"]:
-            return (
-                f"{name} refused {spec}; if the size is at fault, give it another (its own is {size}) or have the "
-                f"spectrogram interpolated to {size}: {resize}"
-            )
-        cure = f"make it with timm.create_model(..., img_size={got})"
-        if hasattr(self.backbone, "set_input_size"):
-            cure += f" or call model.set_input_size(img_size={got})"
-        return (
-            f"{name} has a fixed input size, {size}, and refused {spec}; {cure}, or have the spectrogram interpolated to its "
-            f"size: {resize}; docs/backbones.md says which families timm makes for another size"
-        )
 
     @property
     def classes(self) -> list[str] | None:
@@ -306,24 +289,21 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def in_chans(self) -> int:
-        """Channels that the backbone reads."""
+        """The number of channels that the backbone reads."""
         return self._backbone_chans
 
     @property
     def feature_info(self) -> Any:
         """The backbone's description of its feature levels, as timm keeps it, with its module names prefixed."""
-        info = self.backbone.feature_info
-        if not isinstance(info, list):
-            return info
-        return [{**level, "module": _prefixed(level["module"])} if level.get("module") else level for level in info]
+        return timm_interface.prefixed_feature_info(self.backbone.feature_info)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """The backbone's pretrained configuration, a copy with its module names prefixed; to change it, set it whole.
+        """The backbone's pretrained configuration, a copy with its module names prefixed. To change it, set the whole of it.
 
-        Of a model that timm made by a name of :mod:`specenhance.models.timm_names`, architecture and tag are that name's.
+        If timm made the model by a name of :mod:`specenhance.models.timm_names`, architecture and tag are that name's.
         """
-        cfg = _renamed(self.backbone.pretrained_cfg, _prefixed)
+        cfg = timm_interface.prefixed_cfg(self.backbone.pretrained_cfg)
         if self._architecture is not None:
             tag = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag"))))
             cfg |= {"architecture": self._architecture, "tag": tag}
@@ -331,11 +311,11 @@ class FrontendModel(nn.Module, HubMixin):
 
     @pretrained_cfg.setter
     def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
-        self.backbone.pretrained_cfg = self.backbone.default_cfg = backbone_cfg(cfg, self._architecture)
+        self.backbone.pretrained_cfg = self.backbone.default_cfg = timm_interface.backbone_cfg(cfg, self._architecture)
 
-    # timm's older name, and what it keeps of a model beside it: size and first convolution, and what made it.
+    # timm's older name, and what timm stores with a model: its size and first convolution, and its arguments.
     default_cfg = property(lambda self: self.pretrained_cfg, lambda self, cfg: setattr(self, "pretrained_cfg", cfg))
-    _traits = property(lambda self: _renamed(getattr(self.backbone, "_traits", {}), _prefixed))
+    _traits = property(lambda self: timm_interface.prefixed_cfg(getattr(self.backbone, "_traits", {})))
 
     @property
     def _model_args(self) -> dict[str, Any]:
@@ -347,7 +327,7 @@ class FrontendModel(nn.Module, HubMixin):
         self.backbone._model_args = {name: value for name, value in arguments.items() if name not in _ARGUMENTS}
 
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters, of the backbone and of the front end, that ask for no weight decay."""
+        """Name the parameters of the backbone and of the front end that must have no weight decay."""
         return {
             f"{child}.{name}"
             for child in ("backbone", "frontend", "features")
@@ -358,61 +338,13 @@ class FrontendModel(nn.Module, HubMixin):
     def group_matcher(self, coarse: bool = False) -> Any:
         """Give the backbone's parameter groups for timm's layer-wise learning rates, names prefixed.
 
-        The parameters of the front end and of ``features`` go with the backbone's last group, its head, at the full rate,
-        which is what new parameters before pretrained ones need.
+        The parameters of the front end and of ``features`` are in the backbone's last group, its head. That group has the
+        full rate, which new parameters in front of pretrained ones need.
         """
-        from timm.models._manipulate import MATCH_PREV_GROUP
-        from timm.optim import auto_group_layers
-
-        if hasattr(self.backbone, "group_matcher"):
-            matcher = self.backbone.group_matcher(coarse=coarse)
-        else:
-            matcher = auto_group_layers(self.backbone).get  # as timm itself does for such a model
-        if callable(matcher):
-            last = (float("inf"), *MATCH_PREV_GROUP)  # behind all others, and to timm no group of its own
-            return lambda name: matcher(name.removeprefix("backbone.")) if name.startswith("backbone.") else last
-        groups = {group: _prefixed_spec(spec) for group, spec in matcher.items()}
-        patterns = [pattern for spec in groups.values() if spec for pattern in _patterns(spec)]
-        if all(any(re.match(p, f"backbone.{name}") for p in patterns) for name, _ in self.backbone.named_parameters()):
-            # Else what no pattern matches is timm's last group: the head, and with it what stands before the backbone.
-            groups["frontend"] = [(r"(?:frontend|features)\.", MATCH_PREV_GROUP)]
-        return groups
+        return timm_interface.group_matcher(self.backbone, coarse)
 
 
-def _lacks(backbone: Any, name: str) -> str:
-    kind = type(backbone).__name__
-    if name == "set_input_size":
-        return (
-            f"{kind} cannot change its input size; make it with timm.create_model(..., img_size=(T, F)) if its input size is "
-            "fixed at all"
-        )
-    return (
-        f"the backbone, a {kind}, has no {name}: timm's models have it, unless they were made with features_only=True, or it "
-        "is for other families"
-    )
-
-
-def input_channels(backbone: nn.Module) -> int:
-    """How many channels a backbone reads: timm's ``in_chans``, else what its first convolution takes, else 3."""
-    declared = getattr(backbone, "in_chans", None)
-    if isinstance(declared, int):
-        return declared
-    for module in backbone.modules():
-        if isinstance(module, nn.Conv2d):
-            return module.in_channels
-    return 3
-
-
-def _is_timms(backbone: nn.Module) -> bool:
-    return bool(getattr(backbone, "pretrained_cfg", None))
-
-
-def _size_made_for(backbone: nn.Module) -> tuple[int, int]:
-    """The input size, (rows, columns), that a timm model was made for."""
-    return tuple(get_model_input_config(backbone)["input_size"][-2:])
-
-
-@torch.fx.wrap  # to torch.fx a spectrogram is a symbol that has no shape yet
+@torch.fx.wrap  # torch.fx traces symbols without a shape
 def _with_channels(x: Tensor) -> Tensor:
     """Give spectrograms (B, T, F) their channel axis."""
     return x.unsqueeze(1) if x.ndim == 3 else x
@@ -435,56 +367,9 @@ def _as_read(spec: Tensor, chans: int, layout: str, size: tuple[int, int] | None
 
 
 def _resize(spec: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate spectrograms (B, C, rows, columns) to a size; antialiased, or a long one would lose whole frames."""
+    """Interpolate spectrograms (B, C, rows, columns) to a size, with antialiasing: else a long one would lose whole frames."""
     rows, columns = size
     if spec.shape[-2] == rows and spec.shape[-1] == columns:
         return spec
-    exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU knows this in no half precision
+    exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU has no half precision for this
     return nn.functional.interpolate(exact, [rows, columns], mode="bilinear", antialias=True).to(spec.dtype)
-
-
-def _check_channels(backbone: nn.Module) -> None:
-    """Refuse the one family that timm makes for any number of channels and that reads three alone."""
-    chans = input_channels(backbone)
-    if chans != 3 and any(type(module).__name__ == "LearnableDct2d" for module in backbone.modules()):
-        raise ValueError(
-            f"{type(backbone).__name__} turns red, green and blue into luma and chroma, so it cannot read "
-            f"in_chans={chans}; make it with in_chans=3: a one-channel spectrogram is widened to three"
-        )
-
-
-def backbone_cfg(cfg: dict[str, Any], architecture: str | None = None) -> dict[str, Any]:
-    """Give the backbone's configuration of a model's, as :attr:`FrontendModel.pretrained_cfg` gave it, or of the backbone's."""
-    cfg = _renamed(cfg, _without_prefix)
-    if architecture is not None and cfg.get("architecture") == architecture:
-        name, _, tag = (cfg.get("tag") or "").partition(".")
-        cfg |= {"architecture": name, "tag": tag or None}
-    return cfg
-
-
-def _renamed(cfg: dict[str, Any], rename: Callable[[Any], Any]) -> dict[str, Any]:
-    return cfg | {key: rename(cfg[key]) for key in _MODULE_NAMES_IN_CFG if cfg.get(key)}
-
-
-def _without_prefix(names: Any) -> Any:
-    return names.removeprefix("backbone.") if isinstance(names, str) else type(names)(map(_without_prefix, names))
-
-
-def _prefixed(names: Any) -> Any:
-    """Prefix a module name, or each of several, with ``backbone.``."""
-    return f"backbone.{names}" if isinstance(names, str) else type(names)(f"backbone.{name}" for name in names)
-
-
-def _patterns(spec: Any) -> list[str]:
-    """List the patterns of one entry of timm's group matcher."""
-    return [spec] if isinstance(spec, str) else [pattern for pattern, *_ in spec]
-
-
-def _prefixed_spec(spec: Any) -> Any:
-    """Prefix one entry of timm's group matcher: a pattern, or several of ``(pattern, suffix)``, or None."""
-    if spec is None:
-        return None
-    if isinstance(spec, str):
-        # timm matches from the start of a name, so an inner "^" says nothing new, and after a prefix it never matches.
-        return rf"backbone\.(?:{_INNER_ANCHOR.sub('', spec)})"
-    return [(_prefixed_spec(pattern), *rest) for pattern, *rest in spec]

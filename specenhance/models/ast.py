@@ -1,4 +1,4 @@
-"""The Audio Spectrogram Transformer (AST) as a teacher: transformers' model, brought to another size and other classes.
+"""The Audio Spectrogram Transformer (AST) as a teacher: transformers' model, changed to another size and other classes.
 
 Source: Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", arXiv:2104.01778, and its authors' code.
 """
@@ -30,17 +30,22 @@ except ImportError as error:
 
 __all__ = ["AST", "ast_teacher", "resize_positions"]
 
-SPECIAL_TOKENS = 2  # of class and of distillation, before the patches
-STRIDE = 10  # frames and bins from patch to patch, as published
+SPECIAL_TOKENS = 2  # one of class and one of distillation, before the patches
+STRIDE = 10  # frames and bins from one patch to the next, as published
 
 
 class AST(nn.Module):
-    """transformers' ``ASTForAudioClassification`` behind the interface of this library's backbones.
+    """transformers' ``ASTForAudioClassification`` with the interface of this library's backbones.
 
-    Takes spectrograms ``(B, 1, T, F)``, gives logits ``(B, num_classes)``. Made by :func:`ast_teacher`.
+    It maps spectrograms ``(B, 1, T, F)`` to logits ``(B, num_classes)``. :func:`ast_teacher` makes one.
 
     Args:
-        model: the model; T and F are its ``config.max_length`` and ``config.num_mel_bins``.
+        model: The model; T and F are its ``config.max_length`` and ``config.num_mel_bins``.
+
+    >>> sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    >>> made = AST(ASTForAudioClassification(ASTConfig(**sizes, max_length=64, num_mel_bins=32, num_labels=3)))
+    >>> made(torch.zeros(2, 1, 64, 32)).shape
+    torch.Size([2, 3])
     """
 
     in_chans = 1
@@ -51,12 +56,12 @@ class AST(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """Classes of the head."""
+        """The number of classes of the head."""
         return self.model.config.num_labels
 
     @property
     def num_features(self) -> int:
-        """Width of the tokens."""
+        """The width of the tokens."""
         return self.model.config.hidden_size
 
     def forward(self, spec: Tensor) -> Tensor:
@@ -83,9 +88,9 @@ class AST(nn.Module):
         return cls(ASTForAudioClassification(ASTConfig.from_dict(config)))
 
     def save_pretrained(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
-        """Write the model into a folder, whole, as transformers does, with the names of its classes.
+        """Write the model and the names of its classes into a folder, in transformers' format.
 
-        :func:`ast_teacher` and ``ASTForAudioClassification.from_pretrained`` read it.
+        :func:`ast_teacher` and ``ASTForAudioClassification.from_pretrained`` read it. It is written whole or not at all.
 
         Raises:
             ValueError: for another number of names than of classes.
@@ -108,23 +113,26 @@ def ast_teacher(
 ) -> AST:
     """Make an AST for spectrograms ``(B, 1, frames, bins)`` and ``num_classes`` classes.
 
-    The head is kept where it already has ``num_classes`` classes, as after fine-tuning; else it is replaced by a new one,
-    and the model must be trained before it can teach. The position embedding is cut or interpolated as
-    :func:`resize_positions` does.
+    A head that has ``num_classes`` classes is kept, as after fine-tuning. Any other head is replaced by a new one; then the
+    model must be trained before it can teach. The position embedding is cut or interpolated as :func:`resize_positions` does.
 
     Args:
-        name_or_path: a name on the Hugging Face hub, such as ``MIT/ast-finetuned-audioset-10-10-0.4593`` (ImageNet and
+        name_or_path: A name on the Hugging Face hub, such as ``MIT/ast-finetuned-audioset-10-10-0.4593`` (ImageNet and
             AudioSet weights); a folder that ``save_pretrained`` wrote; or timm's name of a distilled DeiT, such as
-            ``deit_base_distilled_patch16_384``, from whose ImageNet weights AST starts.
-        num_classes: of the head.
-        frames: T, at least one patch (16).
-        bins: F, at least one patch.
-        pretrained: False leaves the weights random; the name still gives the architecture.
+            ``deit_base_distilled_patch16_384``, whose ImageNet weights AST starts from.
+        num_classes: The number of classes of the head.
+        frames: The frames T of the spectrogram, at least one patch (16).
+        bins: The bins F of the spectrogram, at least one patch.
+        pretrained: Whether to load weights; otherwise they are random, and the name gives only the architecture.
 
     Raises:
         ValueError: for a size smaller than a patch, a timm model that is no distilled DeiT, or weights that cannot be
             fetched or found; the message names the cure.
         ImportError: where transformers is missing.
+
+    >>> teacher = ast_teacher("deit_tiny_distilled_patch16_224", num_classes=3, frames=64, bins=32, pretrained=False)
+    >>> teacher(torch.zeros(2, 1, 64, 32)).shape
+    torch.Size([2, 3])
     """
     name = os.fspath(name_or_path)
     if timm.is_model(name):
@@ -138,24 +146,28 @@ def ast_teacher(
         with _quiet():
             source = _fetched(name, lambda: _from_transformers(name, pretrained))
     resized = _resized(source, num_classes, frames, bins)
-    if not pretrained:  # transformers starts it at zero, AST's own code does not
+    if not pretrained:  # transformers initialises it by zeros, AST's own code by random numbers
         nn.init.trunc_normal_(_positions(resized), std=0.02)
     return AST(resized)
 
 
 def resize_positions(positions: Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
-    """Bring the position embedding of a grid of patches to another grid, as AST's own code does.
+    """Resize the position embedding of a grid of patches to another grid, as AST's own code does.
 
-    Along each axis, first time, then frequency: cut from the middle where the new grid is not larger, else interpolate
+    Each axis, first time, then frequency, is cut to its middle where the new grid is not larger. Otherwise it is interpolated
     linearly.
 
     Args:
-        positions: ``(1, 2 + f * t, width)``: two special tokens, which stay, then the patches, row by row of frequency.
-        size: the grid ``(f, t)``.
-        new_size: the new grid.
+        positions: The embedding ``(1, 2 + f * t, width)``: two special tokens, which stay, then the patches, row by row of
+            frequency.
+        size: The grid ``(f, t)``.
+        new_size: The new grid ``(f', t')``.
 
     Returns:
-        ``(1, 2 + f' * t', width)``; the same values where the grids are equal.
+        The embedding ``(1, 2 + f' * t', width)``; where the grids are equal, the values are too.
+
+    >>> resize_positions(torch.zeros(1, 2 + 12 * 101, 8), (12, 101), (12, 50)).shape
+    torch.Size([1, 602, 8])
     """
     special, patches = positions[:, :SPECIAL_TOKENS], positions[:, SPECIAL_TOKENS:]
     grid = patches.transpose(1, 2).unflatten(2, size)  # (1, width, f, t)
@@ -216,10 +228,10 @@ def _from_transformers(name: str, pretrained: bool) -> ASTForAudioClassification
 
 
 def _from_deit(deit: Any, stride: int = STRIDE) -> ASTForAudioClassification:
-    """Bring a distilled DeiT of timm's to an AST on the grid of its images, its colours summed into one channel."""
+    """Make an AST of a distilled DeiT of timm's, on the grid of its images. Its colours are summed into one channel."""
     width, rows = deit.embed_dim, deit.patch_embed.grid_size[0]
     patch = deit.patch_embed.patch_size[0]
-    side = patch + stride * (rows - 1)  # an input that has as many patches at this stride
+    side = patch + stride * (rows - 1)  # the side of an input with as many patches at this stride
     config = ASTConfig(
         hidden_size=width,
         num_hidden_layers=len(deit.blocks),
@@ -231,7 +243,7 @@ def _from_deit(deit: Any, stride: int = STRIDE) -> ASTForAudioClassification:
         time_stride=stride,
         max_length=side,
         num_mel_bins=side,
-        num_labels=0,  # the head of another task is worth nothing
+        num_labels=0,  # the head of another task has no use
     )
     model = ASTForAudioClassification(config)
     given = deit.state_dict()
@@ -270,7 +282,7 @@ def _fetched(name: str, make: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars for reading and writing weights off the screen."""
+    """Switch transformers' progress bars off while it reads and writes weights."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,6 +1,6 @@
 """``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, by huggingface_hub's mixin: weights, configuration, card.
 
-The weights are safetensors; nothing is pickled. The configuration holds names and numbers alone: the backbone's name and
+The weights are safetensors; nothing is pickled. The configuration holds only names and numbers: the backbone's name and
 arguments for ``timm.create_model``, the front end's for ``create_frontend``, the features' for ``create_features``.
 """
 
@@ -21,9 +21,9 @@ from torch import nn
 
 from specenhance._checksum import BLANK, KEY, check, seal
 from specenhance._files import atomic_path, write_text
-from specenhance._names import markdown, markdown_code, shown
 from specenhance.features import create_features
 from specenhance.frontends.registry import create_frontend
+from specenhance.models.card import model_card
 from specenhance.models.online import require_hub
 
 __all__ = ["HubMixin"]
@@ -34,9 +34,18 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="audio-classification", tags=["timm"]):
     """Save and load a model made by :func:`specenhance.with_frontend`, in a folder or on the Hugging Face Hub.
 
-    ``push_to_hub("USER/NAME", config={"label_names": [...]})`` uploads what :meth:`save_pretrained` writes, and
-    ``from_pretrained("USER/NAME")``, or a folder, gives the model in evaluation mode, its weights on ``map_location``
-    (default the CPU); ``fit=`` and ``layout=`` there override what was saved.
+    ``push_to_hub("USER/NAME", config={"label_names": [...]})`` uploads what :meth:`save_pretrained` writes.
+    ``from_pretrained("USER/NAME")``, or of a folder, gives the model in evaluation mode, with its weights on ``map_location``
+    (by default the CPU). Its arguments ``fit=`` and ``layout=`` replace those that were saved.
+
+    >>> import tempfile, timm
+    >>> from specenhance import FrontendModel, with_frontend
+    >>> model = with_frontend(timm.create_model("test_resnet", in_chans=1, num_classes=2), "tfe1")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save_pretrained(folder, config={"label_names": ["yes", "no"]})
+    ...     loaded = FrontendModel.from_pretrained(folder)
+    >>> loaded.pretrained_cfg["label_names"]
+    ['yes', 'no']
     """
 
     backbone: Any
@@ -52,16 +61,16 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         config: dict[str, Any] | None = None,
         model_card_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Write the weights, the configuration and, where there is none yet, a model card into a folder.
+        """Write the weights, the configuration and, unless there is one, a model card into a folder.
 
         Args:
-            save_directory: the folder; it is made.
-            config: more to keep in ``config.json``; ``label_names``, the classes in order, are on the card.
-            model_card_kwargs: ``repo_id``, the name that the card loads the model by; without it the folder's.
+            save_directory: The folder; it is made if there is none.
+            config: Further entries of ``config.json``; ``label_names``, the classes in order, are also on the card.
+            model_card_kwargs: ``repo_id``, the name that the card loads the model by; by default the folder's name.
 
         Raises:
-            ValueError: for a backbone or front end that its name and arguments do not make again, or ``label_names`` that
-                are not as many as the classes; nothing is written then.
+            ValueError: for a backbone or front end that its name and arguments do not make again, and for ``label_names`` of
+                another number than the classes. Nothing is written then.
         """
         folder = Path(save_directory)
         config = {**_describe(self), **(config or {})}
@@ -76,23 +85,23 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
             write_text(folder / CARD, str(card))
 
     def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
-        """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub; arguments as in huggingface_hub."""
+        """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub; the arguments are huggingface_hub's."""
         return super().push_to_hub(
             repo_id, model_card_kwargs={"repo_id": repo_id, **(model_card_kwargs or {})}, **kwargs
         )
 
     def generate_model_card(self, config: dict[str, Any], repo_id: str) -> ModelCard:
-        """Write the model card of a configuration that :meth:`save_pretrained` keeps."""
+        """Write the model card for a configuration that :meth:`save_pretrained` writes."""
         data = ModelCardData(**self._hub_mixin_info.model_card_data.to_dict())
-        return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_card(self, config, repo_id)}")
+        return model_card(self, config, repo_id, data, WEIGHTS, CONFIG)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
-        """Load what :meth:`save_pretrained` wrote, from a folder or the Hugging Face Hub; arguments as in huggingface_hub.
+        """Load what :meth:`save_pretrained` wrote, from a folder or the Hugging Face Hub; the arguments are huggingface_hub's.
 
         Raises:
-            ConnectionError: if it is neither a folder nor in the cache, and the hub does not answer.
-            FileNotFoundError: for a folder that is not there, or has no weights.
+            ConnectionError: for a name that is neither a folder nor in the cache, while the hub does not answer.
+            FileNotFoundError: for a folder that does not exist or has no weights.
             ValueError: for a folder that holds no such model.
         """
         name = str(pretrained_model_name_or_path)
@@ -141,7 +150,7 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
 
 
 def _describe(model: Any) -> dict[str, Any]:
-    """Names and arguments of a model's parts; raises ValueError for a part that they do not make again."""
+    """Give the names and arguments of a model's parts; raises ValueError for a part that they do not make again."""
     config = {
         "backbone": _describe_backbone(model.backbone),
         "frontend": _describe_frontend(model.frontend),
@@ -153,7 +162,7 @@ def _describe(model: Any) -> dict[str, Any]:
         json.dumps(config)
     except TypeError as error:
         raise ValueError(f"arguments of the model cannot be written as JSON ({error}): {config}") from error
-    with torch.random.fork_rng(devices=[]):  # a run that is saved goes on as one that is not
+    with torch.random.fork_rng(devices=[]):  # saving must not change a run's random numbers
         with torch.device("meta"):
             _check_same("backbone", model.backbone, _make_backbone(config["backbone"]))
         _check_same("frontend", model.frontend, create_frontend(**config["frontend"]))
@@ -200,7 +209,7 @@ def _describe_backbone(backbone: Any) -> dict[str, Any]:
             f"backbone {type(backbone).__name__}: only one that timm.create_model made can be saved, by its name; save the "
             "state_dict of this one instead"
         )
-    # Its size may be that of a pretrained tag. The tag itself would say where weights come from that need not.
+    # The size may be that of a pretrained tag. The tag itself is left out: it would have weights downloaded.
     overlay = {"input_size": get_model_input_config(backbone)["input_size"]}
     return {"model_name": cfg["architecture"], **get_model_args(backbone), "pretrained_cfg_overlay": overlay}
 
@@ -218,7 +227,7 @@ def _make_model(cls: Any, description: dict[str, Any]) -> Any:
 
 def _make_backbone(description: dict[str, Any]) -> nn.Module:
     if "frontend" in description:
-        from specenhance.models.adapter import FrontendModel  # which is made of what is here
+        from specenhance.models.adapter import FrontendModel  # here, because adapter imports this module
 
         return _make_model(FrontendModel, description)
     if "ast" in description:
@@ -228,7 +237,7 @@ def _make_backbone(description: dict[str, Any]) -> nn.Module:
     name = description["model_name"]
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r} is none of timm {timm.__version__}'s models; a newer timm may have it")
-    # Whatever a stranger's file says, weights come from the safetensors beside it alone.
+    # Whatever a stranger's file says, weights come only from the safetensors beside it.
     return timm.create_model(**{**description, "pretrained": False, "checkpoint_path": None})
 
 
@@ -241,7 +250,7 @@ def _describe_frontend(frontend: Any) -> dict[str, Any]:
     return {"in_chans": 1, **frontend.made_with}
 
 
-def _describe_own_features(features: nn.Module) -> dict[str, Any]:
+def _describe_own_features(features: Any) -> dict[str, Any]:
     if not hasattr(features, "made_with"):
         raise ValueError(
             f"features {type(features).__name__}: only those with a name can be saved; register them by "
@@ -260,72 +269,3 @@ def _check_same(part: str, model: nn.Module, made: nn.Module) -> None:
             f"{part} {type(model).__name__} was changed after it was made: its name and arguments give other weights, e.g. "
             f"{names[0]}; save its state_dict instead"
         )
-
-
-CARD_TEXT = """# {title}
-
-{backbone} of [timm](https://github.com/huggingface/pytorch-image-models) behind the front end {frontend}
-of specenhance, which enhances the spectrogram before the backbone reads it, trained to tell sounds apart.
-
-- **Input:** {takes}
-- **Front end:** {frontend}, {frontend_weights:,} weights; {frontend_arguments}
-- **Backbone:** {backbone}, {backbone_weights:,} weights; {backbone_arguments}
-- **Output:** {gives}
-
-## Use
-
-```python
-from specenhance import FrontendModel
-
-model = FrontendModel.from_pretrained({repo_id})
-{output} = model({variable})
-```
-
-The weights are in `{weights}`, the arguments above in `{config}`; nothing is pickled.
-"""
-
-
-def _card(model: Any, config: dict[str, Any], repo_id: str) -> str:
-    backbone, frontend, features = dict(config["backbone"]), dict(config["frontend"]), config["features"]
-    takes, variable = f"spectrograms `(batch, {frontend['in_chans']}, time, freq)`", "spectrogram"
-    if features is not None:
-        takes, variable = f"waveforms `(batch, samples)` at {model.features.sample_rate} Hz", "waveform"
-        takes += f", of which {markdown_code(features['name'])} makes the spectrogram; {_listed(features)}"
-    gives, output = "feature maps", "feature_maps"
-    if hasattr(model, "num_classes"):
-        gives, output = f"logits `(batch, {model.num_classes})`", "logits"
-        if names := config.get("label_names"):
-            gives += f", of the classes {', '.join(map(markdown, names))}"
-    return CARD_TEXT.format(
-        title=markdown(_called(config)),
-        backbone=markdown_code(_called(backbone)),
-        frontend=markdown_code(frontend["name"]),
-        takes=takes,
-        frontend_weights=_weights(model.frontend),
-        frontend_arguments=_listed(frontend),
-        backbone_weights=_weights(model.backbone),
-        backbone_arguments=_listed(
-            {key: value for key, value in backbone.items() if key not in ("pretrained_cfg_overlay", "ast")}
-        ),
-        gives=gives,
-        repo_id=shown(json.dumps(repo_id, ensure_ascii=False)),
-        output=output,
-        variable=variable,
-        weights=WEIGHTS,
-        config=CONFIG,
-    )
-
-
-def _called(description: dict[str, Any]) -> str:
-    name = "AST" if "ast" in description else description.get("model_name")  # else it is a model with a front end
-    return name or f"{description['frontend']['name']} before {_called(description['backbone'])}"
-
-
-def _listed(arguments: dict[str, Any]) -> str:
-    return ", ".join(
-        markdown_code(f"{key}={value!r}") for key, value in arguments.items() if key not in ("name", "model_name")
-    )
-
-
-def _weights(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -53,11 +53,15 @@ def require_hub(
 
 
 def require_weights(name: str) -> None:
-    """Refuse a timm model whose weights nobody has published, or that cannot be fetched now.
+    """Refuse a timm model without published weights, or whose weights cannot be fetched now.
 
     Raises:
-        ValueError: where there are none.
-        ConnectionError: where they are not in the cache and the hub does not answer.
+        ValueError: for a model without published weights.
+        ConnectionError: for weights that are not in the cache, while the hub does not answer.
+
+    >>> require_weights("vit_giant_patch14_224")
+    Traceback (most recent call last):
+    ValueError: timm knows no published weights of 'vit_giant_patch14_224'; train from scratch with --no-pretrained
     """
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:

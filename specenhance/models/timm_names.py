@@ -28,7 +28,8 @@ from timm.models._hub import load_state_dict_from_hf, load_state_dict_from_path
 from torch import Tensor
 
 from specenhance.frontends.registry import create_frontend, list_frontends
-from specenhance.models.adapter import FrontendModel, backbone_cfg, input_channels, with_frontend
+from specenhance.models.adapter import FrontendModel, with_frontend
+from specenhance.models.timm_interface import backbone_cfg, input_channels
 
 __all__ = ["register_timm_models"]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from specenhance import TFE, functional, with_frontend
+from specenhance.mask_path import dispatch
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -134,7 +135,7 @@ def test_a_module_that_was_changed_is_called(name: str) -> None:
 def test_the_kernels_are_refused_where_weights_do_not_say_what_a_module_computes(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functional, "triton_missing", lambda: None)
+    monkeypatch.setattr(dispatch, "triton_missing", lambda: None)
     frontend = make("triton")
     CHANGES[name](frontend)
     with pytest.raises(

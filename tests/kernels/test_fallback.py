@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from specenhance import functional
 from specenhance.frontends import TFE
+from specenhance.mask_path import dispatch
 
 NO_TRITON = """
 import importlib.util, sys
@@ -29,11 +29,11 @@ def python(code: str) -> None:
 
 
 def test_auto_on_a_cpu_is_the_torch_path_and_says_so_once(caplog, monkeypatch):
-    monkeypatch.setattr(functional, "_logged", set())
+    monkeypatch.setattr(dispatch, "_logged", set())
     frontend, spec = TFE(n=1), torch.randn(2, 1, 9, 7)
-    with caplog.at_level(logging.DEBUG, logger="specenhance.functional"):
+    with caplog.at_level(logging.DEBUG, logger="specenhance.mask_path.dispatch"):
         outs = [frontend(spec) for _ in range(3)]
-    assert torch.equal(outs[0], functional.enhance(spec, frontend.weights(), "torch"))
+    assert torch.equal(outs[0], dispatch.enhance(spec, frontend.weights(), "torch"))
     assert [record.message for record in caplog.records] == [
         "backend='auto' uses the factorised form in PyTorch: the spectrogram is on 'cpu', and the fused kernels are for "
         "CUDA and ROCm"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from specenhance import functional
 from specenhance.frontends.mask import MaskFrontend
+from specenhance.mask_path import dispatch
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,7 +43,7 @@ class Checker:
 
     def run(self, frontend: MaskFrontend, spec: Tensor, dy: Tensor) -> list[Tensor]:
         """Give S', dS and the weights' gradients by the kernels."""
-        out = functional.enhance(spec, frontend.weights(), "triton")
+        out = dispatch.enhance(spec, frontend.weights(), "triton")
         assert out.shape == spec.shape
         assert out.dtype == spec.dtype
         return [out.detach(), *torch.autograd.grad(out, [spec, *frontend.parameters()], dy)]
