@@ -5,8 +5,8 @@ Opus, WMA, WebM, ...) by FFmpeg (the package av, PyAV, whose wheels bring it). A
 name. It is read whole or refused: one that ends before its header says, or that is damaged in its middle, is an error.
 """
 
-from specenhance.audio.containers import SUFFIXES
 from specenhance.audio.errors import AudioError
+from specenhance.audio.opening import SUFFIXES
 from specenhance.audio.reading import (
     LONGEST,
     Header,

@@ -47,7 +47,7 @@ def open_ffmpeg(path: Path, file: BinaryIO, allow_truncated: bool) -> Iterator[F
 
 
 class FFmpegSound:
-    """An open sound file; see :class:`specenhance.audio.containers.Sound`. Of several sound tracks it is the first."""
+    """An open sound file; see :class:`specenhance.audio.opening.Sound`. Of several sound tracks it is the first."""
 
     floats = False  # what these formats decode to stays near [-1, 1]
 
@@ -60,7 +60,7 @@ class FFmpegSound:
         self.seconds = self._stated(file)
 
     def skim(self) -> float:
-        """Give the seconds of sound that are there, by the file's packets; see :class:`specenhance.audio.containers.Sound`."""
+        """Give the seconds of sound that are there, by the file's packets; see :class:`specenhance.audio.opening.Sound`."""
         seconds = longest = 0.0
         try:
             for packet in self._container.demux(self._stream):

@@ -64,7 +64,7 @@ def _unfinished(file: soundfile.SoundFile) -> bool:
 
 
 class LibsndfileSound:
-    """An open sound file; see :class:`specenhance.audio.containers.Sound`."""
+    """An open sound file; see :class:`specenhance.audio.opening.Sound`."""
 
     def __init__(self, path: Path, file: soundfile.SoundFile, allow_truncated: bool) -> None:
         self._path, self._file, self._allow_truncated = path, file, allow_truncated

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from specenhance._missing import missing
-from specenhance.audio.containers import open_sound
 from specenhance.audio.errors import AudioError
+from specenhance.audio.opening import open_sound
 from specenhance.audio.samples import LARGEST
 
 __all__ = ["LONGEST", "Header", "probe", "read_blocks", "read_excerpt", "read_samples", "resampled"]

@@ -22,7 +22,8 @@ from specenhance.models.adapter import FrontendModel
 from specenhance.models.weights import read_weights
 from specenhance.training.batches import START, Loader, Place, loader
 from specenhance.training.build import build_model, build_splits
-from specenhance.training.callbacks import BEST, AtomicCheckpoints, History, Keeper, Progress, last_checkpoint
+from specenhance.training.checkpoints import BEST, AtomicCheckpoints, Keeper, last_checkpoint
+from specenhance.training.history import History, Progress
 from specenhance.training.machine import MEMORY, Machine, make_trainer, precision_on
 from specenhance.training.manifest import as_trained, load_manifest
 from specenhance.training.module import Classifier

@@ -20,7 +20,7 @@ from specenhance.data import AudioDataset, AudioError
 from specenhance.training import load_recipe
 from specenhance.training.batches import loader
 from specenhance.training.build import build_split
-from specenhance.training.callbacks import DivergedError
+from specenhance.training.checkpoints import DivergedError
 from specenhance.training.manifest import load_manifest
 from specenhance.training.run import resume, train
 
@@ -155,7 +155,7 @@ def test_only_a_finished_run_is_extended_and_only_by_more(quick, tmp_path):
 def test_ties_of_the_best_epoch_go_to_the_lower_loss():
     from types import SimpleNamespace
 
-    from specenhance.training.callbacks import Keeper
+    from specenhance.training.checkpoints import Keeper
     from specenhance.training.stopping import StopSignals
 
     stop = StopSignals()

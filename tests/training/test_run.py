@@ -146,22 +146,25 @@ def test_another_seed_gives_other_weights(whole, quick, tmp_path):
 DIE_AT_WRITE = """
 import os, signal, sys
 from pathlib import Path
-from specenhance.training import callbacks, load_recipe
+from specenhance.training import checkpoints, load_recipe
 from specenhance.training.run import train
 
 recipe, out, fatal, when = load_recipe(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-writes, write = 0, callbacks.write_bytes
+writes = 0
 
-def write_or_die(path, content):
-    global writes
-    writes += 1
-    if writes == fatal and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(path, content)
-    if writes == fatal and when == "after":
-        os.kill(os.getpid(), signal.SIGKILL)
+def or_die(write):
+    def written(path, content):
+        global writes
+        writes += 1
+        if writes == fatal and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, content)
+        if writes == fatal and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return written
 
-callbacks.write_bytes = write_or_die
+checkpoints.write_bytes = or_die(checkpoints.write_bytes)
+checkpoints.write_weights = or_die(checkpoints.write_weights)
 train(recipe, out, device="cpu")
 """
 

@@ -107,7 +107,7 @@ STOP_AT_STEP = """
 import os, signal, sys
 from pathlib import Path
 from specenhance.training import load_recipe
-from specenhance.training.callbacks import Keeper
+from specenhance.training.checkpoints import Keeper
 from specenhance.training.run import train
 from specenhance.training.stopping import Stopped
 
