@@ -29,8 +29,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -351,6 +353,7 @@ def main() -> None:
     parser.add_argument("--frontends", nargs="+", default=list(FRONTENDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     if arguments.step == "train":
         train_all(arguments.root, arguments.out, arguments.frontends, arguments.seeds)
     else:

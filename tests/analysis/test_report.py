@@ -98,7 +98,7 @@ def test_the_page_names_the_run_its_date_its_data_and_the_versions(run, page):
 
 
 def test_a_run_without_a_result_has_a_page(run, tmp_path):
-    for name in ("recipe.toml", "model.safetensors"):
+    for name in ("recipe.toml", "config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     page = Page(report(tmp_path, worst=0).read_text())
     assert "UTC" not in page.text

@@ -323,7 +323,9 @@ def test_what_cannot_start_leaves_no_folder(quick, tmp_path):
             train(quick.replace(**changes), out, **QUIET)
     with pytest.raises(ValueError, match="device = 'tpu': expected one of auto, cpu, cuda, mps"):
         train(quick, out, device="tpu")
-    with pytest.raises(ValueError, match="features_on = 'worker': the features 'trainable_mel' learn"):
+    with pytest.raises(
+        ValueError, match="features_on = 'worker': the features 'trainable_mel' have weights that learn"
+    ):
         train(quick.replace(features="trainable_mel"), out, features_on="worker", **QUIET)
     assert not out.exists()
 
