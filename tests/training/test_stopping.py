@@ -93,7 +93,8 @@ def test_what_reads_the_clips_does_not_matter_to_a_resumed_run(
 
 
 def test_two_processes_stop_at_one_step_and_go_on(quick, tmp_path):
-    still = {"time_mask": 0, "freq_mask": 0, "shift": 0, "noise": 0.0}
+    # Clips of one length: else the mean loss of the epoch, not the weights, may differ in its last digit.
+    still = {"crop": "start", "time_mask": 0, "freq_mask": 0, "shift": 0, "noise": 0.0}
     recipe = quick.replace(backbone="test_vit", frames=48, batch_size=6, epochs=2, **still)
     train(recipe, tmp_path / "whole", devices=2, **QUIET)
     command = [sys.executable, "-c", STOP_AT_STEP, str(tmp_path / "run"), str(tmp_path / "whole"), "5"]
@@ -238,7 +239,7 @@ def test_two_epochs_have_two_orders(recipe, tmp_path, monkeypatch):
         return take_step(self, batch, i)
 
     monkeypatch.setattr(Classifier, "training_step", note)
-    train(recipe.replace(epochs=2), tmp_path / "run", **QUIET)
+    train(recipe.replace(epochs=2, crop="start"), tmp_path / "run", **QUIET)
     orders = [[x for at, sums in seen if at == epoch for x in sums] for epoch in (0, 1)]
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]
