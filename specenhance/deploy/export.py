@@ -70,7 +70,7 @@ def export(
     """
     writer = check(format, input, int8=int8 is not None)
     path = Path(path)
-    name = default_name(format, int8=int8 is not None)
+    name = default_name(format, input=input, int8=int8 is not None)
     if path.suffix != Path(name).suffix:
         raise ValueError(
             f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
@@ -95,13 +95,16 @@ def export(
     return path
 
 
-def default_name(format: str, *, int8: bool = False) -> str:
+def default_name(format: str, *, input: Input = "waveform", int8: bool = False) -> str:
     """Name the file of a format in a run folder.
 
     >>> default_name("onnx", int8=True)
     'model-int8.onnx'
     """
-    return "model-int8.onnx" if int8 else create_format(format).file
+    if int8:
+        return "model-int8.onnx"
+    name = create_format(format).file
+    return name if input == "waveform" else name.replace("model", f"model-{input}", 1)
 
 
 def check(format: str, input: Input, *, int8: bool) -> Format:

@@ -57,7 +57,7 @@ def export_run(
     if not 0 <= max_loss <= 100:
         raise ValueError(f"max_loss = {max_loss}: expected points of accuracy, from 0 to 100")
     model, classes, recipe = load_stored(run)
-    path = Path(run) / default_name(format, int8=int8) if out is None else Path(out)
+    path = Path(run) / default_name(format, input=input, int8=int8) if out is None else Path(out)
     clips = None
     if int8:
         clips = clips_for_int8(recipe.moved_to(root, csv), classes, calibration, None if force else max_loss)
