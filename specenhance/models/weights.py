@@ -16,8 +16,8 @@ from specenhance._files import atomic_path
 __all__ = ["read_weights", "write_weights"]
 
 
-def write_weights(path: str | os.PathLike[str], state: Mapping[str, Tensor], **about: str) -> None:
-    """Write a state dictionary, wherever its tensors lie, with texts under keys beside it.
+def write_weights(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> None:
+    """Write a state dictionary, wherever its tensors lie.
 
     Raises:
         OSError: as :func:`specenhance._files.atomic_path`.
@@ -26,12 +26,12 @@ def write_weights(path: str | os.PathLike[str], state: Mapping[str, Tensor], **a
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
     }
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={**about, KEY: BLANK})
+        safetensors.torch.save_file(tensors, temporary, metadata={KEY: BLANK})
         seal(temporary)
 
 
-def read_weights(path: str | os.PathLike[str], cure: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what :func:`write_weights` wrote: the state dictionary, and the texts under keys.
+def read_weights(path: str | os.PathLike[str], cure: str) -> dict[str, Tensor]:
+    """Read the state dictionary that :func:`write_weights` wrote.
 
     Args:
         path: the file.
@@ -42,7 +42,6 @@ def read_weights(path: str | os.PathLike[str], cure: str) -> tuple[dict[str, Ten
     """
     try:
         check(path, cure)
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} cannot be read ({error}); {cure}") from error

@@ -203,4 +203,4 @@ def batches_of(
 
 def _load_best(path: Path) -> dict[str, Tensor]:
     cure = "train anew, or keep the last epoch's by select = \"last\" in the run's recipe.toml"
-    return read_weights(path, cure)[0]
+    return read_weights(path, cure)
