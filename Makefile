@@ -29,8 +29,9 @@ demo: $(INSTALLED)
 	rm -rf demo
 	$(BIN)/specenhance demo --out demo
 
+# One worker a core, each on one thread; a file stays with one worker, which makes what its tests share once.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check
