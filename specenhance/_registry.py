@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, _Entry] = {}
         self._loaded = False
 
-    def register(self, name: str, *, listed: Iterable[int] = ()) -> Callable[[Factory], Factory]:
+    def register(self, name: str, *, listed: Iterable[int] = (), hidden: bool = False) -> Callable[[Factory], Factory]:
         """Make a thing known by name, as a decorator of its class or of a function that makes it.
 
         What is made has an attribute ``made_with``: a dictionary of the name, under ``"name"``, and of the arguments. So has
@@ -58,6 +58,7 @@ class Registry(Generic[T]):
             name: lower-case letters, digits, ``_``, ``-`` and ``.``, with at most one ``{n}``: such a name (``"tfe{n}"``)
                 stands for any whole number n >= 1 there, which the factory is given as ``n=``.
             listed: for a name with ``{n}``, the numbers that :meth:`names` shows.
+            hidden: whether :meth:`names` leaves it out, because a user does not choose it by name.
 
         Raises:
             ValueError: if the name is malformed or already taken by another factory.
@@ -66,7 +67,7 @@ class Registry(Generic[T]):
             raise ValueError(
                 f"{self.kind} name {name!r}: expected lower-case letters, digits, '_', '-', '.' and at most one '{{n}}'"
             )
-        names = tuple(name.replace("{n}", str(n)) for n in listed) if "{n}" in name else (name,)
+        names = tuple(name.replace("{n}", str(n)) for n in listed) if "{n}" in name else () if hidden else (name,)
 
         def decorate(factory: Factory) -> Factory:
             self._load_own()  # their names are taken, whoever comes first

@@ -87,15 +87,15 @@ def enhance(
 
         out = out or Path(f"{file_name(file.stem)}-enhanced.png")
         check_output(out)
+        from specenhance.analysis.enhancement import enhancement_picture
         from specenhance.analysis.masks import flat_mask
         from specenhance.analysis.plots import save_figure
         from specenhance.data import read_audio
-        from specenhance.training.run import picture
         from specenhance.training.store import load_stored
 
         model, _, recipe = load_stored(run)
         waveform = read_audio(file, recipe.sample_rate)
-        save_figure(picture(model, waveform, title=f"{file.name}, {recipe.frontend}"), out)
+        save_figure(enhancement_picture(model, waveform, title=f"{file.name}, {recipe.frontend}"), out)
         say(out)
         if warning := flat_mask(model, recipe.frontend, waveform):
             errors_console().print(warning)

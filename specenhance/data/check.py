@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from specenhance.audio import AudioError, probe
 from specenhance.data.base import AudioDataset
+from specenhance.data.ready import ReadyDataset
 
 __all__ = ["Checked", "FaultsError", "check_sounds", "find_twins", "listed"]
 
@@ -48,6 +49,8 @@ def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
         ImportError: where a package that reads one of the files is missing.
     """
     if not data.paths:
+        if isinstance(data, ReadyDataset):
+            return Checked([*data.seconds], {})
         length = len(data.waveform(0)) / data.sample_rate if len(data) else None
         return Checked([length] * len(data), {})
     look = partial(_look, thorough=thorough, allow_truncated=data.allow_truncated)

@@ -17,7 +17,7 @@ DATA: Registry[AudioDataset] = Registry("data set", "specenhance.data")
 Factory = TypeVar("Factory", bound=Callable[..., AudioDataset])
 
 
-def register_data(name: str, *, folds: int = 0, **defaults: Any) -> Callable[[Factory], Factory]:
+def register_data(name: str, *, folds: int = 0, hidden: bool = False, **defaults: Any) -> Callable[[Factory], Factory]:
     """Make a data set known by name, as a decorator of its class or of a function that opens it.
 
     The factory is called with ``split`` (``"train"``, ``"validation"`` or ``"test"``), ``sample_rate`` in Hz, and those of
@@ -26,6 +26,7 @@ def register_data(name: str, *, folds: int = 0, **defaults: Any) -> Callable[[Fa
     Args:
         name: lower-case letters, digits, ``_``, ``-`` and ``.``.
         folds: how many folds it has; its factory takes ``fold``, from 1 on.
+        hidden: whether :func:`list_data` leaves it out.
         **defaults: fields of a recipe that differ from :class:`specenhance.training.Recipe`'s own for this data set.
 
     Raises:
@@ -34,7 +35,7 @@ def register_data(name: str, *, folds: int = 0, **defaults: Any) -> Callable[[Fa
 
     def decorate(factory: Factory) -> Factory:
         factory.folds, factory.recipe_defaults = folds, defaults  # type: ignore[attr-defined]
-        return DATA.register(name)(factory)
+        return DATA.register(name, hidden=hidden)(factory)
 
     return decorate
 

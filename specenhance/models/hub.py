@@ -26,7 +26,7 @@ from specenhance.frontends.registry import create_frontend
 from specenhance.models.card import model_card
 from specenhance.models.online import require_hub
 
-__all__ = ["HubMixin"]
+__all__ = ["HubMixin", "write_model"]
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
@@ -77,12 +77,18 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         _check_label_names(self, config.get("label_names"))
         text = json.dumps(config, indent=2)
         card = self.generate_model_card(config=config, **{"repo_id": folder.name, **(model_card_kwargs or {})})
-        with atomic_path(folder / WEIGHTS) as temporary:
-            safetensors.torch.save_model(cast(nn.Module, self), str(temporary), metadata={KEY: BLANK})
-            seal(temporary)
+        write_model(cast(nn.Module, self), folder / WEIGHTS)
         write_text(folder / CONFIG, text)
         if not (folder / CARD).exists():
             write_text(folder / CARD, str(card))
+
+    def why_not_saved(self) -> str | None:
+        """Say why :meth:`save_pretrained` refuses the model, or return None if it does not."""
+        try:
+            _describe(self)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
         """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub; the arguments are huggingface_hub's."""
@@ -147,6 +153,13 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         except RuntimeError as error:
             what = " ".join(str(error).split())
             raise ValueError(f"{path} does not fit the {CONFIG} beside it: {textwrap.shorten(what, 300)}") from error
+
+
+def write_model(model: nn.Module, path: Path) -> None:
+    """Write the weights of a model as safetensors, with a checksum, whole or not at all."""
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_model(model, str(temporary), metadata={KEY: BLANK})
+        seal(temporary)
 
 
 def _describe(model: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from specenhance.training.recipe import Recipe, load_recipe, recipe_for, save_recipe
 
 if TYPE_CHECKING:
+    from specenhance.training.run import resume, train
     from specenhance.training.store import Stored, load_model, load_stored, save_model
 
 __all__ = [
@@ -15,12 +16,19 @@ __all__ = [
     "load_recipe",
     "load_stored",
     "recipe_for",
+    "resume",
     "save_model",
     "save_recipe",
+    "train",
 ]
+
+_LATER = dict.fromkeys(("Stored", "load_model", "load_stored", "save_model"), "store") | {
+    "train": "run",
+    "resume": "run",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name not in ("Stored", "load_model", "load_stored", "save_model"):
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("specenhance.training.store"), name)
+    return getattr(import_module(f"specenhance.training.{_LATER[name]}"), name)

@@ -16,6 +16,7 @@ from specenhance.data.layout import SPLITS
 from specenhance.distillation.teachers import timm_teacher
 from specenhance.features import create_features
 from specenhance.models.adapter import FrontendModel, with_frontend
+from specenhance.training.given import GIVEN_MODEL, NOTHING, Given, complete
 from specenhance.training.recipe import Recipe
 
 __all__ = [
@@ -32,14 +33,16 @@ __all__ = [
 AST_PREFIX = "ast:"  # before the name of an Audio Spectrogram Transformer
 
 
-def build_split(recipe: Recipe, split: str) -> AudioDataset:
-    """Open one split of the recipe's data set: ``"train"``, ``"validation"`` or ``"test"``.
+def build_split(recipe: Recipe, split: str, given: Given = NOTHING) -> AudioDataset:
+    """Open one split of the recipe's data set, or take the given one: ``"train"``, ``"validation"`` or ``"test"``.
 
     ESC-50 has five folds and no validation clips. The recipe's fold is both its validation split and its test split.
 
     Raises:
         FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
     """
+    if given.data is not None:
+        return given.data[split]
     data = open_data(
         recipe.data,
         split,
@@ -53,9 +56,9 @@ def build_split(recipe: Recipe, split: str) -> AudioDataset:
     return data
 
 
-def build_splits(recipe: Recipe) -> dict[str, AudioDataset]:
+def build_splits(recipe: Recipe, given: Given = NOTHING) -> dict[str, AudioDataset]:
     """Open the three splits of the recipe's data set. It raises as :func:`build_split`."""
-    return {split: build_split(recipe, split) for split in SPLITS}
+    return {split: build_split(recipe, split, given) for split in SPLITS}
 
 
 def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDataset:
@@ -70,12 +73,16 @@ def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDatas
     return data.subset(check_sounds(data, thorough=True).good) if recipe.skip_bad and data.paths else data
 
 
-def build_model(recipe: Recipe, num_classes: int) -> FrontendModel:
-    """Make the recipe's model. It maps waveforms ``(B, samples)`` at the recipe's rate to logits ``(B, num_classes)``.
+def build_model(recipe: Recipe, num_classes: int, given: Given = NOTHING) -> FrontendModel:
+    """Make the recipe's model, or complete the given one.
+
+    It maps waveforms ``(B, samples)`` at the recipe's rate to logits ``(B, num_classes)``.
 
     Raises:
         ValueError: for an unknown backbone, front end or features. The message lists the known names.
     """
+    if given.model is not None:
+        return complete(given.model, recipe, build_features(recipe))
     return with_frontend(
         _backbone(recipe, num_classes),
         recipe.frontend,
@@ -114,7 +121,7 @@ def check_backbone(recipe: Recipe) -> None:
     Raises:
         ValueError: with the settings that were tried and work.
     """
-    if not recipe.frames or recipe.backbone.startswith(AST_PREFIX):  # an AST is made for any size
+    if not recipe.frames or recipe.backbone.startswith((AST_PREFIX, GIVEN_MODEL)):  # an AST is made for any size
         return
     refusal = _refusal(recipe)
     if refusal is None or _refusal(recipe.replace(fit="resize")) is not None:

@@ -23,6 +23,7 @@ from specenhance.models.weights import read_weights
 from specenhance.training.batches import START, Loader, Place, loader
 from specenhance.training.build import build_model, build_splits
 from specenhance.training.checkpoints import BEST, AtomicCheckpoints, Keeper, last_checkpoint
+from specenhance.training.given import NOTHING, Given
 from specenhance.training.history import History, Progress
 from specenhance.training.machine import MEMORY, Machine, make_trainer, precision_on
 from specenhance.training.manifest import as_trained, load_manifest
@@ -74,10 +75,10 @@ class Trained(NamedTuple):
     validation: AudioDataset
 
 
-def open_splits(recipe: Recipe, out: Path) -> dict[str, AudioDataset]:
+def open_splits(recipe: Recipe, out: Path, given: Given = NOTHING) -> dict[str, AudioDataset]:
     """Open the splits on which a run is trained. It raises as :func:`specenhance.training.manifest.as_trained`."""
     manifest = load_manifest(out)
-    parts = build_splits(recipe)
+    parts = build_splits(recipe, given)
     return parts if manifest is None else as_trained(manifest, recipe, parts, out)
 
 
@@ -88,7 +89,9 @@ def cached(data: AudioDataset, machine: Machine) -> AudioDataset:
     return CachedWaveforms(data, None if machine.cache == MEMORY else machine.cache)
 
 
-def train_rank(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals | None = None) -> Trained | None:
+def train_rank(
+    recipe: Recipe, out: Path, machine: Machine, given: Given = NOTHING, stop: StopSignals | None = None
+) -> Trained | None:
     """Train and test. Only the process of rank 0 writes, logs and returns the result.
 
     Raises:
@@ -99,12 +102,12 @@ def train_rank(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals | 
         stop = StopSignals()
         stop.gentle = True
         stop.install()
-    data = {split: cached(part, machine) for split, part in open_splits(recipe, out).items()}
+    data = {split: cached(part, machine) for split, part in open_splits(recipe, out, given).items()}
     classes = data["train"].classes
     checkpoints = out / "checkpoints"
     last, start = last_checkpoint(checkpoints)
     L.seed_everything(recipe.seed, verbose=False)
-    model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes))
+    model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes), given)
     # It makes a step of a small CNN on a CPU a third shorter, and tensor cores need it. PyTorch's stubs do not know it.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = {

@@ -15,6 +15,7 @@ from specenhance.data import AudioDataset
 from specenhance.data.check import FaultsError, check_sounds, find_twins, listed
 from specenhance.training.build import build_features, build_splits
 from specenhance.training.defaults import PERCENTILE, fitted
+from specenhance.training.given import NOTHING, Given
 from specenhance.training.manifest import Manifest, make_manifest
 from specenhance.training.recipe import FITTED, Recipe
 
@@ -31,13 +32,13 @@ class Sounds:
         parts: the splits by name, with all their files.
         seconds: length of each file, in seconds. None for a file that cannot be read.
         faults: the fault of each file that cannot be read.
-        made: length of a sound of a data set that makes its own, in seconds. None for a data set of files.
+        made: lengths of the sounds of each split that has no files, in seconds.
     """
 
     parts: dict[str, AudioDataset]
     seconds: dict[Path, float | None]
     faults: dict[Path, str]
-    made: float | None = None
+    made: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
     def readable(self) -> dict[str, AudioDataset]:
         """Return the splits with only the files that can be read."""
@@ -51,8 +52,8 @@ class Sounds:
     def lengths(self, split: str) -> list[float]:
         """Return the lengths of the sounds of a split, in seconds, without files that cannot be read."""
         data = self.parts[split]
-        if self.made is not None:
-            return [self.made] * len(data)
+        if split in self.made:
+            return self.made[split]
         return [length for path in data.paths if (length := self.seconds[path]) is not None]
 
 
@@ -63,24 +64,25 @@ class Prepared(NamedTuple):
     manifest: Manifest
 
 
-def look_at(recipe: Recipe, *, thorough: bool = False) -> Sounds:
+def look_at(recipe: Recipe, given: Given = NOTHING, *, thorough: bool = False) -> Sounds:
     """Open the splits of a recipe and check every file once. Log what is ignored in the folder.
 
     Args:
         recipe: names the data set.
+        given: the data set, if the caller has it as an object.
         thorough: whether to decode every file completely.
 
     Raises:
         FileNotFoundError, ValueError: as the data set does.
     """
-    parts = build_splits(recipe)
+    parts = build_splits(recipe, given)
     passed_over = parts["train"].passed_over
     if passed_over:
         _log_all(f"{recipe.root}: {len(passed_over)} files and folders are ignored:", listed(passed_over))
     sounds = Sounds(parts, {}, {})
     for name, data in parts.items():
         if not data.paths:
-            sounds.made = check_sounds(data).seconds[0]
+            sounds.made[name] = [length for length in check_sounds(data).seconds if length is not None]
             continue
         new = [
             i for i, path in enumerate(data.paths) if path not in sounds.seconds
@@ -94,18 +96,19 @@ def look_at(recipe: Recipe, *, thorough: bool = False) -> Sounds:
     return sounds
 
 
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, given: Given = NOTHING) -> Prepared:
     """Check the clips of a recipe, fit the recipe to them, and log what was found.
 
     Args:
         recipe: the recipe of one run. With ``skip_bad``, files that cannot be used are left out.
+        given: its data set, if the caller has it as an object.
 
     Raises:
         FileNotFoundError, ValueError: as the data set does. Also for files that cannot be read, which the message lists, for
             a single class, for a split without a usable file, and for a sound that trains and also validates or tests.
     """
     # With skip_bad, a file must not turn out to be bad in the middle of training.
-    sounds = look_at(recipe, thorough=recipe.skip_bad)
+    sounds = look_at(recipe, given, thorough=recipe.skip_bad)
     if sounds.faults:
         faults = list(sounds.faults.values())
         if not recipe.skip_bad:

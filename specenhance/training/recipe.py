@@ -20,6 +20,7 @@ from specenhance._choices import PaperData, Role
 from specenhance._files import write_text
 from specenhance._imports import HINT
 from specenhance._missing import missing
+from specenhance.data.ready import GIVEN
 from specenhance.data.registry import data_folds, list_data, recipe_defaults, takes
 
 __all__ = [
@@ -258,7 +259,7 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         known = list_data()
-        self._expect("data", self.data in known, f"one of {', '.join(known)} ({HINT})")
+        self._expect("data", self.data in (*known, GIVEN), f"one of {', '.join(known)} ({HINT})")
         bare = ", ".join(repr(name) for name in known if not takes(name, "root"))
         self._expect("root", bool(self.root) == takes(self.data, "root"), f"a folder for every data set but {bare}")
         tables = " or ".join(repr(name) for name in known if takes(name, "csv"))
@@ -452,7 +453,7 @@ def _text(path: str | os.PathLike[str]) -> str:
 
 
 def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
-    defaults = recipe_defaults(data) if data in list_data() else {}
+    defaults = recipe_defaults(data) if data in (*list_data(), GIVEN) else {}
     return Recipe(data=data, **_merged(defaults, fields))
 
 

@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
-import shlex
-import statistics
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from functools import cache
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import filelock
-import numpy as np
-import torch
-from torch import Tensor
+from torch import nn
 
-from specenhance._files import remove_leftovers, write_text
-from specenhance._names import cell, shown
-from specenhance.analysis.masks import constant_mask
-from specenhance.analysis.plots import plot_confusion, plot_curves, plot_enhancement, save_figure
-from specenhance.data.registry import data_folds
-from specenhance.inference import as_batch
-from specenhance.models.adapter import FrontendModel
+from specenhance._files import write_text
+from specenhance.training.artefacts import finish
 from specenhance.training.batches import loader
 from specenhance.training.build import build_features, build_model, build_split, check_backbone, measure_normalisation
-from specenhance.training.loop import Trained, cached, open_splits, train_rank
+from specenhance.training.folder import SKIPPED, abandon, finished, locked, require_empty
+from specenhance.training.folds import has_folds, train_folds
+from specenhance.training.given import NOTHING, Given, check_model, given_parts
+from specenhance.training.loop import cached, open_splits, train_rank
 from specenhance.training.machine import MEMORY, Machine
 from specenhance.training.manifest import MANIFEST, save_manifest
+from specenhance.training.pictures import draw_pictures
 from specenhance.training.prepare import prepare
 from specenhance.training.ranks import ranks
-from specenhance.training.recipe import Recipe, load_recipe, save_recipe
+from specenhance.training.recipe import RECIPE, Recipe, load_recipe, save_recipe
 from specenhance.training.stopping import StopSignals, stop_signals
-from specenhance.training.store import (
-    RECIPE,
-    RESULT,
-    Stored,
-    load_stored,
-    read_history,
-    save_model,
-    save_pretrained,
-    stored_runs,
-)
+from specenhance.training.store import stored_runs
 from specenhance.training.teach import load_teacher
 
-__all__ = ["picture", "resume", "train"]
-
-LOCK = ".lock"
-SKIPPED = "skipped.txt"
+__all__ = ["resume", "train"]
 
 _log = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, out: Path, **machine: Any) -> dict[str, Any]:
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    data: Mapping[str, Any] | None = None,
+    model: nn.Module | None = None,
+    classes: Sequence[str] | None = None,
+    **machine: Any,
+) -> dict[str, Any]:
     """Train a recipe in a new run folder, test the model, and write the result. ESC-50 with ``fold = 0`` trains all five folds.
 
     News and warnings go to the loggers of the library. The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``,
@@ -66,6 +52,14 @@ def train(recipe: Recipe, out: Path, **machine: Any) -> dict[str, Any]:
     Args:
         recipe: the recipe.
         out: the run folder. It must not exist, or be empty.
+        data: a data set to train on in place of the recipe's: its splits ``"train"``, ``"validation"`` and ``"test"``. Each
+            is a ``torch.utils.data.Dataset`` with ``len``. Its items are pairs of a waveform ``(samples,)`` at the recipe's
+            sample rate and a label from 0. ``recipe_for("given")`` is a recipe that fits itself to such data.
+        model: a model to train in place of the recipe's, with the weights that it has. It is a
+            :class:`~specenhance.FrontendModel`, or any backbone from spectrograms ``(B, 1, T, F)`` to logits
+            ``(B, classes)``, which gets the recipe's front end and features. The object itself is trained.
+        classes: names of the labels of ``data``, in order. The default is the training split's attribute ``classes``, or the
+            labels' numbers.
         **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Returns:
@@ -77,19 +71,34 @@ def train(recipe: Recipe, out: Path, **machine: Any) -> dict[str, Any]:
             another process is training, and for files that cannot be used.
         DivergedError: if the loss is no longer finite.
         Stopped: if a signal has asked for a stop.
+
+    >>> import tempfile, torch
+    >>> from torch import nn
+    >>> from specenhance.training import recipe_for
+    >>> clips = [(torch.randn(1600) * (1 + label), label) for label in (0, 1) * 8]
+    >>> backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> recipe = recipe_for("given", frontend="tfe1", epochs=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     splits = {"train": clips, "validation": clips, "test": clips}
+    ...     result = train(recipe, Path(folder) / "run", data=splits, model=backbone, classes=["soft", "loud"], device="cpu")
+    >>> result["classes"]
+    ['soft', 'loud']
     """
     settings = Machine(**machine)
     _check_parts(recipe, settings)
-    with stop_signals() as stop, _locked(out):
-        _require_empty(out)
+    recipe, given = given_parts(recipe, data, model, classes)
+    if model is not None and has_folds(recipe):
+        raise ValueError("fold = 0 trains a new model for each fold, and only one was given; choose a fold from 1 on")
+    with stop_signals() as stop, locked(out):
+        require_empty(out)
         try:
-            _check_names(recipe, settings)  # before any clip is read
-            recipe = _prepare(recipe, out)
-            _check_names(recipe, settings)
+            _check_names(recipe, settings, given)  # before any clip is read
+            recipe = _prepare(recipe, out, given)
+            _check_names(recipe, settings, given)
         except BaseException:
-            _abandon(out)
+            abandon(out)
             raise
-        return _run(recipe, out, settings, stop)
+        return _run(recipe, out, settings, given, stop)
 
 
 def resume(
@@ -98,6 +107,9 @@ def resume(
     epochs: int | None = None,
     root: Path | None = None,
     csv: Path | None = None,
+    data: Mapping[str, Any] | None = None,
+    model: nn.Module | None = None,
+    classes: Sequence[str] | None = None,
     **machine: Any,
 ) -> dict[str, Any]:
     """Continue a stopped run, or extend a finished one. A finished run that is not extended only returns its result.
@@ -110,6 +122,9 @@ def resume(
             A one-cycle schedule makes another cycle over the new epochs. Other schedules continue.
         root: the data set's new folder, if it has moved.
         csv: the data set's new table, if it has moved.
+        data: the data set, if it was given to :func:`train`.
+        model: the model, if it was given to :func:`train`. It gets the weights of the run.
+        classes: as for :func:`train`.
         **machine: fields of :class:`specenhance.training.machine.Machine`.
 
     Raises:
@@ -122,108 +137,51 @@ def resume(
         )
     settings = Machine(**machine)
     recipe = load_recipe(out / RECIPE)
-    done = _result(out, recipe)
+    done = finished(out, recipe)
     if done is not None and root is csv is None and epochs in (None, recipe.epochs):
         _log.info(f"{out}: finished already")
         for run in stored_runs(out):
-            _pictures(run)
+            draw_pictures(run)
         return done
-    with stop_signals() as stop, _locked(out):
+    recipe, given = given_parts(recipe, data, model, classes)
+    with stop_signals() as stop, locked(out):
         moved = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
         if moved:
             recipe = _moved(recipe, moved, out)
         if epochs is not None:
             recipe = _extended(recipe, epochs, out)
-        return _run(recipe, out, settings, stop)
+        return _run(recipe, out, settings, given, stop)
 
 
-def _run(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict[str, Any]:
+def _run(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: StopSignals) -> dict[str, Any]:
     """Continue a run from its next step to its result."""
-    done = _result(out, recipe)
+    done = finished(out, recipe)
     if done is not None:
         _log.info(f"{out}: finished already")
         return done
-    return (_train_folds if _has_folds(recipe) else _train_one)(recipe, out, machine, stop)
+    if has_folds(recipe):
+        return train_folds(recipe, out, lambda fold, folder: _run(fold, folder, machine, given, stop))
+    return _train_one(recipe, out, machine, given, stop)
 
 
-def picture(model: FrontendModel, waveform: Tensor | np.ndarray, title: str = "") -> Any:
-    """Draw what the model's front end does to one waveform ``(samples,)``. Return a matplotlib figure.
-
-    Raises:
-        TypeError, ValueError: as :func:`specenhance.inference.as_batch`.
-    """
-    with torch.no_grad():
-        spec = model.eval().spectrogram(as_batch(model, waveform))
-        enhanced = model.frontend(spec)
-        mask = model.frontend.mask(spec) if hasattr(model.frontend, "mask") else None
-    return plot_enhancement(
-        spec[0, 0],
-        enhanced[0, 0],
-        None if mask is None else mask[0, 0],
-        hop_seconds=model.features.hop_seconds,
-        frequencies=[float(f) for f in model.features.frequencies],
-        title=title,
-    )
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Lock a run folder for this process. Remove the unfinished files of a process that was killed.
-
-    Raises:
-        ValueError: if another process has the lock.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(out / LOCK, thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ValueError(f"{out}: another process is training in it; wait for it, or choose another --out") from None
-    try:
-        for folder in (out, out / "checkpoints"):
-            if folder.is_dir():
-                remove_leftovers(folder)
-        yield
-    finally:
-        with suppress(OSError):  # Windows cannot remove an open file
-            (out / LOCK).unlink(missing_ok=True)  # before the release, so that a waiting process makes a new one
-        lock.release()
-
-
-def _require_empty(out: Path) -> None:
-    there = [entry.name for entry in out.iterdir() if entry.name != LOCK]
-    if not there:
-        return
-    cure = f"continue it with --resume {out}, or " if (out / RECIPE).is_file() else ""
-    raise FileExistsError(f"{out}: already there, with {', '.join(sorted(there)[:3])}; {cure}choose another --out")
-
-
-def _abandon(out: Path) -> None:
-    """Remove the files and the folder of a run that cannot start."""
-    for name in (RECIPE, MANIFEST, SKIPPED, LOCK):
-        (out / name).unlink(missing_ok=True)
-    with suppress(OSError):  # it is not empty, or this process may not remove it
-        out.rmdir()
-
-
-def _prepare(recipe: Recipe, out: Path) -> Recipe:
+def _prepare(recipe: Recipe, out: Path, given: Given = NOTHING) -> Recipe:
     """Fit a recipe to its data, and write it and its manifest into the run folder."""
-    prepared = prepare(recipe.replace(fold=1) if _has_folds(recipe) else recipe)
+    prepared = prepare(recipe.replace(fold=1) if has_folds(recipe) else recipe, given)
     whole = prepared.recipe.replace(fold=recipe.fold)
     left_out = [clip.left_out for clip in prepared.manifest.clips if clip.left_out]
     if left_out:
         write_text(out / SKIPPED, "".join(f"{fault}\n" for fault in dict.fromkeys(left_out)))
-    if not _has_folds(recipe):
+    if not has_folds(recipe):
         save_manifest(prepared.manifest, out)
     save_recipe(whole, out / RECIPE)
     return whole
 
 
-def _train_one(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict[str, Any]:
+def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: StopSignals) -> dict[str, Any]:
     _check_parts(recipe, machine)
     if not (out / MANIFEST).is_file():
-        recipe = _prepare(recipe, out)
-    parts = open_splits(recipe, out)
+        recipe = _prepare(recipe, out, given)
+    parts = open_splits(recipe, out, given)
     if recipe.mean is None:
         samples = getattr(build_features(recipe), "samples", None)
         seconds = None if samples is None else samples / recipe.sample_rate
@@ -235,69 +193,10 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -
     if machine.devices > 1 and machine.cache not in ("", MEMORY):
         for data in parts.values():  # before the other processes start, so that each clip is decoded once
             cached(data, machine)
-    with ranks(machine.devices, train_rank, recipe, out, machine):
-        trained = train_rank(recipe, out, machine, stop)
+    with ranks(machine.devices, train_rank, recipe, out, machine, given):
+        trained = train_rank(recipe, out, machine, given, stop)
         assert trained is not None
-        return _finish(recipe, out, trained)
-
-
-def _finish(recipe: Recipe, out: Path, trained: Trained) -> dict[str, Any]:
-    """Write the files of a finished training. ``result.json`` comes last, except for the pictures: it marks a finished run."""
-    save_model(trained.model, trained.classes, out)
-    if recipe.role == "teacher":
-        save_pretrained(trained.model, trained.classes, out)
-    _write_confusion(trained.score.confusion, trained.classes, out)
-    write_text(out / RESULT, json.dumps(trained.result, indent=2) + "\n")
-    _pictures(out, Stored(trained.model, trained.classes, recipe))
-    if warning := constant_mask(trained.model, recipe.frontend, trained.validation):
-        _log.warning(warning.removeprefix("warning: "))
-    _warn_of_chance(trained)
-    _log.info(f"test accuracy {trained.score.accuracy:.2%}, in {out}")
-    return trained.result
-
-
-def _warn_of_chance(trained: Trained) -> None:
-    """Warn if a model is no better than one that always predicts the class with the most test clips."""
-    counts = trained.score.confusion.sum(1)
-    largest = int(counts.argmax())
-    always = float(counts[largest] / counts.sum())
-    if trained.score.accuracy <= always:
-        _log.warning(
-            f"the test accuracy is no better than that of always predicting {trained.classes[largest]!r} ({always:.2%}). "
-            "Try more epochs (--epochs), another learning rate (--lr) or more clips. curves.png shows whether the model "
-            "learned at all"
-        )
-
-
-def _train_folds(recipe: Recipe, out: Path, machine: Machine, stop: StopSignals) -> dict[str, Any]:
-    results = []
-    folds = data_folds(recipe.data)
-    for fold in range(1, folds + 1):
-        folder = out / f"fold{fold}"
-        _log.info(f"fold {fold} of {folds}")
-        if not (folder / RECIPE).is_file():
-            save_recipe(recipe.replace(fold=fold), folder / RECIPE)
-        results.append(_run(load_recipe(folder / RECIPE), folder, machine, stop))
-    accuracies = [result["test_accuracy"] for result in results]
-    result = {
-        "test_accuracy": statistics.mean(accuracies),
-        "fold_accuracies": accuracies,
-        "fold_standard_deviation": statistics.stdev(accuracies),
-        "seconds": round(sum(result["seconds"] for result in results), 1),
-        "parameters": results[0]["parameters"],
-        "recipe": recipe.model_dump(mode="json"),
-    }
-    write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
-    _log.info(f"mean test accuracy of {folds} folds: {result['test_accuracy']:.2%}")
-    return result
-
-
-def _result(out: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """Return the result of a run that is finished. A run that was extended since is not."""
-    if not (out / RESULT).is_file():
-        return None
-    result: dict[str, Any] = json.loads((out / RESULT).read_text(encoding="utf-8"))
-    return result if result["recipe"]["epochs"] == recipe.epochs else None
+        return finish(recipe, out, trained, given)
 
 
 def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
@@ -306,13 +205,13 @@ def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
         return recipe
     if epochs < recipe.epochs:
         raise ValueError(f"epochs = {epochs}: {out} has {recipe.epochs} already; expected more")
-    if _result(out, recipe) is None:
+    if finished(out, recipe) is None:
         raise ValueError(
             f"epochs = {epochs}: {out} is not finished, and only a finished run can be extended; finish it first: "
             f"specenhance train --resume {out}"
         )
     extended = recipe.replace(epochs=epochs, cycle_from=recipe.epochs)
-    for folder in sorted(out.glob("fold*")) if _has_folds(recipe) else []:
+    for folder in sorted(out.glob("fold*")) if has_folds(recipe) else []:
         save_recipe(extended.replace(fold=load_recipe(folder / RECIPE).fold), folder / RECIPE)
     save_recipe(extended, out / RECIPE)
     return extended
@@ -321,16 +220,12 @@ def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
 def _moved(recipe: Recipe, changes: dict[str, str], out: Path) -> Recipe:
     """Write the new place of its data into a run and its folds, if the clips there are the same."""
     moved = recipe.replace(**changes)
-    if not _has_folds(recipe):
+    if not has_folds(recipe):
         open_splits(moved, out)
     for folder in sorted(path.parent for path in out.glob(f"fold*/{RECIPE}")):
         _moved(load_recipe(folder / RECIPE), changes, folder)
     save_recipe(moved, out / RECIPE)
     return moved
-
-
-def _has_folds(recipe: Recipe) -> bool:
-    return data_folds(recipe.data) > 0 and recipe.fold == 0
 
 
 def _check_parts(recipe: Recipe, machine: Machine) -> None:
@@ -341,54 +236,18 @@ def _check_parts(recipe: Recipe, machine: Machine) -> None:
         )
 
 
-def _check_names(recipe: Recipe, machine: Machine) -> None:
+def _check_names(recipe: Recipe, machine: Machine, given: Given) -> None:
     """Refuse unknown names, parts that do not fit together, and features that cannot be made where the machine has them."""
     check_backbone(recipe)
     some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0 is not fitted yet
-    model = build_model(some, 2)
+    first = some.replace(fold=1) if has_folds(recipe) else some
+    classes = build_split(first, "train", given).classes
+    model = build_model(some, len(classes), given)
     if machine.features_on == "worker" and any(True for _ in model.features.parameters()):
         raise ValueError(
             f"features_on = 'worker': the features {recipe.features!r} have weights that learn, which only works in the model; "
             "expected 'device'"
         )
-    first = some.replace(fold=1) if _has_folds(recipe) else some
-    load_teacher(first, build_split(first, "train").classes)
-
-
-def _write_confusion(confusion: Tensor, classes: list[str], out: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(["true \\ predicted", *map(cell, classes)])
-    writer.writerows([cell(name), *row] for name, row in zip(classes, confusion.tolist(), strict=True))
-    write_text(out / "confusion_matrix.csv", text.getvalue())
-
-
-def _pictures(run: Path, trained: Stored | None = None) -> None:
-    """Draw the missing pictures of a finished run. A picture that cannot be drawn is only a warning."""
-    stored = cache(lambda: trained or load_stored(run))
-
-    def confusion() -> Any:
-        with (run / "confusion_matrix.csv").open(encoding="utf-8", newline="") as file:
-            _, *rows = csv.reader(file)
-        return plot_confusion(torch.tensor([[int(count) for count in row[1:]] for row in rows]), stored().classes)
-
-    def enhanced() -> Any:
-        model, classes, recipe = stored()
-        waveform, label = build_split(recipe, "test")[0]
-        return picture(model, waveform, title=f"{classes[label]} (first test clip)")
-
-    for name, draw in (
-        ("confusion_matrix.png", confusion),
-        ("curves.png", lambda: plot_curves(read_history(run))),
-        ("enhanced.png", enhanced),
-    ):
-        if trained is not None:
-            (run / name).unlink(missing_ok=True)  # it may be of the run before it was extended
-        if not (run / name).is_file():
-            try:
-                save_figure(draw(), run / name)
-            except Exception as error:  # any error: the run is finished, and its result is written
-                _log.warning(
-                    f"{shown(run / name)} was not drawn ({shown(error)}); specenhance train --resume "
-                    f"{shlex.quote(str(run))} tries again"
-                )
+    if given.model is not None and recipe.frames:
+        check_model(model, len(classes))
+    load_teacher(first, classes)

@@ -13,7 +13,8 @@ import torch
 
 from specenhance._files import atomic_folder
 from specenhance.models.adapter import FrontendModel
-from specenhance.models.hub import CONFIG, WEIGHTS
+from specenhance.models.hub import CONFIG, WEIGHTS, write_model
+from specenhance.training.given import GIVEN_MODEL
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
 
 __all__ = [
@@ -43,8 +44,14 @@ class Stored(NamedTuple):
 
 
 def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
-    """Write a model, with its class names, into a run folder, as :meth:`FrontendModel.save_pretrained` does."""
+    """Write a model, with its class names, into a run folder, as :meth:`FrontendModel.save_pretrained` does.
+
+    Of a model that was given as an object, and cannot be made again from names, only the weights are written.
+    """
     model.classes = classes
+    if model.why_not_saved():
+        write_model(model, Path(run) / WEIGHTS)
+        return
     model.save_pretrained(run, model_card_kwargs={"repo_id": os.fspath(run)})
 
 
@@ -91,6 +98,11 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
         raise FileNotFoundError(f"{run}: it has no {WEIGHTS}; {cure}")
     recipe = load_recipe(run / RECIPE)
     if not (run / CONFIG).is_file():
+        if recipe.backbone.startswith(GIVEN_MODEL):
+            raise FileNotFoundError(
+                f"{run}: its model was given as an object and cannot be made again from names; make it in Python, and load its "
+                f"weights by safetensors.torch.load_model(model, {str(run / WEIGHTS)!r})"
+            )
         raise FileNotFoundError(f"{run}: it has no {CONFIG}; copy the run again, or train it again with this version")
     model = FrontendModel.from_pretrained(run)
     if model.classes is None:

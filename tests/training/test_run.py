@@ -18,8 +18,7 @@ import torch
 from specenhance.analysis import masks
 from specenhance.data import read_audio
 from specenhance.inference import predict
-from specenhance.training import load_stored, recipe_for, save_recipe
-from specenhance.training import run as run_module
+from specenhance.training import load_stored, pictures, recipe_for, save_recipe
 from specenhance.training.evaluate import evaluate
 from specenhance.training.run import resume, train
 
@@ -267,7 +266,7 @@ def test_a_picture_that_cannot_be_drawn_loses_no_result_and_is_drawn_at_the_next
         raise RuntimeError(f"no ink\nfor {path.name}")
 
     with monkeypatch.context() as broken:
-        broken.setattr(run_module, "save_figure", fail)
+        broken.setattr(pictures, "save_figure", fail)
         result = train(quick.replace(epochs=1, frontend="identity"), out, device="cpu")
         warnings = [line for line in news if "was not drawn" in line]
         cure = f"specenhance train --resume '{out}' tries again"

@@ -1,0 +1,35 @@
+"""What a model's front end does to one sound, as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specenhance.analysis.plots import plot_enhancement
+from specenhance.inference import as_batch
+from specenhance.models.adapter import FrontendModel
+
+__all__ = ["enhancement_picture"]
+
+
+def enhancement_picture(model: FrontendModel, waveform: Tensor | np.ndarray, title: str = "") -> Any:
+    """Draw what the model's front end does to one waveform ``(samples,)``. Return a matplotlib figure.
+
+    Raises:
+        TypeError, ValueError: as :func:`specenhance.inference.as_batch`.
+    """
+    with torch.no_grad():
+        spec = model.eval().spectrogram(as_batch(model, waveform))
+        enhanced = model.frontend(spec)
+        mask = model.frontend.mask(spec) if hasattr(model.frontend, "mask") else None
+    return plot_enhancement(
+        spec[0, 0],
+        enhanced[0, 0],
+        None if mask is None else mask[0, 0],
+        hop_seconds=model.features.hop_seconds,
+        frequencies=[float(f) for f in model.features.frequencies],
+        title=title,
+    )
