@@ -133,16 +133,36 @@ def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
 class Listening:
     """A model as :func:`specenhance.audio.windows.classify` and :func:`specenhance.audio.listen.listen` ask for it.
 
+    It has the same attributes as :class:`specenhance.deploy.runtime.OnnxModel`.
+
     Args:
-        model: from waveforms ``(B, samples)`` to logits; it is set to evaluation.
+        model: from waveforms ``(B, samples)`` to logits. It is set to evaluation mode.
+        clip_seconds: usual length of a training clip, in seconds. The default is all that the model looks at.
 
     Attributes:
-        sample_rate: of the waveforms, Hz.
+        classes: names of the classes, in order. None if the model does not know them.
+        sample_rate: sample rate of the waveforms, in Hz.
+        samples: number of samples that the model looks at together.
+        clip_samples: number of samples of a usual training clip, at most ``samples``: the window for a longer sound.
+
+    >>> import timm, specenhance
+    >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=3)
+    >>> model = specenhance.with_frontend(backbone, "tfe1", features=specenhance.KaldiFbank(frames=98))
+    >>> listening = Listening(model, clip_seconds=0.5)
+    >>> listening.samples, listening.clip_samples
+    (15920, 8000)
+    >>> listening.probabilities(np.zeros(8000, "float32")).shape
+    (3,)
     """
 
-    def __init__(self, model: FrontendModel) -> None:
+    def __init__(self, model: FrontendModel, clip_seconds: float | None = None) -> None:
+        _require_features(model)
         self.model = model.eval()
+        self.classes = model.classes
         self.sample_rate: int = model.features.sample_rate
+        self.samples: int = model.features.samples
+        usual = self.samples if clip_seconds is None else round(clip_seconds * self.sample_rate)
+        self.clip_samples = min(max(1, usual), self.samples)
 
     @torch.no_grad()
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:

@@ -52,23 +52,21 @@ def predict(
             from specenhance.deploy.runtime import OnnxModel
 
             listener = OnnxModel(model)
-            classes, window, longest = listener.classes, listener.clip_samples, listener.samples
         else:
             from specenhance.inference import Listening
             from specenhance.training.store import load_stored
 
-            stored, classes, recipe = load_stored(run, _torch_device(device))
-            listener = Listening(stored)
-            longest = stored.features.samples
-            window = min(longest, max(1, round((recipe.clip_seconds or longest) * recipe.sample_rate)))
+            stored = load_stored(run, _torch_device(device))
+            listener = Listening(stored.model, stored.recipe.clip_seconds)
         from specenhance.audio import read_blocks
         from specenhance.audio.windows import classify, likeliest
 
         for file in files:
             blocks = read_blocks(file, listener.sample_rate, allow_truncated=allow_truncated)
-            found = classify(listener, blocks, window, longest, first_only=first_window)
+            found = classify(listener, blocks, listener.clip_samples, listener.samples, first_only=first_window)
             named = ", ".join(
-                f"{classes[label]} {probability:.1%}" for label, probability in likeliest(found.probabilities, top)
+                f"{listener.classes[label]} {probability:.1%}"
+                for label, probability in likeliest(found.probabilities, top)
             )
             say(f"{file}: {named}{_windows(found)}")
 

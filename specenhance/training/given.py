@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +17,6 @@ __all__ = ["GIVEN_MODEL", "NOTHING", "Given", "check_model", "complete", "given_
 
 GIVEN_MODEL = "given:"
 """Start of the backbone's name in the recipe of a run whose model was given. The name of its class follows."""
-
-_log = logging.getLogger(__name__)
 
 
 class Given(NamedTuple):
@@ -81,8 +78,7 @@ def complete(model: nn.Module, recipe: Recipe, features: nn.Module) -> FrontendM
 def check_model(model: FrontendModel, classes: int) -> None:
     """Check that a given model, with features of a fixed number of frames, gives a logit for each class.
 
-    A backbone without the attribute ``num_classes`` gets it. A model that cannot be made again from names is a warning: its
-    run folder has only its weights.
+    A backbone without the attribute ``num_classes`` gets it.
 
     Raises:
         ValueError: for a model that cannot take the spectrograms, or gives another number of logits.
@@ -102,8 +98,6 @@ def check_model(model: FrontendModel, classes: int) -> None:
         )
     if not hasattr(model.backbone, "num_classes"):
         model.backbone.num_classes = classes
-    if reason := model.why_not_saved():
-        _log.warning(f"the run folder will only hold the model's weights, because it cannot be made again: {reason}")
 
 
 def _described(model: nn.Module, recipe: Recipe) -> dict[str, Any]:

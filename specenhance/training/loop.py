@@ -23,7 +23,7 @@ from specenhance.models.weights import read_weights
 from specenhance.training.batches import START, Loader, Place, loader
 from specenhance.training.build import build_model, build_splits
 from specenhance.training.checkpoints import BEST, AtomicCheckpoints, Keeper, last_checkpoint
-from specenhance.training.given import NOTHING, Given
+from specenhance.training.given import NOTHING, Given, check_model
 from specenhance.training.history import History, Progress
 from specenhance.training.machine import MEMORY, Machine, make_trainer, precision_on
 from specenhance.training.manifest import as_trained, load_manifest
@@ -108,6 +108,8 @@ def train_rank(
     last, start = last_checkpoint(checkpoints)
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes), given)
+    if given.model is not None:
+        check_model(model, len(classes))
     # It makes a step of a small CNN on a CPU a third shorter, and tensor cores need it. PyTorch's stubs do not know it.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = {
