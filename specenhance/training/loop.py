@@ -110,6 +110,10 @@ def train_rank(
     model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes), given)
     if given.model is not None:
         check_model(model, len(classes))
+        if reason := model.why_not_saved():
+            _log.warning(
+                f"the run folder will only hold the model's weights, because it cannot be made again: {reason}"
+            )
     # It makes a step of a small CNN on a CPU a third shorter, and tensor cores need it. PyTorch's stubs do not know it.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = {

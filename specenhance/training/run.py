@@ -250,8 +250,4 @@ def _check_names(recipe: Recipe, machine: Machine, given: Given) -> None:
         )
     if given.model is not None and recipe.frames:
         check_model(model, len(classes))
-        if reason := model.why_not_saved():
-            _log.warning(
-                f"the run folder will only hold the model's weights, because it cannot be made again: {reason}"
-            )
     load_teacher(first, classes)
