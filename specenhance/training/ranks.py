@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
 from typing import Any
 
 import torch.distributed
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from specenhance._imports import import_modules, imported_modules
 from specenhance.training.stopping import Stopped
@@ -45,38 +45,40 @@ def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]
     if count == 1:
         yield
         return
-    context = get_context("spawn")
     port = _free_port()
-    errors = context.SimpleQueue()
-    others = [
-        context.Process(target=_other, args=(rank, port, errors, imported_modules(), work, args))
-        for rank in range(1, count)
-    ]
+    others = start_processes(_other, (port, imported_modules(), work, args), count - 1, join=False)
     before = dict(os.environ)
     try:
-        for process in others:
-            process.start()
         os.environ.update(_environment(0, port))
         yield
-        for process in others:
-            process.join()
-    except (Exception, Stopped) as error:
-        _end(others, patience=0 if isinstance(error, Exception) else PATIENCE)
-        if isinstance(error, Exception) and not errors.empty():
-            raise RankError(errors.get()) from error
+        while not others.join():
+            pass
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        raise _rank_error(error) from None
+    except Stopped:
+        _end(others.processes, PATIENCE)
+        raise
+    except Exception as error:
+        try:
+            others.join(timeout=1)
+        except (ProcessRaisedException, ProcessExitedException) as cause:
+            raise _rank_error(cause) from error
         raise
     finally:
-        _end(others, patience=0)
+        _end(others.processes, patience=0)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         for name in _environment(0, port):
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]
-    failed = [rank for rank, process in enumerate(others, start=1) if process.exitcode]
-    if failed:
-        reason = errors.get() if not errors.empty() else f"exit code {others[failed[0] - 1].exitcode}"
-        raise RankError(reason)
+
+
+def _rank_error(error: ProcessRaisedException | ProcessExitedException) -> RankError:
+    """Say in a line what PyTorch says in a traceback of another process."""
+    if isinstance(error, ProcessExitedException):
+        return RankError(f"the process of rank {error.error_index + 1} failed: exit code {error.exit_code}")
+    return RankError(str(error).rpartition(f"{RankError.__name__}: ")[2].strip())
 
 
 def _end(processes: list[Any], patience: float) -> None:
@@ -93,9 +95,8 @@ def _environment(rank: int, port: int) -> dict[str, str]:
     return {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def _other(
-    rank: int, port: int, errors: Any, modules: list[str], work: Callable[..., object], args: tuple[Any, ...]
-) -> None:
+def _other(number: int, port: int, modules: list[str], work: Callable[..., object], args: tuple[Any, ...]) -> None:
+    rank = number + 1
     os.environ.update(_environment(rank, port))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.getLogger("specenhance.training").setLevel(logging.ERROR)  # rank 0 logs the run's news and warnings
@@ -105,8 +106,7 @@ def _other(
     except Stopped:  # rank 0 tells it
         pass
     except Exception as error:
-        errors.put(f"the process of rank {rank} failed: {error or type(error).__name__}")
-        os._exit(1)
+        raise RankError(f"the process of rank {rank} failed: {error or type(error).__name__}") from None
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
