@@ -70,7 +70,8 @@ class Registry(Generic[T]):
         names = tuple(name.replace("{n}", str(n)) for n in listed) if "{n}" in name else () if hidden else (name,)
 
         def decorate(factory: Factory) -> Factory:
-            self._load_own()  # their names are taken, whoever comes first
+            if not factory.__module__.startswith(f"{self.room}."):  # one file of the room may import another
+                self._load_own()  # their names are taken, whoever comes first
             found = self._lookup(name)
             taken = self._entries[name].factory if name in self._entries else found and found[0]
             # The same definition may come again: a notebook cell run twice, a module reloaded.

@@ -47,9 +47,9 @@ def needed(monkeypatch):
 
     monkeypatch.setattr(hub, "from_pretrained", lambda name: Network())
     optimizer = torch.optim.Adam(student.parameters())
-    return {"student": student, "teacher": teacher, "spec": spec, "labels": labels, "loader": [(spec, labels)]} | {
-        "optimizer": optimizer
-    }
+    clips = [(torch.randn(8000), i % 2) for i in range(8)]
+    models = {"student": student, "teacher": teacher, "optimizer": optimizer}
+    return models | {"clips": clips, "spec": spec, "labels": labels, "loader": [(spec, labels)]}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "python")])

@@ -12,7 +12,7 @@ from specenhance.cli import options
 from specenhance.cli.console import say, told
 from specenhance.cli.train import require_run
 
-__all__ = ["evaluate", "report", "reproduce"]
+__all__ = ["COMMANDS", "evaluate", "report", "reproduce"]
 
 CONFUSIONS = 5  # printed for each model
 
@@ -125,3 +125,6 @@ def reproduce(
             progress=progress,
         )
         say(*to_markdown(made).splitlines())
+
+
+COMMANDS = {"evaluate": evaluate, "report": report, "reproduce": reproduce}

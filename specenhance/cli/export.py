@@ -11,7 +11,7 @@ from specenhance._choices import Input
 from specenhance.cli import options
 from specenhance.cli.console import told
 
-__all__ = ["export"]
+__all__ = ["COMMANDS", "export"]
 
 CALIBRATION, MAX_LOSS = 300, 1.0
 
@@ -65,3 +65,6 @@ def export(
             root=root,
             csv=csv,
         )
+
+
+COMMANDS = {"export": export}

@@ -8,7 +8,7 @@ import typer
 
 from specenhance.cli.console import say, told
 
-__all__ = ["list_names"]
+__all__ = ["COMMANDS", "list_names"]
 
 Kind = Literal["frontends", "features", "data", "teachers", "formats", "backbones"]
 
@@ -47,3 +47,6 @@ def list_names(
             return
         for name, names_of in known.items():
             say(f"{name}: {', '.join(names_of())}")
+
+
+COMMANDS = {"list": list_names}

@@ -19,7 +19,7 @@ from specenhance.cli.train import require_run
 if TYPE_CHECKING:
     from specenhance.audio.windows import Classified
 
-__all__ = ["enhance", "listen", "predict"]
+__all__ = ["COMMANDS", "enhance", "listen", "predict"]
 
 
 def predict(
@@ -209,3 +209,6 @@ def _window_and_step(exported: Any, window: float | None, hop: float | None) -> 
     if hop is not None and not 0 < hop <= longest_hop:
         raise ValueError(f"--hop {hop}: expected seconds, more than 0 and at most the window's {longest_hop}")
     return samples, max(1, samples // 8) if hop is None else round(hop * exported.sample_rate)
+
+
+COMMANDS = {"predict": predict, "enhance": enhance, "listen": listen}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import pkgutil
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 from specenhance._missing import missing
@@ -14,7 +17,6 @@ try:
 except ImportError as error:
     raise SystemExit(str(missing(error, "the command line needs more packages", "typer", "rich"))) from error
 
-from specenhance.cli import evaluate, export, names, predict, train
 from specenhance.cli.console import say, told
 
 __all__ = ["app", "main"]
@@ -25,21 +27,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    train.demo,
-    train.train,
-    train.recipe,
-    train.check,
-    evaluate.evaluate,
-    evaluate.report,
-    evaluate.reproduce,
-    predict.predict,
-    predict.enhance,
-    predict.listen,
-    export.export,
-):
-    app.command()(command)
-app.command("list")(names.list_names)
+FIRST = ("train", "evaluate", "predict", "export")  # files whose commands come first in the help, in their order
+
+
+def _add_commands() -> None:
+    """Add the ``COMMANDS`` of every file of this folder: a dictionary of functions by the command's name."""
+    files = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    for name in sorted(files, key=lambda name: (*FIRST, name).index(name)):
+        commands = getattr(import_module(f"specenhance.cli.{name}"), "COMMANDS", {}) if name != "program" else {}
+        for command, function in commands.items():
+            app.command(command)(function)
+
+
+_add_commands()
 
 
 @app.callback(invoke_without_command=True)

@@ -17,7 +17,7 @@ from specenhance.cli.console import say, told
 if TYPE_CHECKING:
     from specenhance.training.recipe import Recipe
 
-__all__ = ["check", "demo", "recipe", "require_run", "train"]
+__all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "train"]
 
 FRONTENDS = ("identity", "tfe4")  # that the demo compares
 WITH_RESUME = "--epochs, --root, --csv, --device, --devices, --workers, --features-on, --cache and --progress"
@@ -260,3 +260,6 @@ def _new_folder(recipe: Recipe) -> Path:
             continue
         return folder
     raise AssertionError("unreachable")
+
+
+COMMANDS = {"demo": demo, "train": train, "recipe": recipe, "check": check}
