@@ -30,6 +30,7 @@ __all__ = [
     "BlockWeights",
     "PathWeights",
     "apply_factors",
+    "check_bins",
     "check_spectrogram",
     "factors",
     "next_means",
@@ -65,6 +66,18 @@ class BlockWeights(NamedTuple):
 
     time: PathWeights
     freq: PathWeights
+
+
+@torch.fx.wrap
+def check_bins(spec: Tensor, bins: int) -> None:
+    """Refuse a spectrogram ``(B, C, T, F)`` of another number of bins F than a front end was made for, with a ValueError.
+
+    >>> check_bins(torch.zeros(2, 1, 40, 16), 16)
+    """
+    if spec.shape[3] != bins:
+        raise ValueError(
+            f"a spectrogram of F={spec.shape[3]} bins, and the front end was made for {bins}: make it with bins={spec.shape[3]}"
+        )
 
 
 @torch.fx.wrap  # torch.fx traces symbols without a shape: a function that asks for one must stay a call

@@ -1,16 +1,20 @@
 """Front ends by name: register one, make one, list them.
 
-A front end is a module that maps a spectrogram ``(B, C, T, F)`` to one of the same shape and dtype.
+A front end is a module that maps a spectrogram ``(B, C, T, F)`` to one ``(B, C', T, F)`` of the same dtype. Names joined by
+``+`` are a chain of front ends, such as ``"clipnorm+tfe4"``.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from torch import nn
 
 from specenhance._registry import Registry
+from specenhance.frontends.base import out_channels
+from specenhance.frontends.chain import chain
 
 __all__ = ["FRONTENDS", "create_frontend", "list_frontends", "register_frontend"]
 
@@ -53,13 +57,16 @@ def list_frontends() -> list[str]:
     return FRONTENDS.names()
 
 
-def create_frontend(name: str, in_chans: int = 1, **kwargs: Any) -> nn.Module:
-    """Make a front end by name.
+def create_frontend(name: str, in_chans: int = 1, *, bins: int | None = None, **kwargs: Any) -> nn.Module:
+    """Make a front end, or a chain of front ends, by name.
 
     Args:
-        name: One of :func:`list_frontends`; ``tfe<n>`` accepts any n >= 1.
+        name: One of :func:`list_frontends`. ``tfe<n>`` accepts any n >= 1. Names joined by ``+`` are a chain, whose first link
+            gets the spectrogram.
         in_chans: The channels C of the spectrogram.
-        **kwargs: Further arguments of the front end, e.g. ``kernel_size=17, channels=None, backend="auto"`` for a TFE.
+        bins: The number of frequency bins F. A front end that does not need it does not get it.
+        **kwargs: Further arguments of the front end, e.g. ``kernel_size=17, channels=None, backend="auto"`` for a TFE. Those
+            of a chain are a dictionary for each link, under its name.
 
     Returns:
         The module. Its attribute ``made_with`` holds these arguments and the name.
@@ -70,5 +77,31 @@ def create_frontend(name: str, in_chans: int = 1, **kwargs: Any) -> nn.Module:
 
     >>> create_frontend("tfe2", kernel_size=9).made_with
     {'name': 'tfe2', 'in_chans': 1, 'kernel_size': 9}
+    >>> create_frontend("clipnorm+tfe2", tfe2={"kernel_size": 9}).made_with
+    {'name': 'clipnorm+tfe2', 'in_chans': 1, 'tfe2': {'kernel_size': 9}}
     """
-    return FRONTENDS.create(name, in_chans=in_chans, **kwargs)
+    names = name.split("+")
+    if len(names) == 1:
+        return FRONTENDS.create(name, in_chans=in_chans, **_with_bins(name, bins, kwargs))
+    if unknown := kwargs.keys() - set(names):
+        raise TypeError(
+            f"front end {name!r}: no link is called {', '.join(sorted(unknown))}; the arguments of a chain are a dictionary "
+            f"for each link, such as {names[-1]}={{...}}"
+        )
+    links: list[nn.Module] = []
+    chans = in_chans
+    for link in names:
+        arguments = kwargs.get(link, {})
+        if not isinstance(arguments, dict):
+            raise TypeError(f"front end {name!r}: {link}={arguments!r}: expected a dictionary of the link's arguments")
+        links.append(FRONTENDS.create(link, in_chans=chans, **_with_bins(link, bins, arguments)))
+        chans = out_channels(links[-1], chans)
+    made: Any = chain(links)
+    made.made_with = {"name": name, "in_chans": in_chans, **({} if bins is None else {"bins": bins}), **kwargs}
+    return made
+
+
+def _with_bins(name: str, bins: int | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    factory, _ = FRONTENDS.find(name)
+    takes = "bins" in inspect.signature(factory).parameters
+    return arguments if bins is None or not takes else {"bins": bins, **arguments}
