@@ -1,8 +1,8 @@
-"""Sound files to mono float32 samples at one rate, by NumPy: whole, a part of them, or block by block. Needs no PyTorch.
+"""Reading sound files: whole, in part, or block by block. The result is mono float32 at one sample rate.
 
-WAV, FLAC, AIFF, AU, CAF, W64 and their like are read by libsndfile (the package soundfile), everything else (MP3, M4A, OGG,
-Opus, WMA, WebM, ...) by FFmpeg (the package av, PyAV, whose wheels bring it). A file is known by its content, not by its
-name. It is read whole or refused: one that ends before its header says, or that is damaged in its middle, is an error.
+This package needs NumPy, not PyTorch. libsndfile (the package soundfile) reads WAV, FLAC, AIFF, AU, CAF, W64 and similar
+formats. FFmpeg (the package av, also called PyAV) reads all others: MP3, M4A, OGG, Opus, WMA, WebM, ... The content of a file
+decides its format, not its name. A file that ends early or is damaged is an error.
 """
 
 from specenhance.audio.errors import AudioError

@@ -1,4 +1,4 @@
-"""Sound files that FFmpeg reads (MP3, M4A, OGG, Opus, WMA, WebM, ...), by the package av (PyAV)."""
+"""Reading with FFmpeg (the package av, also called PyAV): MP3, M4A, OGG, Opus, WMA, WebM, ..."""
 
 from __future__ import annotations
 
@@ -21,21 +21,38 @@ except ImportError as error:
 
 __all__ = ["FFmpegSound", "open_ffmpeg"]
 
-# FFmpeg knows playlists and scripts too, which name other files; a sound file from a stranger must not.
+# FFmpeg also reads playlists and scripts. These name other files, and a sound file from a stranger must not do that.
 FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,gsm,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpegts,nistsphere,ogg,"
     "tta,voc,w64,wav,wv"
 )
-# What states no length in its header: FFmpeg guesses one from the size of the file.
+# The headers of these formats state no length. FFmpeg guesses one from the size of the file.
 GUESSED = ("aac", "ac3", "amr", "eac3", "gsm", "mpegts")
-GAP = 0.01  # s; timestamps in whole milliseconds are off by less
+GAP = 0.01  # s, more than the error of a timestamp in whole milliseconds
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def open_ffmpeg(path: Path, file: BinaryIO, allow_truncated: bool) -> Iterator[FFmpegSound]:
-    """Open a file that is open for reading already."""
+    """Open the first sound track of a file.
+
+    Args:
+        path: The file, for messages.
+        file: The same file, opened for reading.
+        allow_truncated: Whether to read what is there of an incomplete file, with silence for a missing part.
+
+    Raises:
+        AudioError: for a file that FFmpeg cannot decode, or that holds no sound.
+
+    >>> import tempfile, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.wav")
+    ...     soundfile.write(path, np.zeros(1600), 16000)
+    ...     with path.open("rb") as file, open_ffmpeg(path, file, allow_truncated=False) as sound:
+    ...         print(sound.rate, sound.seconds, sum(len(block) for block in sound.blocks()))
+    16000 0.1 1600
+    """
     try:
         container = av.open(file, metadata_errors="ignore", options={"format_whitelist": FORMATS})
     except (av.FFmpegError, ValueError) as error:
@@ -47,9 +64,9 @@ def open_ffmpeg(path: Path, file: BinaryIO, allow_truncated: bool) -> Iterator[F
 
 
 class FFmpegSound:
-    """An open sound file; see :class:`specenhance.audio.opening.Sound`. Of several sound tracks it is the first."""
+    """An open sound file, see :class:`specenhance.audio.opening.Sound`. :func:`open_ffmpeg` makes one."""
 
-    floats = False  # what these formats decode to stays near [-1, 1]
+    floats = False  # samples of these formats stay near [-1, 1]
 
     def __init__(self, path: Path, file: BinaryIO, container: Any, allow_truncated: bool) -> None:
         self._path, self._container, self._allow_truncated = path, container, allow_truncated
@@ -60,7 +77,7 @@ class FFmpegSound:
         self.seconds = self._stated(file)
 
     def skim(self) -> float:
-        """Give the seconds of sound that are there, by the file's packets; see :class:`specenhance.audio.opening.Sound`."""
+        """Add up the lengths of the file's packets, in seconds; see :class:`specenhance.audio.opening.Sound`."""
         seconds = longest = 0.0
         try:
             for packet in self._container.demux(self._stream):
@@ -68,18 +85,18 @@ class FFmpegSound:
                 seconds, longest = seconds + length, max(longest, length)
         except av.FFmpegError as error:
             raise damaged(self._path, seconds, _reason(error)) from error
-        if not seconds:  # packets that do not say how long they are
+        if not seconds:  # the packets do not state their lengths
             return self.seconds or 0.0
         self._check_end(seconds, longest)
         return seconds
 
     def blocks(self, start: float = 0.0) -> Iterator[np.ndarray]:
-        """Give the sound from ``start`` seconds on: mono float32 ``(samples,)`` each.
+        """Decode the sound from ``start`` seconds to the end, in mono float32 blocks ``(samples,)``.
 
-        What lies before is decoded too: these formats find a place only roughly.
+        The part before ``start`` is decoded too, because these formats can only seek to an approximate position.
         """
         rate, skip = self.rate, round(start * self.rate)
-        end = 0  # samples so far
+        end = 0  # number of samples so far
         longest = 0
         first: float | None = None
         for frame in self._frames():
@@ -109,8 +126,8 @@ class FFmpegSound:
         self._check_end(end / rate, longest / rate)
 
     def _check_end(self, there: float, longest: float) -> None:
-        """Refuse a file with fewer seconds than stated; ``longest`` is that of its frames, in seconds."""
-        # An encoder's delay and its padding may be counted or not.
+        """Refuse a file that is shorter than its header states. ``longest`` is its longest frame, in seconds."""
+        # Some headers count the delay and the padding of the encoder, others do not.
         enough = (self.seconds or 0.0) - max(0.1, 2 * longest)
         if there < enough and not self._allow_truncated:
             raise ends_early(self._path, there, self.seconds or 0.0)
@@ -132,7 +149,7 @@ class FFmpegSound:
             raise damaged(self._path, decoded / self.rate, _reason(error)) from error
 
     def _stated(self, file: BinaryIO) -> float | None:
-        """Give the seconds that the file's header states; None where there is none and FFmpeg only guesses."""
+        """Give the length that the file's header states, in seconds. Give None if FFmpeg only guesses it."""
         name, codec = self._container.format.name, self._stream.codec_context.name
         if name in GUESSED or (name == "mp3" and not _mp3_states_length(self._path)):
             return None
@@ -146,10 +163,10 @@ class FFmpegSound:
 
 
 def _mp3_states_length(path: Path) -> bool:
-    """Say whether an MP3's first frame holds the number of its frames (a Xing, Info or VBRI header)."""
+    """Tell whether the first frame of an MP3 states the number of frames, in a Xing, Info or VBRI header."""
     with path.open("rb") as file:
         start = file.read(10)
-        if start[:3] == b"ID3":  # a tag in front, its size in four groups of seven bits
+        if start[:3] == b"ID3":  # a tag comes first; its size is in four groups of seven bits
             file.seek(10 + sum(byte << shift for byte, shift in zip(start[6:10], (21, 14, 7, 0), strict=True)))
         else:
             file.seek(0)
@@ -158,21 +175,21 @@ def _mp3_states_length(path: Path) -> bool:
 
 
 def _ogg_is_finished(path: Path) -> bool:
-    """Say whether the last page of an OGG is whole and bears the mark of the last."""
+    """Tell whether the last page of an OGG is complete and has the flag of a last page."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65307))  # no page is longer
+        file.seek(max(0, path.stat().st_size - 65307))  # the maximum length of a page
         end = file.read()
     page = end[end.rfind(b"OggS") :] if b"OggS" in end else b""
     if len(page) < 27 or len(page) < 27 + page[26]:
         return False
-    whole = 27 + page[26] + sum(page[27 : 27 + page[26]])  # header, lengths of its segments, the segments
+    whole = 27 + page[26] + sum(page[27 : 27 + page[26]])  # header, segment lengths, segments
     return bool(page[5] & 4) and len(page) >= whole
 
 
 def _mono(frame: Any) -> np.ndarray:
-    """Average the channels of a decoded frame: float32 ``(samples,)``, integers scaled to [-1, 1)."""
+    """Average the channels of a decoded frame: float32 ``(samples,)``. Integers are scaled to [-1, 1)."""
     samples = frame.to_ndarray()
-    if not frame.format.is_planar:  # channels side by side: (1, samples * channels)
+    if not frame.format.is_planar:  # interleaved channels: (1, samples * channels)
         samples = samples.reshape(-1, frame.layout.nb_channels).T
     if samples.dtype.kind != "f":
         samples = scaled(samples)

@@ -1,4 +1,4 @@
-"""Sound files that libsndfile reads (WAV, FLAC, AIFF, AU, CAF, W64, ...), by the package soundfile."""
+"""Reading with libsndfile (the package soundfile): WAV, FLAC, AIFF, AU, CAF, W64, ..."""
 
 from __future__ import annotations
 
@@ -21,34 +21,52 @@ except ImportError as error:
 
 __all__ = ["LibsndfileSound", "open_libsndfile"]
 
-BLOCK = 4096  # frames decoded at once
-DENSEST = 8192  # frames a byte, more than FLAC makes of silence
+BLOCK = 4096  # frames per read
+DENSEST = 8192  # frames per byte, more than a FLAC of silence has
 
-# What libsndfile notes on a part whose stated size in bytes is not that of the file, which it reads without complaint:
-# the samples of WAV, AIFF and AU, and the whole of W64.
+# libsndfile reads a file of the wrong size without an error. It only writes the stated and the real number of bytes into its
+# log: of the samples for WAV, AIFF and AU, of the whole file for W64.
 SIZE = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-# Writers to a pipe cannot know the size: they state one about this or larger.
+# A program that writes to a pipe cannot know the size. It states a size of about this or larger.
 UNKNOWN_SIZE = 0x7FFF0000
 
 _log = logging.getLogger(__name__)
 
 
 def open_libsndfile(path: Path, allow_truncated: bool) -> LibsndfileSound | None:
-    """Open a file; None where another decoder has to try: an encoding that libsndfile does not know, or a size of 0,
-    or a FLAC of which all is wanted that there is.
+    """Open a file. Return None if FFmpeg must try it.
+
+    This is so for an encoding that libsndfile does not know, for a WAV whose header states a size of 0, and for any FLAC
+    with ``allow_truncated``.
+
+    Args:
+        path: The file.
+        allow_truncated: Whether to read what is there of an incomplete file.
+
+    Raises:
+        AudioError: for a file that is shorter than its header states.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.wav")
+    ...     soundfile.write(path, np.zeros(1600), 16000)
+    ...     with open_libsndfile(path, allow_truncated=False) as sound:
+    ...         print(sound.rate, sound.seconds, [len(block) for block in sound.blocks()])
+    16000 0.1 [1600]
     """
     try:
-        # As bytes: soundfile cannot turn a name that is no UTF-8 into them.
+        # As bytes, because soundfile cannot encode a name that is not UTF-8.
         file = soundfile.SoundFile(str(path) if os.name == "nt" else os.fsencode(path))
     except soundfile.SoundFileError:
         return None
     if file.frames == 0 and _unfinished(file):
         file.close()
         _log.warning(
-            "%s: its header states no samples, as a recorder leaves it that lost power; it is read to its end", path
+            "%s: its header states no samples, as a recorder leaves it that lost power; it is read to its end",
+            path,
         )
         return None
-    if allow_truncated and file.format == "FLAC":  # libsndfile gives up at damage, FFmpeg goes on behind it
+    if allow_truncated and file.format == "FLAC":  # FFmpeg reads on after a damaged part, libsndfile does not
         file.close()
         return None
     try:
@@ -59,12 +77,12 @@ def open_libsndfile(path: Path, allow_truncated: bool) -> LibsndfileSound | None
 
 
 def _unfinished(file: soundfile.SoundFile) -> bool:
-    """Say whether a WAV states 0 bytes of samples and yet has some: libsndfile then finds no end of its parts."""
+    """Tell whether a WAV states 0 bytes of samples but has some. libsndfile then finds no end of the chunks."""
     return file.format in ("WAV", "WAVEX", "RF64") and "\nEnd\n" not in file.extra_info
 
 
 class LibsndfileSound:
-    """An open sound file; see :class:`specenhance.audio.opening.Sound`."""
+    """An open sound file, see :class:`specenhance.audio.opening.Sound`. :func:`open_libsndfile` makes one."""
 
     def __init__(self, path: Path, file: soundfile.SoundFile, allow_truncated: bool) -> None:
         self._path, self._file, self._allow_truncated = path, file, allow_truncated
@@ -90,17 +108,17 @@ class LibsndfileSound:
         self._file.close()
 
     def skim(self) -> float:
-        """Give the seconds of sound that are there: opening has measured them."""
+        """Give the length of the sound that is there, in seconds. It was measured when the file was opened."""
         return self._file.frames / self.rate
 
     def blocks(self, start: float = 0.0) -> Iterator[np.ndarray]:
-        """Give the sound from ``start`` seconds on: mono float32 ``(samples,)`` each."""
+        """Decode the sound from ``start`` seconds to the end, in mono float32 blocks ``(samples,)``."""
         file, rate = self._file, self.rate
         read = min(round(start * rate), file.frames)
         try:
             if read:
                 file.seek(read)
-            # Not file.blocks(), which repeats what it gave last where the file has less than its header states.
+            # Not file.blocks(): it repeats the last block if the file has less than its header states.
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 read += len(block)
                 yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)

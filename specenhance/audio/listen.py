@@ -1,4 +1,4 @@
-"""Classify sound as it comes: a window slides over a stream, in constant memory. Needs no PyTorch."""
+"""Classify a stream of sound: a window slides over it, in constant memory. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 __all__ = ["Event", "Heard", "events", "listen", "pcm_blocks"]
 
-BLOCK = 4096  # samples read at once
+BLOCK = 4096  # samples per read
 
 
 class Heard(NamedTuple):
-    """What was heard in one window.
+    """The result of one window.
 
     Attributes:
-        start: of the window, seconds from the start of the stream.
-        end: of the window, seconds.
-        probabilities: of each class, ``(classes,)``.
-        level: of the window, dBFS: the root of the mean square of its samples against a sample of 1; -inf for silence.
-        seconds: that computing the probabilities took.
+        start: Start of the window, in seconds from the start of the stream.
+        end: End of the window, in seconds from the start of the stream.
+        probabilities: Probability of each class, ``(classes,)``.
+        level: Level of the window in dBFS: the root mean square of its samples relative to 1. Silence has -inf.
+        seconds: Time that the model took, in seconds.
     """
 
     start: float
@@ -33,13 +33,13 @@ class Heard(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One class in consecutive windows.
+    """One class that was recognised in consecutive windows.
 
     Attributes:
-        start: of the first window, seconds from the start of the stream.
-        end: of the last window, seconds.
-        label: the class's number.
-        probability: the maximum over the windows.
+        start: Start of the first window, in seconds from the start of the stream.
+        end: End of the last window, in seconds from the start of the stream.
+        label: Number of the class.
+        probability: Maximum probability of the class over the windows.
     """
 
     start: float
@@ -49,27 +49,45 @@ class Event(NamedTuple):
 
 
 class Listener(Protocol):
-    """What :func:`listen` asks of a model."""
+    """What :func:`listen` needs of a model.
+
+    Attributes:
+        sample_rate: Sample rate of the waveforms that the model takes, in Hz.
+    """
 
     sample_rate: int
 
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
-        """Give the probability of each class, ``(classes,)``, of one waveform ``(samples,)``."""
+        """Compute the probability of each class, ``(classes,)``, for one waveform ``(samples,)``."""
 
 
 def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[Heard]:
-    """Slide a window over a stream and classify what is in it, as soon as it is full.
+    """Slide a window over a stream and classify each window as soon as it is full.
 
-    The last window ends where the stream ends, and is shorter only if the whole stream is.
+    The last window ends where the stream ends. A window is shorter than ``window`` only if the whole stream is.
 
     Args:
-        model: gives the probabilities.
-        blocks: the stream, float32 ``(samples,)`` each at the model's rate, of any length.
-        window: samples of a window.
-        hop: samples from the start of one window to the next, at most ``window``.
+        model: The model that gives the probabilities.
+        blocks: Blocks of the stream, float32 ``(samples,)`` of any length, at the model's sample rate.
+        window: Length of a window, in samples.
+        hop: Distance from the start of one window to the start of the next, in samples, at most ``window``.
+
+    Yields:
+        One :class:`Heard` per window.
 
     Raises:
         ValueError: for a window or a hop out of range.
+
+    >>> class Model:
+    ...     sample_rate = 10
+    ...
+    ...     def probabilities(self, waveform):
+    ...         return np.array([0.9, 0.1]) if waveform.any() else np.array([0.1, 0.9])
+    >>> stream = [np.ones(10, np.float32), np.zeros(10, np.float32)]
+    >>> for heard in listen(Model(), stream, window=10, hop=10):
+    ...     print(heard.start, heard.end, heard.probabilities)
+    0.0 1.0 [0.9 0.1]
+    1.0 2.0 [0.1 0.9]
     """
     if not 1 <= hop <= window:
         raise ValueError(
@@ -83,8 +101,8 @@ def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int)
         start, end = at / model.sample_rate, (at + len(samples)) / model.sample_rate
         return Heard(start, end, probabilities, _level(samples), took)
 
-    kept, start = np.zeros(0, np.float32), 0  # the stream from sample `start` on, where the next window starts
-    last, end = kept, 0  # the last window that was full, and where it ended
+    kept, start = np.zeros(0, np.float32), 0  # the samples from `start`, where the next window starts
+    last, end = kept, 0  # the last full window, and where it ended
     for block in blocks:
         kept = np.concatenate([kept, block])
         while len(kept) >= window:
@@ -110,20 +128,29 @@ def events(
     level: float = -60.0,
     agree: int = 2,
 ) -> Iterator[Event]:
-    """Decide what was heard in a stream: one event for each run of windows in which the same class is the likeliest.
+    """Turn windows into events. Consecutive windows with the same likeliest class are one event.
 
-    A window counts if it is loud enough, and its likeliest class probable enough and clearly ahead of the second. An event is
-    given when its run of windows ends. What ends the stream early, an error or Ctrl-C, comes after the event that it ends.
+    A window counts only if it is loud enough, if its likeliest class is probable enough, and if that class is clearly more
+    probable than the second. An event is given when its last window is known. If an error or Ctrl-C ends the stream, the
+    last event is given first, then the error is raised.
 
     Args:
-        heard: the windows of :func:`listen`.
-        threshold: the minimum probability of the likeliest class.
-        margin: the minimum difference between the probabilities of the likeliest class and of the second.
-        level: the minimum level of the window, dBFS.
-        agree: how many consecutive windows make an event, at least; a stream that has fewer needs all of its windows.
+        heard: The windows of :func:`listen`.
+        threshold: Minimum probability of the likeliest class.
+        margin: Minimum difference between the probabilities of the likeliest class and of the second.
+        level: Minimum level of the window, in dBFS.
+        agree: Minimum number of consecutive windows of an event. In a stream of fewer windows, all must have the same class.
+
+    Yields:
+        The events, in order.
 
     Raises:
-        ValueError: for a value out of range; and whatever ``heard`` raises.
+        ValueError: for a value out of range. Errors of ``heard`` are raised too.
+
+    >>> speech, music = np.array([0.9, 0.1]), np.array([0.1, 0.9])
+    >>> windows = [Heard(i, i + 1, kind, level=-20, seconds=0.0) for i, kind in enumerate((speech, speech, music))]
+    >>> list(events(windows))
+    [Event(start=0, end=2, label=0, probability=0.9)]
     """
     for name, value in (("threshold", threshold), ("margin", margin)):
         if not 0 <= value <= 1:
@@ -133,7 +160,7 @@ def events(
     if agree < 1:
         raise ValueError(f"agree = {agree}: expected 1 window or more")
     run: Event | None = None
-    windows = count = 0  # of the stream, of the run
+    windows = count = 0  # windows of the stream, and of the run
     stopped: BaseException | None = None
     try:
         for window in heard:
@@ -158,7 +185,7 @@ def events(
 
 
 def _decided(window: Heard, threshold: float, margin: float, level: float) -> int | None:
-    """Give the class that is heard in a window, or None."""
+    """Give the class of a window, or None if the window does not count."""
     label = int(window.probabilities.argmax())
     best, others = window.probabilities[label], np.delete(window.probabilities, label)
     clear = best >= threshold and best - others.max(initial=0.0) >= margin
@@ -166,9 +193,19 @@ def _decided(window: Heard, threshold: float, margin: float, level: float) -> in
 
 
 def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:
-    """Read raw PCM, 16 bits a sample, little-endian, one channel, block by block: float32 ``(samples,)`` in [-1, 1).
+    """Read a stream of raw PCM: 16 bits per sample, little-endian, one channel.
 
-    A block is what has come, so that a live stream is heard at once. Half a sample at the end is left out.
+    A block has the samples that have arrived, so that a live stream is not delayed. Half a sample at the end is left out.
+
+    Args:
+        stream: The stream, opened for reading bytes.
+
+    Yields:
+        Blocks float32 ``(samples,)`` in [-1, 1).
+
+    >>> import io
+    >>> list(pcm_blocks(io.BytesIO(bytes([0, 0, 0, 64]))))
+    [array([0. , 0.5], dtype=float32)]
     """
     read = getattr(stream, "read1", stream.read)
     rest = b""

@@ -1,4 +1,4 @@
-"""One sound file opened by the decoder that knows its format: libsndfile or FFmpeg."""
+"""Opening a sound file with the decoder for its format: libsndfile or FFmpeg."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _FFMPEG = [
 ]
 # fmt: on
 SUFFIXES = frozenset((*_LIBSNDFILE, *_FFMPEG))
-"""The suffixes of sound files, in lower case: what a folder is searched for."""
+"""Suffixes of sound files, in lower case. A search of a folder looks for these."""
 
-# How the formats that libsndfile reads begin: its first bytes, and the bytes from the eighth on where the first do not tell.
+# The first bytes of the formats that libsndfile reads, and the bytes from offset 8, for formats that need both.
 _BEGINNINGS = (
     *((mark, b"WAVE") for mark in (b"RIFF", b"RIFX", b"RF64", b"BW64")),
     *((b"FORM", kind) for kind in (b"AIFF", b"AIFC", b"8SVX", b"16SV")),
@@ -38,9 +38,9 @@ class Sound(Protocol):
     """An open sound file.
 
     Attributes:
-        rate: Hz.
-        seconds: the length that its header states; None where no header states one.
-        floats: whether its samples are floating-point numbers, which alone can lie far outside [-1, 1].
+        rate: Sample rate, in Hz.
+        seconds: Length that the header states, in seconds; None if it states none.
+        floats: Whether the samples are floating-point numbers. Only these can be far outside [-1, 1].
     """
 
     rate: int
@@ -48,32 +48,39 @@ class Sound(Protocol):
     floats: bool
 
     def skim(self) -> float:
-        """Give the seconds of sound that are there, without decoding it, of a file whose header states a length.
+        """Measure the length of the sound that is there, in seconds, without decoding it. The header must state a length.
 
         Raises:
-            AudioError: if there are fewer than the header states.
+            AudioError: if the sound is shorter than the header states.
         """
 
     def blocks(self, start: float) -> Iterator[np.ndarray]:
-        """Give the sound from ``start`` seconds on: mono float32 ``(samples,)`` each, all of it.
+        """Decode the sound from ``start`` seconds to the end, in mono float32 blocks ``(samples,)``.
 
         Raises:
-            AudioError: at its end, or where it is damaged, if it is not whole.
+            AudioError: at a damaged part, and at the end if the sound is shorter than the header states.
         """
 
 
 @contextmanager
 def open_sound(path: Path, allow_truncated: bool = False) -> Iterator[Sound]:
-    """Open a sound file by the decoder that its content asks for.
+    """Open a sound file. Its content decides which decoder reads it.
 
     Args:
-        path: the file.
-        allow_truncated: take what there is of a file that is not whole, with silence where a part is missing.
+        path: The file.
+        allow_truncated: Whether to read what is there of an incomplete file, with silence for a missing part.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        AudioError: if it cannot be decoded, or, unless that is allowed, holds less than its header states.
-        ImportError: where the package that reads it is missing.
+        AudioError: if the file cannot be decoded. Without ``allow_truncated`` also if it is shorter than its header states.
+        ImportError: if the package that reads the file is missing.
+
+    >>> import tempfile, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/a.wav", np.zeros(1600), 16000)
+    ...     with open_sound(Path(folder, "a.wav")) as sound:
+    ...         print(sound.rate, sound.seconds, [len(block) for block in sound.blocks(0.05)])
+    16000 0.1 [800]
     """
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such audio file"

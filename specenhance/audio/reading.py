@@ -1,4 +1,4 @@
-"""Reading one sound file: mono float32 samples at the rate that is asked for, whole, a part, or block by block."""
+"""Reading one sound file as mono float32 at any sample rate: whole, in part, or block by block."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from specenhance.audio.samples import LARGEST
 __all__ = ["LONGEST", "Header", "probe", "read_blocks", "read_excerpt", "read_samples", "resampled"]
 
 LONGEST = 4 * 3600
-"""Seconds of the longest file that :func:`read_samples` takes into memory."""
+"""Maximum length of a file that :func:`read_samples` reads, in seconds."""
 
-MARGIN = 0.05  # s read beyond a part, so that the resampler's filter meets the same samples as in the whole
+MARGIN = 0.05  # s read after a part, so that the resampler's filter sees the same samples as in the whole file
 
 
 class Header(NamedTuple):
-    """What a sound file says of itself.
+    """The result of :func:`probe`.
 
     Attributes:
-        rate: Hz.
-        seconds: its length; None where only decoding it would tell.
+        rate: Sample rate, in Hz.
+        seconds: Length, in seconds; None if it is unknown.
     """
 
     rate: int
@@ -37,18 +37,24 @@ class Header(NamedTuple):
 
 
 def probe(path: str | os.PathLike[str], *, thorough: bool = False, allow_truncated: bool = False) -> Header:
-    """Look at a sound file without keeping its samples.
+    """Check a sound file without keeping its samples.
 
-    Its header is read, and what is there is measured against it. A file of floating-point numbers is decoded too, since only
-    its samples tell whether they are sound.
+    The length in the header is compared with what the file holds. A file is decoded if its header states no length, or if its
+    samples are floating-point numbers: only these can be invalid.
 
     Args:
-        path: the file.
-        thorough: decode every file whole; the length is exact then.
-        allow_truncated: as in :func:`read_samples`.
+        path: The file.
+        thorough: Whether to decode every file completely. The length is then exact.
+        allow_truncated: As in :func:`read_samples`.
 
     Raises:
         FileNotFoundError, AudioError, ImportError: as :func:`read_samples`.
+
+    >>> import tempfile, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/a.wav", np.zeros(22050), 44100)
+    ...     probe(f"{folder}/a.wav")
+    Header(rate=44100, seconds=0.5)
     """
     path = Path(path)
     with open_sound(path, allow_truncated) as sound:
@@ -65,25 +71,32 @@ def probe(path: str | os.PathLike[str], *, thorough: bool = False, allow_truncat
 def read_samples(
     path: str | os.PathLike[str], sample_rate: int = 16000, *, allow_truncated: bool = False
 ) -> np.ndarray:
-    """Read a sound file whole.
+    """Read a whole sound file.
 
-    Several channels become one, their average. Another rate is resampled by soxr at its "HQ" setting, and n samples
-    become about ``n * sample_rate / rate``.
+    Several channels are averaged. If the sample rate differs, soxr resamples with its "HQ" setting; n samples become about
+    ``n * sample_rate / rate``.
 
     Args:
-        path: the file.
-        sample_rate: the result's rate, in Hz.
-        allow_truncated: take what there is of a file that is not whole, with silence where a part is missing.
+        path: The file.
+        sample_rate: Sample rate of the result, in Hz.
+        allow_truncated: Whether to read what is there of an incomplete file, with silence for a missing part.
 
     Returns:
-        The waveform, float32 ``(samples,)`` and contiguous; integer formats are scaled to [-1, 1).
+        The waveform, float32 ``(samples,)`` and contiguous. Integer formats are scaled to [-1, 1).
 
     Raises:
         FileNotFoundError: if there is no such file.
-        AudioError: if the file cannot be decoded, ends before its header says, is damaged, holds no samples, holds any
-            that is not finite or beyond :data:`specenhance.audio.samples.LARGEST`, or is longer than :data:`LONGEST`.
-        ValueError: for a rate below 1.
-        ImportError: where the package that reads it, or soxr for another rate, is missing.
+        AudioError: if the file cannot be decoded, is damaged, ends before its header says, holds no samples, or is longer
+            than :data:`LONGEST`. Also for a sample that is not finite or beyond :data:`specenhance.audio.samples.LARGEST`.
+        ValueError: for a sample rate below 1.
+        ImportError: if the package that reads the file is missing, or soxr for another sample rate.
+
+    >>> import tempfile, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/stereo.wav", np.tile([0.5, 0.0], (44100, 1)), 44100)
+    ...     waveform = read_samples(f"{folder}/stereo.wav", sample_rate=16000)
+    >>> waveform.shape, float(waveform[8000].round(3))
+    ((16000,), 0.25)
     """
     path = Path(path)
     _check_rate(sample_rate)
@@ -99,21 +112,29 @@ def read_excerpt(
     *,
     allow_truncated: bool = False,
 ) -> np.ndarray:
-    """Read a part of a sound file, without the rest of it in memory.
+    """Read a part of a sound file. Only this part is kept in memory, if the header states the length of the file.
 
     Args:
-        path: the file.
-        sample_rate: the result's rate, in Hz.
-        seconds: the length of the part; a file that is not longer is read whole.
-        place: where the part lies, from 0, at the file's start, to 1, at its end.
-        allow_truncated: as in :func:`read_samples`.
+        path: The file.
+        sample_rate: Sample rate of the result, in Hz.
+        seconds: Length of the part, in seconds, > 0. A shorter file is read whole.
+        place: Position of the part, from 0 (the start of the file) to 1 (its end).
+        allow_truncated: As in :func:`read_samples`.
 
     Returns:
-        As :func:`read_samples`, at most ``ceil(seconds * sample_rate)`` samples. The part at the start is that of the
-        whole, up to the rounding of the resampler.
+        The waveform, as of :func:`read_samples`, at most ``ceil(seconds * sample_rate)`` samples. A part at the start equals
+        the start of the whole file, up to the rounding of the resampler.
 
     Raises:
-        FileNotFoundError, AudioError, ValueError, ImportError: as :func:`read_samples`, for what was read of the file.
+        FileNotFoundError, AudioError, ImportError: as :func:`read_samples`. Faults after the part are not found.
+        ValueError: for a sample rate below 1, a length of 0 or less, or a place that is not from 0 to 1.
+
+    >>> import tempfile, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/a.wav", np.repeat([0.0, 0.5], 8000), 16000)
+    ...     end = read_excerpt(f"{folder}/a.wav", 16000, seconds=0.1, place=1.0)
+    >>> end.shape, float(end.min())
+    ((1600,), 0.5)
     """
     path = Path(path)
     _check_rate(sample_rate)
@@ -138,11 +159,25 @@ def read_excerpt(
 def read_blocks(
     path: str | os.PathLike[str], sample_rate: int, *, allow_truncated: bool = False
 ) -> Iterator[np.ndarray]:
-    """Read a sound file block by block, in constant memory: mono float32 ``(samples,)`` at ``sample_rate`` Hz.
+    """Read a sound file block by block, in constant memory.
+
+    Args:
+        path: The file.
+        sample_rate: Sample rate of the blocks, in Hz.
+        allow_truncated: As in :func:`read_samples`.
+
+    Yields:
+        Blocks of the waveform, mono float32 ``(samples,)``.
 
     Raises:
-        FileNotFoundError, AudioError, ValueError, ImportError: as :func:`read_samples`, some of them only where the
-            fault is met: what came before it has been given by then.
+        FileNotFoundError, AudioError, ValueError, ImportError: as :func:`read_samples`, when the block is asked for. Blocks
+            before a damaged part are given first. The file may be of any length, and may hold no samples.
+
+    >>> import tempfile, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/a.wav", np.zeros(5000), 16000)
+    ...     [len(block) for block in read_blocks(f"{folder}/a.wav", 16000)]
+    [4096, 904]
     """
     path = Path(path)
     _check_rate(sample_rate)
@@ -151,10 +186,22 @@ def read_blocks(
 
 
 def resampled(blocks: Iterable[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
-    """Turn a stream of mono float32 blocks at ``rate`` Hz into one at ``sample_rate`` Hz.
+    """Resample a stream of blocks.
+
+    Args:
+        blocks: Blocks of the stream, mono float32 ``(samples,)``.
+        rate: Sample rate of these blocks, in Hz.
+        sample_rate: Sample rate of the result, in Hz.
+
+    Yields:
+        Blocks of the result, mono float32 ``(samples,)``.
 
     Raises:
-        ImportError: where soxr is needed and missing.
+        ImportError: if soxr is needed and missing.
+
+    >>> blocks = [np.zeros(8000, np.float32), np.zeros(8000, np.float32)]
+    >>> sum(len(block) for block in resampled(blocks, rate=16000, sample_rate=8000))
+    8000
     """
     if rate == sample_rate:
         yield from blocks
@@ -171,7 +218,7 @@ def _check_rate(sample_rate: int) -> None:
 
 
 def _checked(path: Path, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Pass blocks on; refuse samples that are no sound."""
+    """Yield the blocks. Refuse samples that are not finite or far too large."""
     read = 0
     for block in blocks:
         peak = np.abs(block).max(initial=0.0)
@@ -190,7 +237,7 @@ def _checked(path: Path, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np
 
 
 def _collected(path: Path, blocks: Iterator[np.ndarray], rate: int, most: int | None = None) -> np.ndarray:
-    """Put blocks together, up to so many samples."""
+    """Join the blocks, up to ``most`` samples. None joins all, up to :data:`LONGEST`."""
     parts, read = [], 0
     for block in _checked(path, blocks, rate):
         parts.append(block)

@@ -1,4 +1,4 @@
-"""Arrays of samples as models take them: float32 in [-1, 1], whatever type they were recorded in. Needs NumPy only."""
+"""Arrays of samples of any type, as float32 in [-1, 1]. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import numpy as np
 
 __all__ = ["LARGEST", "scaled", "waveform_of"]
 
-# Each integer type: the value of silence, and that of a sample of 1.
+# For each integer type, the value of silence, and the distance from silence to full scale.
 INTEGERS = {"uint8": (128, 128), "int8": (0, 128), "int16": (0, 2**15), "int32": (0, 2**31)}
 
 LARGEST = 1e4
-"""A sample of a larger magnitude is no sound: floats that hold unscaled integers, or a damaged file."""
+"""Maximum magnitude of a sample. Larger ones come from floats that hold unscaled integers, or from a damaged file."""
 
 
 def scaled(samples: Any) -> np.ndarray:
-    """Give samples of any shape as float32: floats as they are, integers scaled by their type to [-1, 1).
+    """Convert samples of any shape to float32. Integers are scaled to [-1, 1), floats keep their values.
 
     Args:
-        samples: floats, or int8, int16, int32 or uint8 (silence is 128) with their whole range in use. Samples of 24 bits
-            belong in the upper three bytes of an int32, as soundfile gives them.
+        samples: Floats, or integers of the type int8, int16, int32 or uint8 (silence is 128) that use the full range of this
+            type. Samples of 24 bits must be in the upper three bytes of an int32, as soundfile gives them.
 
     Raises:
         TypeError: for another type.
-        ValueError: for a sample that is not finite, or larger than :data:`LARGEST`.
+        ValueError: for a sample that is not finite, or of a larger magnitude than :data:`LARGEST`.
+
+    >>> scaled(np.array([0, 16384, -32768], np.int16))
+    array([ 0. ,  0.5, -1. ], dtype=float32)
     """
     samples = np.asarray(samples)
     if samples.dtype.name in INTEGERS:
@@ -37,7 +40,7 @@ def scaled(samples: Any) -> np.ndarray:
         )
     with np.errstate(over="ignore"):
         samples = samples.astype(np.float32, copy=False)
-    largest = np.abs(samples).max(initial=0)  # one that is no number stays so in a maximum
+    largest = np.abs(samples).max(initial=0)  # a maximum keeps NaN
     if not largest <= LARGEST:
         raise ValueError(
             f"samples of magnitude {largest:.3g}: expected floats in [-1, 1]; those that were 16-bit integers are divided by "
@@ -47,10 +50,17 @@ def scaled(samples: Any) -> np.ndarray:
 
 
 def waveform_of(samples: Any) -> np.ndarray:
-    """Give the samples of one clip ``(samples,)`` as :func:`scaled` does.
+    """Convert one clip ``(samples,)`` as :func:`scaled` does.
 
     Raises:
-        TypeError, ValueError: as :func:`scaled`; ValueError for another shape, such as that of several channels, and for none.
+        TypeError, ValueError: as :func:`scaled`. ValueError also for no samples, and for another shape, such as of several
+            channels.
+
+    >>> waveform_of([0.0, 0.5])
+    array([0. , 0.5], dtype=float32)
+    >>> waveform_of(np.zeros((1000, 2)))
+    Traceback (most recent call last):
+    ValueError: sound of shape (1000, 2): expected one channel (samples,); waveform[:, 0] is the first of them
     """
     shape = np.shape(samples)
     if len(shape) == 2 and min(shape) > 0:

@@ -1,4 +1,4 @@
-"""Classify a whole sound, however long: windows of it, one after another, and the mean of what is heard in them."""
+"""Classify a sound of any length: in windows, whose probabilities are averaged."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from specenhance.audio.listen import Heard, Listener, listen
 __all__ = ["QUIET", "Classified", "classify", "likeliest"]
 
 QUIET = 40.0
-"""Decibels below the loudest window of a sound, from which on a window is taken for a pause and does not count."""
+"""A window is a pause, and does not count, if its level is more than this below the loudest window's, in decibels."""
 
 
 class Classified(NamedTuple):
-    """What a sound was taken for.
+    """The result of :func:`classify`.
 
     Attributes:
-        probabilities: of each class, ``(classes,)``: the mean over the windows that count.
-        windows: how many there are.
-        counted: how many of them count.
-        whole: whether they cover the sound.
+        probabilities: Probability of each class, ``(classes,)``: the mean over the windows that count.
+        windows: Number of windows.
+        counted: Number of windows that count.
+        whole: Whether the windows cover the whole sound.
     """
 
     probabilities: np.ndarray
@@ -38,19 +38,27 @@ def classify(
 ) -> Classified:
     """Classify a sound in constant memory.
 
-    One that is not longer than ``longest`` is classified as it is. A longer one is cut into windows that overlap by half.
-    A window far softer than the loudest (:data:`QUIET`) is a pause and does not count: a model without a background class
-    would name something in it, too.
+    A sound of at most ``longest`` samples is one window. A longer sound is cut into windows that overlap by half. A window
+    much softer than the loudest (:data:`QUIET`) is a pause and does not count, because a model without a background class
+    would recognise something in it too.
 
     Args:
-        model: gives the probabilities.
-        blocks: the sound, float32 ``(samples,)`` each at the model's rate, of any length.
-        window: samples of a window, such as the length of the training clips.
-        longest: samples that the model looks at together.
-        first_only: look at the first ``longest`` samples, whatever follows.
+        model: The model that gives the probabilities.
+        blocks: Blocks of the sound, float32 ``(samples,)`` of any length, at the model's sample rate.
+        window: Length of a window, in samples, such as the length of the training clips.
+        longest: Maximum number of samples that the model takes at once.
+        first_only: Whether to classify only the first ``longest`` samples.
 
     Raises:
-        ValueError: for a window that is not from 1 to ``longest``, and for a sound without a sample.
+        ValueError: for a window that is not from 1 to ``longest``, and for a sound without samples.
+
+    >>> class Model:
+    ...     sample_rate = 10
+    ...
+    ...     def probabilities(self, waveform):
+    ...         return np.array([0.9, 0.1])
+    >>> classify(Model(), [np.ones(25, np.float32), np.zeros(25, np.float32)], window=10, longest=10)
+    Classified(probabilities=array([0.9, 0.1]), windows=9, counted=5, whole=True)
     """
     if not 1 <= window <= longest:
         raise ValueError(f"a window of {window} samples: expected 1 to {longest}, which the model looks at together")
@@ -66,12 +74,20 @@ def classify(
 
 
 def likeliest(probabilities: np.ndarray, top: int) -> list[tuple[int, float]]:
-    """Give the labels of the highest probabilities with them, the likeliest first; of equals the first label."""
+    """Give the classes of the highest probabilities as pairs ``(label, probability)``, the likeliest first.
+
+    Args:
+        probabilities: Probability of each class, ``(classes,)``. Of equal ones, the lower label comes first.
+        top: Number of classes.
+
+    >>> likeliest(np.array([0.2, 0.5, 0.3]), top=2)
+    [(1, 0.5), (2, 0.3)]
+    """
     return [(int(label), float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")[:top]]
 
 
 def _up_to(stream: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
-    """Give blocks until there are more than so many samples."""
+    """Yield blocks until they have more than ``samples`` samples."""
     read = 0
     while read <= samples and (block := next(stream, None)) is not None:
         read += len(block)
@@ -80,6 +96,6 @@ def _up_to(stream: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
 
 def _loud(heard: list[Heard]) -> list[Heard]:
     loudest = max(part.level for part in heard)
-    if math.isinf(loudest):  # silence throughout
+    if math.isinf(loudest):  # all windows are silent
         return heard
     return [part for part in heard if part.level >= loudest - QUIET]

@@ -1,4 +1,4 @@
-"""Data sets of labelled sounds, as waveforms: published ones, anyone's own, and one made in memory."""
+"""Data sets of labelled waveforms: published ones, your own recordings, and one that is made in memory."""
 
 from specenhance.data.audio import AudioError, read_audio
 from specenhance.data.base import AudioDataset, Batch, collate

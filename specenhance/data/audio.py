@@ -1,4 +1,4 @@
-"""Reading one audio file into PyTorch."""
+"""Reading one sound file into a PyTorch tensor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from specenhance.audio import AudioError, read_excerpt, read_samples
 
-if TYPE_CHECKING:  # PyTorch is loaded with the first sound, so that what only names a data set starts at once
+if TYPE_CHECKING:  # PyTorch loads with the first sound: a command that only names a data set must start at once
     from torch import Tensor
 
 __all__ = ["AudioError", "read_audio"]
@@ -21,16 +21,29 @@ def read_audio(
     place: float = 0.0,
     allow_truncated: bool = False,
 ) -> Tensor:
-    """Read an audio file: float32 ``(samples,)``.
+    """Read a sound file, or a part of it.
 
     Args:
-        path: the file.
-        sample_rate: the result's rate, in Hz.
-        seconds: the length of a part that is read alone; None reads the whole.
-        place: where the part lies, from 0, at the file's start, to 1, at its end.
-        allow_truncated: take what there is of a file that is not whole.
+        path: The file.
+        sample_rate: Sample rate of the result, in Hz.
+        seconds: Length of the part, in seconds. None reads the whole file.
+        place: Position of the part, from 0 (the start of the file) to 1 (its end).
+        allow_truncated: Whether to read what is there of an incomplete file.
 
-    Raises as :func:`specenhance.audio.read_samples` and :func:`specenhance.audio.read_excerpt`, which this wraps.
+    Returns:
+        The waveform, float32 ``(samples,)``.
+
+    Raises:
+        FileNotFoundError, AudioError, ValueError, ImportError: as :func:`specenhance.audio.read_samples` and
+            :func:`specenhance.audio.read_excerpt`, which do the work.
+
+    >>> import tempfile, numpy as np, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/a.wav", np.zeros(8000), 8000)
+    ...     whole = read_audio(f"{folder}/a.wav", sample_rate=16000)
+    ...     part = read_audio(f"{folder}/a.wav", sample_rate=16000, seconds=0.25, place=0.5)
+    >>> whole.shape, part.shape
+    (torch.Size([16000]), torch.Size([4000]))
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What every data set of sounds is: labelled waveforms by index, and how a few of them become a batch."""
+"""What all data sets share: labelled waveforms by index, and how several of them become a batch."""
 
 from __future__ import annotations
 
@@ -11,31 +11,43 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from specenhance.data.audio import read_audio
 
-if TYPE_CHECKING:  # PyTorch is loaded with the first sound, so that what only names a data set starts at once
+if TYPE_CHECKING:  # PyTorch loads with the first sound: a command that only names a data set must start at once
     from torch import Tensor
 
 __all__ = ["AudioDataset", "Batch", "collate"]
 
 
 class AudioDataset:
-    """Labelled sounds: item i is ``(waveform float32 (samples,), label)``, indexed as a list is.
+    """Labelled sounds. Item i is ``(waveform, label)``: a waveform float32 ``(samples,)`` and its class number.
 
-    PyTorch's ``DataLoader`` takes it.
-
-    Files are decoded each time they are asked for; :class:`~specenhance.data.cache.CachedWaveforms` decodes them once.
+    A data set is indexed like a list, and PyTorch's ``DataLoader`` takes it. Each access decodes the file anew;
+    :class:`~specenhance.data.cache.CachedWaveforms` decodes each file only once.
 
     Args:
-        classes: the names of the labels, in their order.
-        labels: an index into ``classes`` for each sound.
-        paths: a file for each sound; none for a data set that makes its own, which overrides :meth:`waveform`.
-        sample_rate: the waveforms' rate, in Hz; a file of another one is resampled.
+        classes: Names of the classes, in the order of their numbers.
+        labels: Class number of each sound, an index into ``classes``.
+        paths: File of each sound. A data set that makes its own sounds has no files and overrides :meth:`waveform`.
+        sample_rate: Sample rate of the waveforms, in Hz. A file of another rate is resampled.
 
     Attributes:
-        allow_truncated: whether what there is of a file that is not whole is taken; False to begin with.
-        passed_over: what lies in the data set's folder and is not read, for whoever wants to tell.
+        allow_truncated: Whether to read what is there of an incomplete file, False by default.
+        passed_over: Names of what is in the data set's folder and is not read.
 
     Raises:
-        ValueError: for a rate below 1.
+        ValueError: for a sample rate below 1.
+
+    >>> import tempfile, numpy as np, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = [Path(folder, "a.wav"), Path(folder, "b.wav")]
+    ...     for path in paths:
+    ...         soundfile.write(path, np.zeros(1600), 16000)
+    ...     data = AudioDataset(["cat", "dog"], [1, 0], paths)
+    ...     waveform, label = data[0]
+    ...     part = data.excerpt(0, seconds=0.05)
+    >>> waveform.shape, data.classes[label], part.shape
+    (torch.Size([1600]), 'dog', torch.Size([800]))
+    >>> data.subset([1]).labels, data.renumbered(["dog", "cat"], [1, 0]).labels
+    ([0], [0, 1])
     """
 
     classes: list[str]
@@ -64,64 +76,83 @@ class AudioDataset:
         return self.waveform(i), self.labels[i]
 
     def waveform(self, i: int) -> Tensor:
-        """Read or make the sound ``0 <= i < len(self)``, float32 ``(samples,)``.
+        """Read or make sound ``0 <= i < len(self)``, float32 ``(samples,)``.
 
         Raises:
-            FileNotFoundError, AudioError: as :func:`read_audio` does.
+            FileNotFoundError, AudioError: as :func:`read_audio`.
         """
         return read_audio(self.paths[i], self.sample_rate, allow_truncated=self.allow_truncated)
 
     def excerpt(self, i: int, seconds: float, place: float = 0.0) -> Tensor:
-        """Read or make a part of the sound ``0 <= i < len(self)``, float32, at most ``ceil(seconds * sample_rate)`` samples.
-
-        Of a file no more is taken into memory than that.
+        """Read or make a part of a sound. Only this part of a file is kept in memory.
 
         Args:
-            i: which sound.
-            seconds: the length of the part; a sound that is not longer is given whole.
-            place: where the part lies, from 0, at the sound's start, to 1, at its end.
+            i: Index of the sound, ``0 <= i < len(self)``.
+            seconds: Length of the part, in seconds. A shorter sound is returned whole.
+            place: Position of the part, from 0 (the start of the sound) to 1 (its end).
+
+        Returns:
+            The part, float32, at most ``ceil(seconds * sample_rate)`` samples.
 
         Raises:
-            FileNotFoundError, AudioError: as :func:`read_audio` does.
+            FileNotFoundError, AudioError: as :func:`read_audio`.
+            ValueError: for a length of 0 or less, or a place that is not from 0 to 1.
         """
         if type(self).waveform is AudioDataset.waveform:
             return read_audio(
                 self.paths[i], self.sample_rate, seconds=seconds, place=place, allow_truncated=self.allow_truncated
             )
+        if not seconds > 0 or not 0 <= place <= 1:
+            raise ValueError(f"seconds={seconds}, place={place}: expected a length > 0 and a place from 0 to 1")
         waveform = self.waveform(i)
         count = math.ceil(seconds * self.sample_rate)
         start = round(max(0, len(waveform) - count) * place)
         return waveform[start : start + count]
 
     def name(self, i: int) -> str:
-        """Name the sound ``0 <= i < len(self)`` in a message: its path, or its number."""
+        """Give the name of sound ``0 <= i < len(self)`` for a message: its path, or its number if it has no file."""
         return str(self.paths[i]) if self.paths else f"clip {i}"
 
     def subset(self, chosen: Sequence[int]) -> AudioDataset:
-        """Give a copy that has only the chosen sounds, in their order; not of a data set that makes its own."""
+        """Make a data set of only the chosen sounds, in the order of ``chosen``."""
+        if type(self).waveform is not AudioDataset.waveform:
+            return _Part(self, chosen)
         part = copy.copy(self)
         part.labels, part.paths = [self.labels[i] for i in chosen], [self.paths[i] for i in chosen]
         return part
 
     def renumbered(self, classes: Sequence[str], numbers: Sequence[int]) -> AudioDataset:
-        """Give a copy with its labels in another order.
+        """Copy the data set with its classes in another order.
 
         Args:
-            classes: the names of the labels in the new order.
-            numbers: the new number of each label.
+            classes: Names of the classes in the new order.
+            numbers: New class number of each old one.
         """
         other = copy.copy(self)
         other.classes, other.labels = list(classes), [numbers[label] for label in self.labels]
         return other
 
 
+class _Part(AudioDataset):
+    """Some sounds of a data set that finds its sounds by their index there."""
+
+    def __init__(self, data: AudioDataset, chosen: Sequence[int]) -> None:
+        paths = [data.paths[i] for i in chosen] if data.paths else []
+        super().__init__(data.classes, [data.labels[i] for i in chosen], paths, data.sample_rate)
+        self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
+        self._data, self._chosen = data, list(chosen)
+
+    def waveform(self, i: int) -> Tensor:
+        return self._data.waveform(self._chosen[i])
+
+
 class Batch(NamedTuple):
-    """Sounds of one or several lengths, side by side.
+    """A batch of B sounds, padded to the same length.
 
     Attributes:
-        waveform: ``(B, N)``, N the longest sound's samples; a shorter one is padded with zeros at its end.
-        length: ``(B,)`` int64, the samples of each sound before padding.
-        label: ``(B,)`` int64.
+        waveform: Waveforms ``(B, N)``. N is the length of the longest sound; zeros are added at the end of the others.
+        length: Number of samples of each sound before padding, ``(B,)`` int64.
+        label: Class number of each sound, ``(B,)`` int64.
     """
 
     waveform: Tensor
@@ -130,7 +161,16 @@ class Batch(NamedTuple):
 
 
 def collate(batch: Sequence[tuple[Tensor, int]]) -> Batch:
-    """Put items of an :class:`AudioDataset` into one :class:`Batch`; a ``DataLoader`` takes this as its ``collate_fn``."""
+    """Put items of an :class:`AudioDataset` into one :class:`Batch`. This is the ``collate_fn`` of a ``DataLoader``.
+
+    >>> import torch
+    >>> batch = collate([(torch.ones(3), 0), (torch.ones(2), 1)])
+    >>> batch.waveform
+    tensor([[1., 1., 1.],
+            [1., 1., 0.]])
+    >>> batch.length, batch.label
+    (tensor([3, 2]), tensor([0, 1]))
+    """
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

@@ -1,4 +1,4 @@
-"""Waveforms decoded once and kept: in memory, or in a file that is mapped into memory and that later runs find again."""
+"""Waveforms that are decoded once and kept in memory, or in a file that later runs find again and map into memory."""
 
 from __future__ import annotations
 
@@ -21,21 +21,29 @@ SAMPLES, LENGTHS = "samples.f32", "lengths.json"
 
 
 class CachedWaveforms(AudioDataset):
-    """A data set whose sounds are decoded and resampled once, when it is made: 4 bytes a sample, 64 kB a second at 16 kHz.
+    """A data set that decodes and resamples each sound only once, when it is made.
+
+    A sample takes 4 bytes, so a second at 16 kHz takes 64 kB.
 
     Args:
-        data: the data set.
-        folder: where to keep the samples, in a subfolder of this one set of files; one that is there already is used as it
-            is. A file that has changed, or another rate, makes a new one; nothing removes the old. None keeps them in memory.
+        data: The data set.
+        folder: Folder for the samples. Each set of files has its own subfolder, and a later run uses that subfolder again.
+            A changed file or another sample rate gets a new subfolder; the old one stays. None keeps the samples in memory.
 
     Raises:
-        ValueError: for a folder, and a data set that makes its own sounds.
-        FileNotFoundError, AudioError: as reading the files does.
+        ValueError: for a folder together with a data set that makes its own sounds.
+        FileNotFoundError, AudioError: for a file that cannot be read.
+
+    >>> from specenhance.data import SyntheticSounds
+    >>> data = SyntheticSounds("test", clips_per_class=1)
+    >>> cached = CachedWaveforms(data)
+    >>> bool((cached.waveform(3) == data.waveform(3)).all())
+    True
     """
 
     def __init__(self, data: AudioDataset, folder: str | os.PathLike[str] | None = None) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
-        self.allow_truncated = data.allow_truncated
+        self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
         self._kept: Path | None = None
         self._samples: Tensor | None = None
         if folder is None:
@@ -61,7 +69,7 @@ class CachedWaveforms(AudioDataset):
         self._ends = list(accumulate(lengths))
 
     def waveform(self, i: int) -> Tensor:
-        """Give the sound ``0 <= i < len(self)``, float32 ``(samples,)``, a copy."""
+        """Copy sound ``0 <= i < len(self)`` out of the cache, float32 ``(samples,)``."""
         start = self._ends[i - 1] if i else 0
         return self._all()[start : self._ends[i]].clone()
 
@@ -74,12 +82,12 @@ class CachedWaveforms(AudioDataset):
         return self._samples
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave a mapped file's samples out: another process maps the file itself."""
+        """Leave out the samples of a mapped file: another process maps the file itself."""
         return self.__dict__ | ({"_samples": None} if self._kept else {})
 
 
 def _digest(data: AudioDataset) -> str:
-    """Name the waveforms of a data set by its files, their sizes and times, and the rate."""
+    """Make a name of all that the waveforms depend on: the files, their sizes and times, and the sample rate."""
     files = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in data.paths]
     return hashlib.sha256(json.dumps([data.sample_rate, data.allow_truncated, files]).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Finding the files of a data set that cannot be read, all at once and before anything depends on them."""
+"""Checks of a data set before it is used: files that cannot be read, and sounds in two splits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from specenhance.data.ready import ReadyDataset
 
 __all__ = ["Checked", "FaultsError", "check_sounds", "find_twins", "listed"]
 
-SHOWN = 10  # faults listed in a message
+SHOWN = 10  # maximum number of faults in a message
 
 
 class Checked(NamedTuple):
-    """What a look at the sounds of a data set found.
+    """The result of :func:`check_sounds`.
 
     Attributes:
-        seconds: the length of each sound, None for one that cannot be read.
-        faults: what is wrong with those that cannot, by their index.
+        seconds: Length of each sound, in seconds; None for a sound that cannot be read.
+        faults: Index of each sound that cannot be read, and the reason.
+
+    >>> Checked([1.0, None], {1: "b.wav: no such audio file"}).good
+    [0]
     """
 
     seconds: list[float | None]
@@ -38,15 +41,28 @@ class Checked(NamedTuple):
 
 
 def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
-    """Look at every sound of a data set, several at a time.
+    """Check whether each sound of a data set can be read. Several files are checked at a time.
+
+    A data set that makes its own sounds has no faults. Its first sound gives the length of all.
 
     Args:
-        data: the data set; one that makes its own sounds has no faults, and its first sound stands for the lengths of all.
-        thorough: decode every file whole. Otherwise only headers are read and measured against what is there, and the samples
-            of files of floating-point numbers, which alone can be no sound.
+        data: The data set.
+        thorough: Whether to decode every file completely. Otherwise the length in the header is compared with what the file
+            holds. A file is always decoded if its header states no length, or if its samples are floating-point numbers:
+            only these can be invalid.
 
     Raises:
-        ImportError: where a package that reads one of the files is missing.
+        ImportError: if a package that reads one of the files is missing.
+
+    >>> import tempfile, numpy as np, soundfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     soundfile.write(f"{folder}/good.wav", np.zeros(800), 16000)
+    ...     data = AudioDataset(["dog"], [0, 0], [Path(folder, "good.wav"), Path(folder, "none.wav")])
+    ...     checked = check_sounds(data)
+    >>> checked.seconds, checked.good
+    ([0.05, None], [0])
+    >>> checked.faults
+    {1: '...none.wav: no such audio file; give the path of one sound file'}
     """
     if not data.paths:
         if isinstance(data, ReadyDataset):
@@ -54,9 +70,7 @@ def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
         length = len(data.waveform(0)) / data.sample_rate if len(data) else None
         return Checked([length] * len(data), {})
     look = partial(_look, thorough=thorough, allow_truncated=data.allow_truncated)
-    with ThreadPoolExecutor(
-        min(32, 4 * (os.cpu_count() or 1))
-    ) as pool:  # they wait for the disk more than they compute
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:  # they mostly wait for the disk
         found = list(pool.map(look, data.paths))
     return Checked(
         [length if isinstance(length, float) else None for length in found],
@@ -72,14 +86,25 @@ def _look(path: Path, thorough: bool, allow_truncated: bool) -> float | str:
 
 
 def find_twins(parts: Mapping[str, AudioDataset], *, by_content: bool = False) -> Iterator[tuple[str, str]]:
-    """Find sounds that train and also validate or test: one file under two names, so that a model is tested on what it knows.
+    """Find sounds of the training split that are also in another split.
+
+    A model would be tested on sounds that it has learned. Links to the same file are always found.
 
     Args:
-        parts: the splits by name, ``"train"`` among them.
-        by_content: find copies too, by reading files of equal size.
+        parts: The splits by name, with ``"train"`` among them.
+        by_content: Whether to find copies too. Files of equal size are read for this.
 
     Yields:
-        Pairs of paths with their splits, ``"train: a/b.wav"`` and ``"test: c/d.wav"``.
+        The training sound and its twin, each as split and path: ``"train: a/b.wav"`` and ``"test: c/d.wav"``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = [Path(folder, "a.wav"), Path(folder, "b.wav")]
+    ...     for path in paths:
+    ...         _ = path.write_bytes(b"the same sound")
+    ...     parts = {"train": AudioDataset(["dog"], [0], paths[:1]), "test": AudioDataset(["dog"], [0], paths[1:])}
+    ...     list(find_twins(parts, by_content=True))
+    [('train: ...a.wav', 'test: ...b.wav')]
     """
     learned: defaultdict[object, list[Path]] = defaultdict(list)
     for path in parts["train"].paths:
@@ -87,7 +112,7 @@ def find_twins(parts: Mapping[str, AudioDataset], *, by_content: bool = False) -
         learned[stat.st_dev, stat.st_ino].append(path)
         if by_content:
             learned[stat.st_size].append(path)
-    told: set[Path] = set()  # ESC-50 tests what it validates
+    told: set[Path] = set()  # ESC-50 has the same clips in validation and test
     for name, data in parts.items():
         for path in data.paths if name != "train" else ():
             if path in told:
@@ -107,10 +132,20 @@ def _content(path: Path) -> bytes:
 
 
 class FaultsError(ValueError):
-    """Several faults at once.
+    """Several faults in one error.
+
+    Args:
+        what: What is wrong.
+        faults: The faults; :func:`listed` gives the first of them.
+        cure: What to do about them.
 
     Attributes:
-        lines: what is wrong, the faults, and the cure, a line each.
+        lines: The lines of the message: what is wrong, the faults, and the cure.
+
+    >>> print(FaultsError("1 file cannot be read:", ["a.wav: is empty"], "remove it"))
+    1 file cannot be read:
+      a.wav: is empty
+    remove it
     """
 
     def __init__(self, what: str, faults: Sequence[str], cure: str) -> None:
@@ -119,6 +154,10 @@ class FaultsError(ValueError):
 
 
 def listed(faults: Sequence[str]) -> list[str]:
-    """Give each of the first few faults a line of its own."""
+    """List the first ten faults, one per line, and the number of the others.
+
+    >>> listed(["a.wav: is empty", "b.wav: is empty"])
+    ['  a.wav: is empty', '  b.wav: is empty']
+    """
     more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
     return [f"  {fault}" for fault in [*faults[:SHOWN], *more]]

@@ -1,4 +1,4 @@
-"""Classes by their names: a model's and a data set's brought to one order, or refused."""
+"""Class names: bring the classes of a data set into the order of a model's."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from specenhance.data.base import AudioDataset
 
 __all__ = ["with_classes"]
 
-SHOWN = 8  # names listed in a message
+SHOWN = 8  # maximum number of names in a message
 
 
 def with_classes(data: AudioDataset, classes: Sequence[str], of: str) -> AudioDataset:
-    """Give a data set whose labels are numbered as ``classes`` are: the same one, or a copy where the order differs.
+    """Give the data set with its labels numbered by ``classes``.
+
+    If the order is already the same, this is the data set itself. Otherwise it is a copy.
 
     Args:
-        data: the data set.
-        classes: the names that a model knows, in its order.
-        of: what knows them, for the message, such as ``"the run runs/a"``.
+        data: The data set.
+        classes: Class names of a model, in the order of its logits.
+        of: Name of the model for the message, such as ``"the run runs/a"``.
 
     Raises:
-        ValueError: where the names are not the same; the message lists what either side has alone.
+        ValueError: if the names are not the same. The message lists the names that only one side has.
+
+    >>> data = AudioDataset(["cat", "dog"], [0, 1, 1])
+    >>> with_classes(data, ["dog", "cat"], of="the run runs/a").labels
+    [1, 0, 0]
     """
     if list(classes) == data.classes:
         return data

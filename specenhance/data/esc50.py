@@ -21,19 +21,30 @@ MEAN, STD = NORMALISATION["esc50"]
 class ESC50(AudioDataset):
     """ESC-50 as it is published: ``meta/esc50.csv`` (filename, fold, target, category, ...) and ``audio/``.
 
-    The published clips are WAV at 44.1 kHz; those that the table names are read, whatever their format and rate.
+    The published clips are WAV at 44.1 kHz. Files of another format or sample rate are read too, if the table names them.
+    ``classes`` are the categories in the order of their target numbers.
 
     Args:
-        root: the folder that holds ``meta`` and ``audio``.
-        fold: the fold that is held out, 1 to 5.
-        train: whether to give the four other folds, or the held-out one.
-        sample_rate: the waveforms' rate, in Hz.
-
-    ``classes`` are the categories in the order of their target numbers.
+        root: Folder that holds ``meta`` and ``audio``.
+        fold: Number of the fold that is held out, 1 to 5.
+        train: Whether to take the four other folds; otherwise the fold that is held out.
+        sample_rate: Sample rate of the waveforms, in Hz.
 
     Raises:
         FileNotFoundError: for a missing folder, table, or file that the table names.
-        ValueError: for a fold out of range, a table that lacks a column or has a malformed row, or no clip in the fold.
+        ValueError: for a fold out of range, a table without one of these columns or with a malformed row, and if no clip is
+            in these folds.
+
+    >>> import tempfile, numpy as np, soundfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     Path(root, "meta").mkdir()
+    ...     _ = Path(root, "meta", "esc50.csv").write_text("filename,fold,target,category\\na.wav,1,0,dog\\nb.wav,2,1,rain")
+    ...     Path(root, "audio").mkdir()
+    ...     for name in ("a.wav", "b.wav"):
+    ...         soundfile.write(f"{root}/audio/{name}", np.zeros(1600), 16000)
+    ...     data = ESC50(root, fold=1, train=True)
+    >>> data.classes, data.labels
+    (['dog', 'rain'], [1])
     """
 
     def __init__(self, root: str | os.PathLike[str], fold: int, train: bool, sample_rate: int = 16000) -> None:
@@ -75,11 +86,11 @@ class ESC50(AudioDataset):
         )
 
 
-# It has no validation clips of its own, and to choose weights by the tested fold would flatter them: the last ones are kept.
+# ESC-50 has no validation clips. Weights chosen on the test fold would look better than they are, so a run keeps the last ones.
 @register_data(
     "esc50", folds=5, mean=MEAN, std=STD, frames=512, epochs=60, batch_size=32, select="last",
     time_mask=96, freq_mask=24, shift=10, noise=0.05,
 )  # fmt: skip
 def open_esc50(root: str | os.PathLike[str], split: str, fold: int, sample_rate: int = 16000) -> ESC50:
-    """Open ESC-50 by the names of splits: both held-out ones, ``"validation"`` and ``"test"``, are the fold."""
+    """Open a split of ESC-50. Both ``"validation"`` and ``"test"`` are the fold that is held out."""
     return ESC50(root, fold=fold, train=split == "train", sample_rate=sample_rate)

@@ -1,4 +1,4 @@
-"""Anyone's own recordings: a folder of them with a CSV of labels, or one folder a class."""
+"""Your own recordings: a folder of sound files with a CSV of labels, or with one folder per class."""
 
 from __future__ import annotations
 
@@ -27,38 +27,48 @@ from specenhance.data.registry import register_data
 
 __all__ = ["AudioFolder"]
 
-HELD_OUT = 0.15  # the part of the clips that tests, and that validates, where nothing says which
+HELD_OUT = 0.15  # fraction of the clips in each of validation and test, if the user gives no splits
 
 
-# A recipe's 0 is fitted to the training clips.
+# 0 in a recipe stands for a value that is fitted to the training clips.
 @register_data("folder", frames=0, epochs=0, batch_size=0, crop="random", time_mask=16, freq_mask=16, shift=10)
 class AudioFolder(AudioDataset):
-    """Recordings in a folder, labelled by a CSV or by the folders that they lie in.
+    """Recordings in a folder. A CSV labels them, or the folders that they are in.
 
-    Three layouts:
+    There are three layouts:
 
-    - with ``csv``: its columns are ``path`` (below ``root``, or absolute), ``label`` and, if it has a third, ``split``:
-      ``train``, ``validation`` or ``test`` in each row;
-    - without, and every folder in ``root`` is named ``train``, ``validation`` (or ``val``) or ``test``:
-      ``root/split/label/*.wav`` (or any other suffix of :data:`specenhance.audio.SUFFIXES`);
-    - without, and it is not so: ``root/label/*.wav``.
+    - With ``csv``, the table has the columns ``path`` (relative to ``root``, or absolute) and ``label``. It may have a
+      column ``split``, with ``train``, ``validation`` or ``test`` in each row.
+    - Without ``csv``, if every folder in ``root`` has the name of a split (``train``, ``validation`` or ``val``, ``test``),
+      the files are ``root/split/label/*.wav``, or of another suffix of :data:`specenhance.audio.SUFFIXES`.
+    - Otherwise the files are ``root/label/*.wav``.
 
-    Where the layout gives no splits, they are made: the SHA-256 of a clip's path below ``root`` decides, so that about 15% of
-    the clips test, 15% validate and the rest train. The same path is in the same split always, whatever clips come or go.
-    Clips that belong together, of one speaker or cut from one recording, may end in two splits: a ``split`` column keeps
-    them together.
+    If the layout gives no splits, the SHA-256 of a clip's path below ``root`` chooses its split: about 15% of the clips are
+    for test, 15% for validation and the rest for training. A clip stays in its split when others are added or removed.
+    But clips that belong together, of one speaker or one recording, can get different splits. A ``split`` column prevents
+    that.
 
     Args:
-        root: the folder of the recordings.
-        csv: the table, a path like any other (not below ``root``).
+        root: Folder of the recordings.
+        csv: Path of the table. It is not relative to ``root``.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        classes: the labels in the order of their numbers; None is all labels of all splits, sorted.
-        sample_rate: the waveforms' rate, in Hz.
+        classes: Labels in the order of their numbers. None takes the labels of all splits, sorted.
+        sample_rate: Sample rate of the waveforms, in Hz.
 
     Raises:
         FileNotFoundError: for a missing folder, table, or file that the table names.
         ValueError: for a malformed table, a path in two rows, a label that is not in ``classes``, an unknown split, a
             label's folder without a file, or a split without a clip.
+
+    >>> import tempfile, numpy as np, soundfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     for label in ("cat", "dog"):
+    ...         Path(root, "train", label).mkdir(parents=True)
+    ...         soundfile.write(f"{root}/train/{label}/a.wav", np.zeros(1600), 16000)
+    ...     data = AudioFolder(root, split="train")
+    ...     waveform, label = data[1]
+    >>> waveform.shape, data.classes[label]
+    (torch.Size([1600]), 'dog')
     """
 
     def __init__(
@@ -101,8 +111,8 @@ class AudioFolder(AudioDataset):
 class _Clip(NamedTuple):
     path: str  # below root, with "/" on every system
     label: str
-    split: str  # "" where the layout does not say
-    where: str  # what names it, for messages
+    split: str  # "" if the layout gives no splits
+    where: str  # the row or folder that names the clip, for messages
 
 
 def _from_table(root: Path, table: Path) -> list[_Clip]:
@@ -121,7 +131,7 @@ def _from_table(root: Path, table: Path) -> list[_Clip]:
 
 
 def _from_folders(root: Path) -> tuple[list[_Clip], list[str]]:
-    """List the clips of folders of labels, and what lies beside them and is not read."""
+    """List the clips in the labels' folders, and the files and folders that are not read."""
     tops = subfolders(root)
     passed_over = others(root, tops)
     if not tops and passed_over:

@@ -1,4 +1,4 @@
-"""What a data set's folder holds: its subfolders, its audio files, the rows of its tables. Checked before any sound is read."""
+"""The files of a data set: its folders, sound files, tables and lists. They are checked before a sound is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
-"""The names of the parts that a data set is used in."""
+"""Names of the splits of a data set."""
 
 ALSO_CALLED = {
     "training": "train",
@@ -39,34 +39,74 @@ ALSO_CALLED = {
 
 
 def check_split(split: str) -> None:
-    """Refuse a split that is none of :data:`SPLITS` with a ValueError."""
+    """Check that a name is one of :data:`SPLITS`.
+
+    Raises:
+        ValueError: for any other name.
+
+    >>> check_split("eval")
+    Traceback (most recent call last):
+    ValueError: split='eval': expected one of train, validation, test
+    """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: expected one of {', '.join(SPLITS)}")
 
 
 def split_named(name: str) -> str | None:
-    """Give the split that a folder or a cell names, by one of :data:`SPLITS` or what else they are called; else None."""
+    """Give the split that a folder or a table's cell names. Give None if it names no split.
+
+    >>> split_named("Val"), split_named("dog")
+    ('validation', None)
+    """
     name = name.lower()
     return name if name in SPLITS else ALSO_CALLED.get(name)
 
 
 def require_folder(path: Path, holds: str) -> Path:
-    """Give ``path`` back if it is a folder, else raise FileNotFoundError; ``holds`` says what it should hold."""
+    """Return ``path`` if it is a folder.
+
+    Args:
+        path: The folder.
+        holds: What the folder should hold, for the message.
+
+    Raises:
+        FileNotFoundError: if it is no folder.
+
+    >>> require_folder(Path("none"), "the recordings")
+    Traceback (most recent call last):
+    FileNotFoundError: none: no such folder; root is expected to hold the recordings
+    """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder; root is expected to hold {holds}")
     return path
 
 
 def subfolders(folder: Path) -> list[str]:
-    """List the names of a folder's subfolders, sorted, without hidden ones."""
+    """List the names of a folder's subfolders, sorted. Hidden ones are left out.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("dog", "cat", ".git"):
+    ...         Path(folder, name).mkdir()
+    ...     subfolders(Path(folder))
+    ['cat', 'dog']
+    """
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def audio_names(folder: Path) -> list[str]:
-    """List the names of the audio files right in a folder, sorted, without hidden ones.
+    """List the names of the sound files in a folder, sorted. Hidden files and subfolders are left out.
 
     Raises:
-        ValueError: if there is none, or if two differ in their suffix alone, which would be one sound counted twice.
+        ValueError: if there is no sound file, or if two differ only in their suffix: this is probably one sound, which would
+            count twice.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.wav", "a.flac", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     audio_names(Path(folder))
+    ['a.flac', 'b.wav']
     """
     names = sorted(path.name for path in folder.iterdir() if _is_sound(path))
     if not names:
@@ -83,11 +123,18 @@ def audio_names(folder: Path) -> list[str]:
 
 
 def others(folder: Path, taken: Iterable[str]) -> list[str]:
-    """List what lies right in a folder and is not taken, sorted, without hidden files and folders.
+    """List the files and folders in a folder that are not used, sorted. Hidden ones are left out.
 
     Args:
-        folder: the folder.
-        taken: the names of what is taken.
+        folder: The folder.
+        taken: Names of the files and folders that are used.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("a.wav", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     others(Path(folder), ["a.wav"])
+    ['notes.txt']
     """
     taken = set(taken)
     return sorted(
@@ -102,10 +149,18 @@ def _is_sound(path: Path) -> bool:
 
 
 def require_files(paths: Iterable[Path], named_in: Path) -> None:
-    """Check that all files are there, by one listing of each folder that they lie in.
+    """Check that all files are there. Each folder is listed only once, so this is fast.
+
+    Args:
+        paths: The files.
+        named_in: The table or list that names the files, for the message.
 
     Raises:
-        FileNotFoundError: if some are not, with the first few of them and ``named_in``, the file that names them.
+        FileNotFoundError: if files are missing. The message has the first three.
+
+    >>> require_files([Path("audio", "a.wav")], named_in=Path("labels.csv"))
+    Traceback (most recent call last):
+    FileNotFoundError: labels.csv names 1 files that are not there: ...a.wav; unpack the data set again, or correct the file
     """
     by_folder: defaultdict[Path, list[Path]] = defaultdict(list)
     for path in paths:
@@ -122,24 +177,32 @@ def require_files(paths: Iterable[Path], named_in: Path) -> None:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read a CSV with a header line, in UTF-8; white space around names and cells is no part of them.
+    """Read a CSV in UTF-8 with a header line. White space around names and cells is removed.
 
     Args:
-        path: the file.
-        columns: those that it must have; it may have others.
+        path: The file.
+        columns: Names of the columns that the table must have. It may have others.
 
     Yields:
-        For each row ``"path, line 7"``, for messages, and its cells by column, stripped of white space.
+        The place of each row for messages, such as ``"labels.csv, line 7"``, and the row's cells by column.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a missing column, an empty cell in one of ``columns``, or what is no CSV in UTF-8.
+        ValueError: for a missing column, an empty cell in one of ``columns``, too many cells in a row, or a file that is no
+            CSV in UTF-8.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder, "labels.csv")
+    ...     _ = table.write_text("path, label\\na.wav, dog\\n")
+    ...     list(read_table(table, ["path", "label"]))
+    [('...labels.csv, line 2', {'path': 'a.wav', 'label': 'dog'})]
     """
     columns = list(columns)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; expected a CSV with the columns {', '.join(columns)}")
-    with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a byte-order mark first
-        reader = csv.DictReader(file, restval="", skipinitialspace=True)  # else a quote behind a space is no quote
+    with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets write a byte-order mark first
+        reader = csv.DictReader(file, restval="", skipinitialspace=True)  # otherwise a quote after a space is no quote
         try:
             if reader.fieldnames is not None:
                 reader.fieldnames = [name.strip() for name in reader.fieldnames]
@@ -165,11 +228,18 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[s
 
 
 def read_list(path: Path) -> set[str]:
-    """Read a list of files, one a line, in UTF-8; ``./a`` and ``a``, and on any system ``b\\a`` and ``b/a``, are the same.
+    """Read a list of files in UTF-8, one file per line. Each path is brought to the form of :func:`plain_path`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for what is no text in UTF-8.
+        FileNotFoundError: if there is no such list.
+        ValueError: for a file that is no text in UTF-8.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "testing_list.txt")
+    ...     _ = path.write_text("./yes/a.wav\\nno/b.wav\\n")
+    ...     sorted(read_list(path))
+    ['no/b.wav', 'yes/a.wav']
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list; unpack the data set again (version 2 has it)")
@@ -181,5 +251,9 @@ def read_list(path: Path) -> set[str]:
 
 
 def plain_path(text: str) -> str:
-    """Bring a path that a table or a list names to one form, with ``/`` on every system and without ``./``."""
+    """Bring a path of a table or list to one form: with ``/`` on every system, and without ``./``.
+
+    >>> plain_path("./sounds\\\\a.wav")
+    'sounds/a.wav'
+    """
     return posixpath.normpath(text.replace("\\", "/"))

@@ -18,19 +18,30 @@ Factory = TypeVar("Factory", bound=Callable[..., AudioDataset])
 
 
 def register_data(name: str, *, folds: int = 0, hidden: bool = False, **defaults: Any) -> Callable[[Factory], Factory]:
-    """Make a data set known by name, as a decorator of its class or of a function that opens it.
+    """Make a data set known by name: a decorator of its class, or of a function that opens it.
 
-    The factory is called with ``split`` (``"train"``, ``"validation"`` or ``"test"``), ``sample_rate`` in Hz, and those of
-    ``root``, ``csv``, ``fold`` and ``seed`` that it takes. A data set that takes no ``root`` needs no files.
+    The class or function gets ``split`` (``"train"``, ``"validation"`` or ``"test"``) and ``sample_rate`` in Hz. It also
+    gets ``root``, ``csv``, ``fold`` and ``seed``, if it takes them. A data set that takes no ``root`` needs no files.
 
     Args:
-        name: lower-case letters, digits, ``_``, ``-`` and ``.``.
-        folds: how many folds it has; its factory takes ``fold``, from 1 on.
-        hidden: whether :func:`list_data` leaves it out.
-        **defaults: fields of a recipe that differ from :class:`specenhance.training.Recipe`'s own for this data set.
+        name: Lower-case letters, digits, ``_``, ``-`` and ``.``.
+        folds: Number of folds. A data set with folds takes ``fold``, a number from 1.
+        hidden: Whether :func:`list_data` leaves it out.
+        **defaults: Fields of :class:`specenhance.training.Recipe` that have another default for this data set.
 
     Raises:
-        ValueError: if the name is malformed or already taken.
+        ValueError: for a malformed name, and for one that another data set has.
+
+    >>> import torch
+    >>> @register_data("example_silence", epochs=3)
+    ... class Silence(AudioDataset):
+    ...     def __init__(self, split: str, sample_rate: int = 16000) -> None:
+    ...         super().__init__(["nothing"], [0] * 10, sample_rate=sample_rate)
+    ...
+    ...     def waveform(self, i):
+    ...         return torch.zeros(self.sample_rate)
+    >>> open_data("example_silence", "test", sample_rate=8000)[0][0].shape
+    torch.Size([8000])
     """
 
     def decorate(factory: Factory) -> Factory:
@@ -41,7 +52,7 @@ def register_data(name: str, *, folds: int = 0, hidden: bool = False, **defaults
 
 
 def list_data() -> list[str]:
-    """List the names that :func:`open_data` knows, sorted.
+    """List the names that :func:`open_data` knows, sorted. Entry points are listed, not loaded.
 
     >>> list_data()
     ['esc50', 'folder', 'speech_commands', 'synthetic']
@@ -53,13 +64,13 @@ def open_data(name: str, split: str, **options: Any) -> AudioDataset:
     """Open one split of a data set by name.
 
     Args:
-        name: one of :func:`list_data`.
+        name: One of :func:`list_data`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        **options: ``sample_rate``, ``root``, ``csv``, ``fold``, ``seed``; those that the data set does not take are left out.
+        **options: ``sample_rate``, ``root``, ``csv``, ``fold``, ``seed``. Those that the data set does not take are ignored.
 
     Raises:
-        ValueError: for an unknown name or split.
-        FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
+        ValueError: for an unknown name or split, or files that do not fit the data set's layout.
+        FileNotFoundError: for files that are missing.
 
     >>> len(open_data("synthetic", "test"))
     1000
@@ -69,15 +80,36 @@ def open_data(name: str, split: str, **options: Any) -> AudioDataset:
 
 
 def takes(name: str, option: str) -> bool:
-    """Say whether a data set takes an option of :func:`open_data`; raises ValueError for an unknown name."""
+    """Tell whether a data set takes an option of :func:`open_data`.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> takes("esc50", "fold"), takes("synthetic", "fold")
+    (True, False)
+    """
     return option in inspect.signature(DATA.find(name)[0]).parameters
 
 
 def data_folds(name: str) -> int:
-    """Count the folds of a data set: 0 for one that has none; raises ValueError for an unknown name."""
+    """Count the folds of a data set: 0 if it has none.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> data_folds("esc50"), data_folds("synthetic")
+    (5, 0)
+    """
     return getattr(DATA.find(name)[0], "folds", 0)
 
 
 def recipe_defaults(name: str) -> dict[str, Any]:
-    """Give the fields of a recipe that differ for a data set; raises ValueError for an unknown name."""
+    """Give the fields of a recipe that have another default for a data set.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> recipe_defaults("esc50")["frames"]
+    512
+    """
     return dict(getattr(DATA.find(name)[0], "recipe_defaults", {}))

@@ -22,22 +22,32 @@ MEAN, STD = NORMALISATION["speech_commands"]
 
 @register_data("speech_commands", mean=MEAN, std=STD, frames=128, epochs=20, time_mask=16, freq_mask=16, shift=10)
 class SpeechCommandsV2(AudioDataset):
-    """Speech Commands V2 as it is published: a folder a keyword, and the lists of what validates and what tests.
+    """Speech Commands V2 as it is published: one folder per keyword, and lists of the validation and test files.
 
-    What ``validation_list.txt`` and ``testing_list.txt`` do not name trains. The lists name files as
-    ``keyword/file.wav``, or with the suffix that the files have.
+    ``validation_list.txt`` and ``testing_list.txt`` name files as ``keyword/file.wav``; the suffix is that of the file.
+    All other files are for training. ``classes`` are the names of the keywords' folders, sorted, without
+    ``_background_noise_``.
 
     Args:
-        root: the folder that holds the keywords' folders and the two lists.
+        root: Folder that holds the keywords' folders and the two lists.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        sample_rate: the waveforms' rate, in Hz.
-
-    ``classes`` are the names of the keywords' folders, sorted; ``_background_noise_`` is none of them.
+        sample_rate: Sample rate of the waveforms, in Hz.
 
     Raises:
-        FileNotFoundError: for a missing folder or list, or a file that a list names and is not there.
-        ValueError: for an unknown split, a file in both lists, a keyword without a file, one sound in two formats (the
-            second would train although the first tests), or a split without a file.
+        FileNotFoundError: for a missing folder or list, and for a missing file that a list names.
+        ValueError: for an unknown split, a file in both lists, a keyword without a file, or a split without a file. Also for
+            one sound in two formats: the second would be in training even if the first is in a list.
+
+    >>> import tempfile, numpy as np, soundfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     Path(root, "yes").mkdir()
+    ...     for name in ("a.wav", "b.wav", "c.wav"):
+    ...         soundfile.write(f"{root}/yes/{name}", np.zeros(1600), 16000)
+    ...     _ = Path(root, "validation_list.txt").write_text("yes/a.wav")
+    ...     _ = Path(root, "testing_list.txt").write_text("yes/b.wav")
+    ...     train = SpeechCommandsV2(root, "train")
+    >>> train.classes, [path.name for path in train.paths]
+    (['yes'], ['c.wav'])
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str, sample_rate: int = 16000) -> None:
@@ -59,7 +69,7 @@ class SpeechCommandsV2(AudioDataset):
         chosen = listed[split] if split in listed else files.keys() - listed["validation"] - listed["test"]
         if not chosen:
             raise ValueError(f"{root}: no file in the split {split!r}; {len(files)} files in {len(classes)} keywords")
-        # At the root nothing else is read that a user could miss, but sounds.
+        # Of the other files at the root, a user can miss only sounds.
         self.passed_over = [name for name in others(root, classes) if Path(name).suffix.lower() in SUFFIXES] + [
             f"{name}/{other}"
             for name in classes

@@ -1,4 +1,4 @@
-"""The built-in data set: labelled, sound-like signals, made in memory from a seed, so that a first run needs no download."""
+"""The built-in data set: labelled sounds made in memory from a seed. A first run needs no download."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ __all__ = ["SyntheticSounds"]
 
 Signal = NDArray[np.float64]  # (samples,)
 
-LEAST_RATE = 8000  # Hz: the pitches and bands below need it
-LEAST_SECONDS = 0.5  # a slow rhythm needs it to be heard as one
+LEAST_RATE = 8000  # Hz, for the pitches and bands below
+LEAST_SECONDS = 0.5  # s; a slow rhythm needs this much time
 
 
 @register_data("synthetic", frames=96, epochs=10, time_mask=8, freq_mask=8, shift=4)
 class SyntheticSounds(AudioDataset):
-    """Ten classes of sounds that differ in how they move in time and frequency, not in pitch, level or timbre.
+    """Ten classes of sounds that differ in how they change in time and frequency, not in pitch, level or timbre.
 
-    Each clip is one event of its class, of random pitch, timbre, duration, position and level, in coloured background
-    noise at a random signal-to-noise ratio, half of the time with a short, quieter sound of another kind beside it.
+    Each clip is one event of its class. Its pitch, timbre, duration, position and level are random. Coloured background
+    noise is added at a random signal-to-noise ratio. Half of the clips also have a short, quieter sound.
 
-    Clip i has the class ``i % 10`` and depends on (seed, split, i), the rate and the length alone, so it is the same in
-    any order, in any process and however many clips there are. ``paths`` is empty.
+    Clip i has the class ``i % 10``. It depends only on the seed, the split, i, the sample rate and the length. So it is the
+    same in any order, in any process and for any number of clips. ``paths`` is empty.
 
     Args:
-        split: ``"train"``, ``"validation"`` or ``"test"``; they share no clip.
-        clips_per_class: how many clips there are of each class.
-        seed: >= 0; another one gives another set of the same kind.
-        sample_rate: in Hz, >= 8000.
-        seconds: the length of each clip, >= 0.5.
+        split: ``"train"``, ``"validation"`` or ``"test"``. No two splits have a clip in common.
+        clips_per_class: Number of clips of each class.
+        seed: Seed of the random numbers, >= 0.
+        sample_rate: Sample rate of the waveforms, in Hz, >= 8000.
+        seconds: Length of each clip, in seconds, >= 0.5.
 
     Raises:
         ValueError: for an argument out of its range.
+
+    >>> data = SyntheticSounds("test", clips_per_class=2)
+    >>> waveform, label = data[13]
+    >>> len(data), waveform.shape, data.classes[label]
+    (20, torch.Size([16000]), 'clicks')
     """
 
     def __init__(
@@ -79,7 +84,7 @@ def _clip(rng: np.random.Generator, event: Event, samples: int, rate: int) -> Si
 
 
 def _placed(rng: np.random.Generator, event: Event, samples: int, rate: int, seconds: float) -> Signal:
-    """Make one event of unit power, faded at its ends, somewhere in silence."""
+    """Make one event of unit power, faded in and out, at a random place in silence."""
     length = min(samples, round(seconds * rate))
     sound = event(rng, length, rate)
     sound /= np.sqrt(np.mean(sound**2)) + 1e-12
@@ -91,7 +96,7 @@ def _placed(rng: np.random.Generator, event: Event, samples: int, rate: int, sec
     return np.pad(sound, (start, samples - length - start))
 
 
-# ---- Events: each makes `length` samples at `rate` Hz, at whatever level it comes out.
+# ---- Events. Each makes `length` samples at `rate` Hz, of any level.
 
 Event = Callable[[np.random.Generator, int, int], Signal]
 
@@ -164,14 +169,14 @@ EVENTS: dict[str, Event] = {
     "up_chirp": _up_chirp,
     "vibrato": _vibrato,
 }
-"""The classes, in the order of their labels."""
+"""The classes in the order of their numbers, and the function that makes each one's event."""
 
 
-# ---- What events are made of.
+# ---- Parts of events.
 
 
 def _voice(rng: np.random.Generator, pitch: Signal, rate: int, harmonics: int = 6) -> Signal:
-    """Sum up to so many harmonics of a pitch in Hz, given sample by sample; none comes near half the rate."""
+    """Sum at most ``harmonics`` harmonics of a pitch, given in Hz for each sample. Those near half the rate are left out."""
     phase = 2 * np.pi * np.cumsum(pitch) / rate
     steepness = rng.uniform(0.5, 2)
     sound = np.zeros(len(pitch))
@@ -182,7 +187,7 @@ def _voice(rng: np.random.Generator, pitch: Signal, rate: int, harmonics: int = 
 
 
 def _pitch(rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(300), np.log(1500))))  # Hz, even by octaves
+    return float(np.exp(rng.uniform(np.log(300), np.log(1500))))  # Hz, uniform on a logarithmic scale
 
 
 def _wave(rng: np.random.Generator, frequency: float, length: int, rate: int) -> Signal:
@@ -190,7 +195,7 @@ def _wave(rng: np.random.Generator, frequency: float, length: int, rate: int) ->
 
 
 def _coloured_noise(rng: np.random.Generator, length: int, rate: int) -> Signal:
-    """Make noise of unit power whose spectrum falls as 1/f^a, a from 0 (white) to 1.5."""
+    """Make noise of unit power. Its power spectrum falls as 1/f^a, with a from 0 (white) to 1.5."""
     spectrum = np.fft.rfft(rng.standard_normal(length))
     frequency = np.maximum(np.fft.rfftfreq(length, 1 / rate), 20)
     noise = np.fft.irfft(spectrum * frequency ** (-rng.uniform(0, 1.5) / 2), length)

@@ -22,9 +22,9 @@ __all__ = ["FITS", "LAYOUTS", "FrontendModel", "with_frontend"]
 LAYOUTS = ("time_freq", "freq_time")
 FITS = ("error", "resize")
 
-_ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # arguments of a model that its backbone does not have
+_ARGUMENTS = {"layout": "time_freq", "fit": "error"}  # arguments of this model that its backbone does not have
 
-# The name that wrappers give the wrapped model: timm would take a backbone's attribute of this name for the whole model.
+# A wrapper such as DistributedDataParallel has the wrapped model as ``module``. timm would take a backbone's attribute for it.
 _NOT_THE_BACKBONES = frozenset({"module"})
 
 # timm's tools for torch.fx keep a front end as one step. TorchScript can compile it.
@@ -55,7 +55,7 @@ def with_frontend(
         **frontend_kwargs: The arguments of a front end that is given by name, e.g. ``in_chans=1, kernel_size=17``.
 
     Returns:
-        A model that trains as the backbone does and has timm's interface.
+        A model that has timm's interface and trains like the backbone.
 
     Raises:
         ValueError: for an unknown name, layout or fit; for a backbone that cannot read its number of channels; for
@@ -99,16 +99,34 @@ class FrontendModel(nn.Module, HubMixin):
     - ``hasattr`` is true for what the backbone has.
     - Names of parameters and modules are prefixed with ``backbone.``, as in this model's ``state_dict``.
 
-    :class:`specenhance.models.hub.HubMixin` saves the model and loads it.
+    :class:`specenhance.models.hub.HubMixin` saves and loads the model.
+
+    Args:
+        backbone: As in :func:`with_frontend`.
+        frontend: The module that maps a spectrogram ``(B, C, T, F)`` to one of the same shape.
+        features: As in :func:`with_frontend`.
+        layout: As in :func:`with_frontend`.
+        fit: As in :func:`with_frontend`.
+
+    Raises:
+        ValueError: as :func:`with_frontend`.
 
     >>> import timm
-    >>> from specenhance import TFE
+    >>> from specenhance import TFE, KaldiFbank
     >>> model = FrontendModel(timm.create_model("test_resnet", in_chans=1, num_classes=5), TFE(n=2))
     >>> model.num_classes, model.pretrained_cfg["classifier"]
     (5, 'backbone.fc')
     >>> model.reset_classifier(3)
     >>> model(torch.rand(2, 1, 64, 32)).shape
     torch.Size([2, 3])
+
+    With ``features`` the model takes waveforms. Its parts can be called one after another:
+
+    >>> model = FrontendModel(model.backbone, model.frontend, features=KaldiFbank(frames=96))
+    >>> waveform = torch.zeros(2, 16000)
+    >>> spec = model.spectrogram(waveform)
+    >>> spec.shape, model.enhance(waveform).shape, model.classify(spec).shape
+    (torch.Size([2, 1, 96, 128]), torch.Size([2, 1, 96, 128]), torch.Size([2, 3]))
     """
 
     # TorchScript compiles every property that is not listed here.
@@ -142,19 +160,19 @@ class FrontendModel(nn.Module, HubMixin):
                 "as timm's models have; use fit='error' and give it spectrograms of its size"
             )
         check_channels(backbone)
-        # Typed here, not on the class: TorchScript would compile a class's annotation.
+        # Annotated here, because TorchScript would compile an annotation of the class.
         self.features: Any = features
         self.frontend: Any = frontend
         self.layout = layout
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
         self._classes: list[str] | None = None
-        # timm's name of the model, where timm made it by a name of specenhance.models.timm_names.
+        # timm's name of this model, if timm made it by a name of specenhance.models.timm_names.
         self._architecture: str | None = None
-        self.backbone: Any = backbone  # last: from here on, its names are set on it
+        self.backbone: Any = backbone  # last, because from now on __setattr__ sets the backbone's names on the backbone
 
     def __getattr__(self, name: str) -> Any:
-        # Python calls this for a name that it has not found, and for a property that fails because the backbone lacks a name.
+        # Python also calls this if a property raises AttributeError, because the backbone lacks a name.
         modules = self.__dict__.get("_modules", {})
         if name in modules or name.startswith("_") or name in _NOT_THE_BACKBONES:
             return super().__getattr__(name)
@@ -190,14 +208,17 @@ class FrontendModel(nn.Module, HubMixin):
         else:
             setattr(modules["backbone"], name, value)
 
-    # No annotations. A return type would be Any, and TorchScript would believe it; without one it infers the backbone's. An
-    # argument's type would be the text "Tensor", and torch.fx would write that text into the code that it makes.
+    # No annotations. TorchScript infers the backbone's return type only if none is given. torch.fx would write the type of an
+    # argument into the code that it makes, as the text "Tensor".
     @no_type_check
     def forward(self, x):
-        """Map spectrograms ``(B, C, T, F)`` (with ``features``: waveforms ``(B, samples)``) to what the backbone gives.
+        """Compute what the backbone gives for the model's input, such as logits ``(B, num_classes)``.
+
+        Args:
+            x: Spectrograms ``(B, C, T, F)`` or ``(B, T, F)``. With ``features``, waveforms ``(B, samples)``.
 
         Raises:
-            ValueError: for a shape that the front end or the backbone cannot take; the message names the cure.
+            ValueError: for a shape that the front end or the backbone cannot take. The message says what to do.
             TypeError: for a spectrogram of another dtype than the backbone's.
         """
         if torch.jit.is_scripting():
@@ -206,26 +227,26 @@ class FrontendModel(nn.Module, HubMixin):
         return self.classify(self.spectrogram(x))
 
     def spectrogram(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Give the spectrogram ``(B, C, T, F)`` that goes into the front end.
+        """Compute the spectrogram ``(B, C, T, F)`` that goes into the front end.
 
         Args:
             x: The model's input, as for :meth:`forward`.
-            lengths: The number ``(B,)`` of real samples of each waveform, where waveforms are padded at the end.
+            lengths: Number of samples of each waveform before padding, ``(B,)``. None means that no waveform is padded.
         """
         if self.features is None:
             return _with_channels(x)
         return self.features(x) if lengths is None else self.features(x, lengths)
 
     def classify(self, spec: Tensor) -> Tensor:
-        """Map spectrograms ``(B, C, T, F)`` to logits, whether or not the model has ``features``."""
+        """Compute logits from spectrograms ``(B, C, T, F)``, also if the model has ``features``."""
         return self._run(self.backbone, self.frontend(spec))
 
     def enhance(self, x: Tensor) -> Tensor:
-        """Give the enhanced spectrogram ``(B, C, T, F)`` of the model's input: the output of the front end."""
+        """Compute the enhanced spectrogram ``(B, C, T, F)`` of the model's input. It is the output of the front end."""
         return self.frontend(self.spectrogram(x))
 
     def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Call the backbone on a spectrogram ``(B, C, T, F)``, in the layout and channels that it reads."""
+        """Bring a spectrogram ``(B, C, T, F)`` to the backbone's layout, size and channels, and call the backbone on it."""
         spec = _as_read(spec, self._backbone_chans, self.layout, self._size())
         if torch.compiler.is_compiling():
             return call(spec, *args, **kwargs)
@@ -248,7 +269,7 @@ class FrontendModel(nn.Module, HubMixin):
             raise ValueError(timm_interface.size_message(self.backbone, got, axes, error)) from error
 
     def _init_weights(self, of_backbone: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Initialise the front end, by its ``init_weights`` or its modules' ``reset_parameters``, and the backbone."""
+        """Initialise the front end, by its ``init_weights`` or else its modules' ``reset_parameters``, then the backbone."""
         own = getattr(self.frontend, "init_weights", None)
         if own is not None:
             own()
@@ -259,11 +280,11 @@ class FrontendModel(nn.Module, HubMixin):
         of_backbone(*args, **kwargs)
 
     def _size(self) -> tuple[int, int] | None:
-        """The size (rows, columns) to which spectrograms are interpolated, if they are."""
+        """Give the size (rows, columns) to which spectrograms are interpolated, or None if they are not."""
         return size_made_for(self.backbone) if self.fit == "resize" else None
 
     def __prepare_scriptable__(self) -> FrontendModel:
-        """Store the size, which TorchScript cannot ask the backbone for. torch.jit.script calls this."""
+        """Store the size, because TorchScript cannot ask the backbone for it. torch.jit.script calls this."""
         if self.features is not None:
             raise NotImplementedError(
                 "torch.jit.script takes a model from the spectrogram on: script with_frontend(model.backbone, model.frontend), "
@@ -274,10 +295,12 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def classes(self) -> list[str] | None:
-        """Names of the classes in the order of the logits, saved with the model; None where they are not known.
+        """Names of the classes in the order of the logits, or None if they are unknown. They are saved with the model.
 
-        After ``reset_classifier`` to another number of classes they are not known. Setting them raises ValueError for another
-        number of names than of classes.
+        They become unknown when ``reset_classifier`` changes the number of classes.
+
+        Raises:
+            ValueError: when names are set whose number is not the number of classes.
         """
         return self._classes if self._classes and len(self._classes) == self.num_classes else None
 
@@ -294,14 +317,15 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def feature_info(self) -> Any:
-        """The backbone's description of its feature levels, as timm keeps it, with its module names prefixed."""
+        """timm's description of the backbone's feature levels, with the prefix ``backbone.`` before module names."""
         return timm_interface.prefixed_feature_info(self.backbone.feature_info)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """The backbone's pretrained configuration, a copy with its module names prefixed. To change it, set the whole of it.
+        """A copy of the backbone's pretrained configuration, with the prefix ``backbone.`` before module names.
 
-        If timm made the model by a name of :mod:`specenhance.models.timm_names`, architecture and tag are that name's.
+        To change the configuration, set this property. Changes of the copy have no effect. If timm made the model by a name of
+        :mod:`specenhance.models.timm_names`, architecture and tag are those of this name.
         """
         cfg = timm_interface.prefixed_cfg(self.backbone.pretrained_cfg)
         if self._architecture is not None:
@@ -313,7 +337,7 @@ class FrontendModel(nn.Module, HubMixin):
     def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
         self.backbone.pretrained_cfg = self.backbone.default_cfg = timm_interface.backbone_cfg(cfg, self._architecture)
 
-    # timm's older name, and what timm stores with a model: its size and first convolution, and its arguments.
+    # timm's older name of pretrained_cfg. _traits and _model_args are what timm itself stores with a model.
     default_cfg = property(lambda self: self.pretrained_cfg, lambda self, cfg: setattr(self, "pretrained_cfg", cfg))
     _traits = property(lambda self: timm_interface.prefixed_cfg(getattr(self.backbone, "_traits", {})))
 
@@ -327,7 +351,13 @@ class FrontendModel(nn.Module, HubMixin):
         self.backbone._model_args = {name: value for name, value in arguments.items() if name not in _ARGUMENTS}
 
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters of the backbone and of the front end that must have no weight decay."""
+        """List the names of the parameters that must have no weight decay, of the backbone, front end and features.
+
+        >>> import timm
+        >>> model = with_frontend(timm.create_model("test_vit", in_chans=1), "tfe1")
+        >>> "backbone.pos_embed" in model.no_weight_decay()
+        True
+        """
         return {
             f"{child}.{name}"
             for child in ("backbone", "frontend", "features")
@@ -336,23 +366,31 @@ class FrontendModel(nn.Module, HubMixin):
         }
 
     def group_matcher(self, coarse: bool = False) -> Any:
-        """Give the backbone's parameter groups for timm's layer-wise learning rates, names prefixed.
+        """Give the backbone's parameter groups for timm's layer-wise learning rates, with prefixed names.
 
-        The parameters of the front end and of ``features`` are in the backbone's last group, its head. That group has the
-        full rate, which new parameters in front of pretrained ones need.
+        The parameters of the front end and of ``features`` are in the backbone's last group, its head. This group has the
+        full learning rate, which new parameters need.
+
+        Args:
+            coarse: Whether a group is a stage instead of a block, as in timm.
+
+        >>> import timm
+        >>> model = with_frontend(timm.create_model("test_resnet", in_chans=1), "tfe1")
+        >>> list(model.group_matcher())
+        ['stem', 'blocks']
         """
         return timm_interface.group_matcher(self.backbone, coarse)
 
 
-@torch.fx.wrap  # torch.fx traces symbols without a shape
+@torch.fx.wrap  # torch.fx traces symbols, which have no shape
 def _with_channels(x: Tensor) -> Tensor:
-    """Give spectrograms (B, T, F) their channel axis."""
+    """Add the channel axis to spectrograms (B, T, F)."""
     return x.unsqueeze(1) if x.ndim == 3 else x
 
 
 @torch.fx.wrap
 def _as_read(spec: Tensor, chans: int, layout: str, size: tuple[int, int] | None) -> Tensor:
-    """Bring spectrograms (B, C, T, F) to the layout, size (rows, columns) and channels that a backbone reads."""
+    """Bring spectrograms (B, C, T, F) to the layout, size (rows, columns) and number of channels that a backbone reads."""
     B, C, T, F = spec.shape
     if C not in [1, chans]:
         raise ValueError(
@@ -367,9 +405,9 @@ def _as_read(spec: Tensor, chans: int, layout: str, size: tuple[int, int] | None
 
 
 def _resize(spec: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate spectrograms (B, C, rows, columns) to a size, with antialiasing: else a long one would lose whole frames."""
+    """Interpolate spectrograms (B, C, rows, columns) to a size. Without antialiasing a long one would lose whole frames."""
     rows, columns = size
     if spec.shape[-2] == rows and spec.shape[-1] == columns:
         return spec
-    exact = spec if spec.dtype == torch.float64 else spec.float()  # a CPU has no half precision for this
+    exact = spec if spec.dtype == torch.float64 else spec.float()  # PyTorch has no half precision for this on a CPU
     return nn.functional.interpolate(exact, [rows, columns], mode="bilinear", antialias=True).to(spec.dtype)

@@ -1,4 +1,4 @@
-"""The Audio Spectrogram Transformer (AST) as a teacher: transformers' model, changed to another size and other classes.
+"""The Audio Spectrogram Transformer (AST) as a teacher: transformers' model, for any size and number of classes.
 
 Source: Gong, Chung, Glass, "AST: Audio Spectrogram Transformer", arXiv:2104.01778, and its authors' code.
 """
@@ -30,7 +30,7 @@ except ImportError as error:
 
 __all__ = ["AST", "ast_teacher", "resize_positions"]
 
-SPECIAL_TOKENS = 2  # one of class and one of distillation, before the patches
+SPECIAL_TOKENS = 2  # the class token and the distillation token, before the patches
 STRIDE = 10  # frames and bins from one patch to the next, as published
 
 
@@ -40,12 +40,20 @@ class AST(nn.Module):
     It maps spectrograms ``(B, 1, T, F)`` to logits ``(B, num_classes)``. :func:`ast_teacher` makes one.
 
     Args:
-        model: The model; T and F are its ``config.max_length`` and ``config.num_mel_bins``.
+        model: The model. T and F are its ``config.max_length`` and ``config.num_mel_bins``.
 
     >>> sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     >>> made = AST(ASTForAudioClassification(ASTConfig(**sizes, max_length=64, num_mel_bins=32, num_labels=3)))
     >>> made(torch.zeros(2, 1, 64, 32)).shape
     torch.Size([2, 3])
+    >>> AST.from_config(made.to_config()).num_classes
+    3
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made.save_pretrained(f"{folder}/ast", classes=["cat", "dog", "rain"])
+    ...     loaded = ast_teacher(f"{folder}/ast", num_classes=3, frames=64, bins=32)
+    >>> loaded.model.config.id2label
+    {0: 'cat', 1: 'dog', 2: 'rain'}
     """
 
     in_chans = 1
@@ -61,11 +69,11 @@ class AST(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """The width of the tokens."""
+        """The number of features of a token."""
         return self.model.config.hidden_size
 
     def forward(self, spec: Tensor) -> Tensor:
-        """Map spectrograms ``(B, 1, T, F)`` to logits.
+        """Compute logits ``(B, num_classes)`` from spectrograms ``(B, 1, T, F)``.
 
         Raises:
             ValueError: for spectrograms of another size than the model's.
@@ -79,21 +87,26 @@ class AST(nn.Module):
         return self.model(spec[:, 0]).logits
 
     def to_config(self) -> dict[str, Any]:
-        """Give what :meth:`from_config` makes the same architecture of, as JSON has it."""
+        """Give the configuration as JSON has it. :meth:`from_config` makes the same architecture from it."""
         return json.loads(self.model.config.to_json_string())
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AST:
-        """Make an AST of a configuration of transformers', with random weights."""
+        """Make an AST with random weights from a configuration of transformers."""
         return cls(ASTForAudioClassification(ASTConfig.from_dict(config)))
 
     def save_pretrained(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
-        """Write the model and the names of its classes into a folder, in transformers' format.
+        """Write the model and the names of its classes into a folder, in the format of transformers.
 
-        :func:`ast_teacher` and ``ASTForAudioClassification.from_pretrained`` read it. It is written whole or not at all.
+        :func:`ast_teacher` and ``ASTForAudioClassification.from_pretrained`` read the folder. If an error occurs, no folder
+        is written.
+
+        Args:
+            folder: The folder.
+            classes: Names of the classes, in the order of the logits.
 
         Raises:
-            ValueError: for another number of names than of classes.
+            ValueError: if the number of names is not the number of classes.
         """
         if len(classes) != self.num_classes:
             raise ValueError(f"{len(classes)} names for {self.num_classes} classes")
@@ -113,22 +126,22 @@ def ast_teacher(
 ) -> AST:
     """Make an AST for spectrograms ``(B, 1, frames, bins)`` and ``num_classes`` classes.
 
-    A head that has ``num_classes`` classes is kept, as after fine-tuning. Any other head is replaced by a new one; then the
-    model must be trained before it can teach. The position embedding is cut or interpolated as :func:`resize_positions` does.
+    A head of ``num_classes`` classes is kept, such as after fine-tuning. Any other head is replaced by a new one, and the
+    model must be trained before it can teach. :func:`resize_positions` fits the position embedding to the size.
 
     Args:
-        name_or_path: A name on the Hugging Face hub, such as ``MIT/ast-finetuned-audioset-10-10-0.4593`` (ImageNet and
-            AudioSet weights); a folder that ``save_pretrained`` wrote; or timm's name of a distilled DeiT, such as
-            ``deit_base_distilled_patch16_384``, whose ImageNet weights AST starts from.
+        name_or_path: One of three. A name on the Hugging Face hub, such as ``MIT/ast-finetuned-audioset-10-10-0.4593``, which
+            has ImageNet and AudioSet weights. A folder that ``save_pretrained`` wrote. timm's name of a distilled DeiT, such
+            as ``deit_base_distilled_patch16_384``; its ImageNet weights are those that AST starts from.
         num_classes: The number of classes of the head.
-        frames: The frames T of the spectrogram, at least one patch (16).
-        bins: The bins F of the spectrogram, at least one patch.
-        pretrained: Whether to load weights; otherwise they are random, and the name gives only the architecture.
+        frames: The number of time frames T of the spectrogram, at least one patch (16).
+        bins: The number of frequency bins F of the spectrogram, at least one patch (16).
+        pretrained: Whether to load weights. Otherwise they are random, and the name gives only the architecture.
 
     Raises:
-        ValueError: for a size smaller than a patch, a timm model that is no distilled DeiT, or weights that cannot be
-            fetched or found; the message names the cure.
-        ImportError: where transformers is missing.
+        ValueError: for a size smaller than a patch, a timm model that is no distilled DeiT, or weights that cannot be found
+            or downloaded. The message says what to do.
+        ImportError: if transformers is missing.
 
     >>> teacher = ast_teacher("deit_tiny_distilled_patch16_224", num_classes=3, frames=64, bins=32, pretrained=False)
     >>> teacher(torch.zeros(2, 1, 64, 32)).shape
@@ -146,25 +159,25 @@ def ast_teacher(
         with _quiet():
             source = _fetched(name, lambda: _from_transformers(name, pretrained))
     resized = _resized(source, num_classes, frames, bins)
-    if not pretrained:  # transformers initialises it by zeros, AST's own code by random numbers
+    if not pretrained:  # as AST's own code does; transformers takes zeros
         nn.init.trunc_normal_(_positions(resized), std=0.02)
     return AST(resized)
 
 
 def resize_positions(positions: Tensor, size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
-    """Resize the position embedding of a grid of patches to another grid, as AST's own code does.
+    """Resize the position embedding to another grid of patches, as AST's own code does.
 
-    Each axis, first time, then frequency, is cut to its middle where the new grid is not larger. Otherwise it is interpolated
-    linearly.
+    The time axis is resized first, then the frequency axis. If the new size of an axis is smaller, the middle is cut out. If
+    it is larger, the axis is interpolated linearly.
 
     Args:
-        positions: The embedding ``(1, 2 + f * t, width)``: two special tokens, which stay, then the patches, row by row of
-            frequency.
-        size: The grid ``(f, t)``.
-        new_size: The new grid ``(f', t')``.
+        positions: The embedding ``(1, 2 + f * t, width)``: first two special tokens, then the patches, frequency by
+            frequency. The special tokens do not change.
+        size: The numbers of patches ``(f, t)`` along frequency and time.
+        new_size: The new numbers of patches ``(f', t')``.
 
     Returns:
-        The embedding ``(1, 2 + f' * t', width)``; where the grids are equal, the values are too.
+        The new embedding ``(1, 2 + f' * t', width)``. If the sizes are equal, it has the same values.
 
     >>> resize_positions(torch.zeros(1, 2 + 12 * 101, 8), (12, 101), (12, 50)).shape
     torch.Size([1, 602, 8])
@@ -202,7 +215,7 @@ def _resized(source: ASTForAudioClassification, num_classes: int, frames: int, b
 
 
 def _grid(config: ASTConfig) -> tuple[int, int]:
-    """Count the patches along frequency and time."""
+    """Count the patches ``(f, t)`` along frequency and time."""
     return (
         (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1,
         (config.max_length - config.patch_size) // config.time_stride + 1,
@@ -228,10 +241,10 @@ def _from_transformers(name: str, pretrained: bool) -> ASTForAudioClassification
 
 
 def _from_deit(deit: Any, stride: int = STRIDE) -> ASTForAudioClassification:
-    """Make an AST of a distilled DeiT of timm's, on the grid of its images. Its colours are summed into one channel."""
+    """Make an AST from a distilled DeiT of timm, with the same grid of patches. The three colours become one channel."""
     width, rows = deit.embed_dim, deit.patch_embed.grid_size[0]
     patch = deit.patch_embed.patch_size[0]
-    side = patch + stride * (rows - 1)  # the side of an input with as many patches at this stride
+    side = patch + stride * (rows - 1)  # the size of an input that has as many patches at this stride
     config = ASTConfig(
         hidden_size=width,
         num_hidden_layers=len(deit.blocks),
@@ -243,7 +256,7 @@ def _from_deit(deit: Any, stride: int = STRIDE) -> ASTForAudioClassification:
         time_stride=stride,
         max_length=side,
         num_mel_bins=side,
-        num_labels=0,  # the head of another task has no use
+        num_labels=0,  # the ImageNet head is of no use
     )
     model = ASTForAudioClassification(config)
     given = deit.state_dict()
@@ -282,7 +295,7 @@ def _fetched(name: str, make: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Switch transformers' progress bars off while it reads and writes weights."""
+    """Switch off transformers' progress bars while it reads or writes weights."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

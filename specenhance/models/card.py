@@ -1,4 +1,4 @@
-"""The model card of a model that is saved: ``templates/card.md``, filled in."""
+"""The model card of a saved model, made from ``templates/card.md``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["model_card"]
 def model_card(
     model: Any, config: dict[str, Any], repo_id: str, data: ModelCardData, weights_file: str, config_file: str
 ) -> ModelCard:
-    """Write the model card of a model.
+    """Make the model card of a model.
 
     Args:
         model: The :class:`specenhance.FrontendModel`.
         config: The configuration that is saved beside the card.
-        repo_id: The name that the card loads the model by.
-        data: The card's metadata.
-        weights_file: The name of the file of parameters.
-        config_file: The name of the file of the configuration.
+        repo_id: The model's name in the card's example, USER/NAME.
+        data: The metadata of the card.
+        weights_file: The name of the file that holds the weights.
+        config_file: The name of the file that holds the configuration.
 
     >>> import timm
     >>> from specenhance import with_frontend
@@ -68,7 +68,8 @@ def model_card(
 
 
 def _called(description: dict[str, Any]) -> str:
-    name = "AST" if "ast" in description else description.get("model_name")  # a model with a front end has none
+    # A backbone that has a front end itself has no model_name.
+    name = "AST" if "ast" in description else description.get("model_name")
     return name or f"{description['frontend']['name']} before {_called(description['backbone'])}"
 
 
@@ -79,5 +80,5 @@ def _listed(arguments: dict[str, Any]) -> str:
 
 
 def _parameters(module: nn.Module) -> str:
-    """Count a module's parameters, in words of the card."""
+    """Count a module's parameters, with commas between thousands."""
     return f"{sum(parameter.numel() for parameter in module.parameters()):,}"

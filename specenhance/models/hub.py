@@ -1,7 +1,7 @@
-"""``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, by huggingface_hub's mixin: weights, configuration, card.
+"""Saving and loading models: ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` of huggingface_hub's mixin.
 
-The weights are safetensors; nothing is pickled. The configuration holds only names and numbers: the backbone's name and
-arguments for ``timm.create_model``, the front end's for ``create_frontend``, the features' for ``create_features``.
+A saved model has its weights as safetensors, a configuration and a model card. Nothing is pickled. The configuration has the
+names and arguments from which ``timm.create_model``, ``create_frontend`` and ``create_features`` make the parts again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
     """Save and load a model made by :func:`specenhance.with_frontend`, in a folder or on the Hugging Face Hub.
 
     ``push_to_hub("USER/NAME", config={"label_names": [...]})`` uploads what :meth:`save_pretrained` writes.
-    ``from_pretrained("USER/NAME")``, or of a folder, gives the model in evaluation mode, with its weights on ``map_location``
-    (by default the CPU). Its arguments ``fit=`` and ``layout=`` replace those that were saved.
+    ``from_pretrained("USER/NAME")`` or ``from_pretrained(FOLDER)`` loads the model in evaluation mode.
 
     >>> import tempfile, timm
     >>> from specenhance import FrontendModel, with_frontend
@@ -54,23 +53,23 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
     layout: str
     fit: str
 
-    def save_pretrained(  # type: ignore[override]  # pushing is push_to_hub's
+    def save_pretrained(  # type: ignore[override]  # no argument push_to_hub
         self,
         save_directory: str | os.PathLike[str],
         *,
         config: dict[str, Any] | None = None,
         model_card_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Write the weights, the configuration and, unless there is one, a model card into a folder.
+        """Write the weights, the configuration and a model card into a folder. A model card that is there stays.
 
         Args:
-            save_directory: The folder; it is made if there is none.
-            config: Further entries of ``config.json``; ``label_names``, the classes in order, are also on the card.
-            model_card_kwargs: ``repo_id``, the name that the card loads the model by; by default the folder's name.
+            save_directory: The folder. It is made if it does not exist.
+            config: Further entries of ``config.json``. The card also shows ``label_names``, the names of the classes in order.
+            model_card_kwargs: ``repo_id``, the model's name in the card's example; by default the name of the folder.
 
         Raises:
-            ValueError: for a backbone or front end that its name and arguments do not make again, and for ``label_names`` of
-                another number than the classes. Nothing is written then.
+            ValueError: for a part of the model that its name and arguments do not make again, and if the number of
+                ``label_names`` is not the number of classes. Then nothing is written.
         """
         folder = Path(save_directory)
         config = {**_describe(self), **(config or {})}
@@ -91,24 +90,50 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         return None
 
     def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
-        """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub; the arguments are huggingface_hub's."""
+        """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub.
+
+        Args:
+            repo_id: Name on the hub, USER/NAME.
+            model_card_kwargs: As in :meth:`save_pretrained`; by default the name is ``repo_id``.
+            **kwargs: Arguments of ``push_to_hub`` of huggingface_hub's mixin, such as ``config`` and ``private``.
+
+        Returns:
+            The URL of the commit.
+        """
         return super().push_to_hub(
             repo_id, model_card_kwargs={"repo_id": repo_id, **(model_card_kwargs or {})}, **kwargs
         )
 
     def generate_model_card(self, config: dict[str, Any], repo_id: str) -> ModelCard:
-        """Write the model card for a configuration that :meth:`save_pretrained` writes."""
+        """Make the model card.
+
+        Args:
+            config: The configuration that :meth:`save_pretrained` writes.
+            repo_id: The model's name in the card's example.
+
+        >>> import timm
+        >>> from specenhance import with_frontend
+        >>> model = with_frontend(timm.create_model("test_resnet", in_chans=1), "tfe1")
+        >>> config = {"backbone": {"model_name": "test_resnet"}, "frontend": {"name": "tfe1", "in_chans": 1}, "features": None}
+        >>> model.generate_model_card(config, "me/sounds").data.library_name
+        'specenhance'
+        """
         data = ModelCardData(**self._hub_mixin_info.model_card_data.to_dict())
         return model_card(self, config, repo_id, data, WEIGHTS, CONFIG)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
-        """Load what :meth:`save_pretrained` wrote, from a folder or the Hugging Face Hub; the arguments are huggingface_hub's.
+        """Load a model that :meth:`save_pretrained` wrote.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or a name on the Hugging Face Hub, USER/NAME.
+            **kwargs: Arguments of ``from_pretrained`` of huggingface_hub's mixin. ``map_location`` is the device, by default
+                the CPU. ``fit`` and ``layout`` replace the saved values.
 
         Raises:
-            ConnectionError: for a name that is neither a folder nor in the cache, while the hub does not answer.
+            ConnectionError: if the name is no folder and not in the cache, and the hub does not answer.
             FileNotFoundError: for a folder that does not exist or has no weights.
-            ValueError: for a folder that holds no such model.
+            ValueError: for a folder that does not hold such a model.
         """
         name = str(pretrained_model_name_or_path)
         if not Path(name).is_dir() and not kwargs.get("local_files_only"):
@@ -130,7 +155,7 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         fit: str = "error",
         **download: Any,
     ) -> Any:
-        """Make the model that a configuration describes and load its weights."""
+        """Make the model of a configuration and load its weights."""
         if config is None or backbone is None or frontend is None:
             raise ValueError(f"{model_id}: it has no {CONFIG} that save_pretrained of specenhance wrote")
         parts = {"backbone": backbone, "frontend": frontend, "features": features, "layout": layout, "fit": fit}
@@ -138,7 +163,7 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         if names := config.get("label_names"):
             _check_label_names(model, names)
             model.classes = names
-            if hasattr(model.backbone, "pretrained_cfg"):  # where timm looks
+            if hasattr(model.backbone, "pretrained_cfg"):  # timm reads the names there
                 model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
         _tie(model, config.get("tied", []))
         folder = Path(model_id)
@@ -163,7 +188,7 @@ def write_model(model: nn.Module, path: Path) -> None:
 
 
 def _describe(model: Any) -> dict[str, Any]:
-    """Give the names and arguments of a model's parts; raises ValueError for a part that they do not make again."""
+    """Give the names and arguments of a model's parts. Raise ValueError for a part that they do not make again."""
     config = {
         "backbone": _describe_backbone(model.backbone),
         "frontend": _describe_frontend(model.frontend),
@@ -175,7 +200,7 @@ def _describe(model: Any) -> dict[str, Any]:
         json.dumps(config)
     except TypeError as error:
         raise ValueError(f"arguments of the model cannot be written as JSON ({error}): {config}") from error
-    with torch.random.fork_rng(devices=[]):  # saving must not change a run's random numbers
+    with torch.random.fork_rng(devices=[]):  # saving must not change the random numbers of a training run
         with torch.device("meta"):
             _check_same("backbone", model.backbone, _make_backbone(config["backbone"]))
         _check_same("frontend", model.frontend, create_frontend(**config["frontend"]))
@@ -193,7 +218,7 @@ def _check_label_names(model: Any, names: Any) -> None:
 
 
 def _tied(model: nn.Module) -> list[list[str]]:
-    """List the names of parameters that are one tensor, each group sorted."""
+    """List the groups of names that share one parameter, each group sorted."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -201,7 +226,7 @@ def _tied(model: nn.Module) -> list[list[str]]:
 
 
 def _tie(model: nn.Module, tied: list[list[str]]) -> None:
-    """Make parameters one tensor again, as :func:`_tied` lists them."""
+    """Make each group of names that :func:`_tied` lists share one parameter again."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for group in tied:
         if not all(name in parameters and parameters[name].shape == parameters[group[0]].shape for name in group):
@@ -212,7 +237,7 @@ def _tie(model: nn.Module, tied: list[list[str]]) -> None:
 
 
 def _describe_backbone(backbone: Any) -> dict[str, Any]:
-    if isinstance(backbone, HubMixin):  # a model with a front end of its own
+    if isinstance(backbone, HubMixin):  # a model that has a front end itself
         return _describe(backbone)
     if hasattr(backbone, "to_config"):
         return {"ast": backbone.to_config()}
@@ -222,7 +247,7 @@ def _describe_backbone(backbone: Any) -> dict[str, Any]:
             f"backbone {type(backbone).__name__}: only one that timm.create_model made can be saved, by its name; save the "
             "state_dict of this one instead"
         )
-    # The size may be that of a pretrained tag. The tag itself is left out: it would have weights downloaded.
+    # The size may come from a pretrained tag. The tag itself is left out, because timm would download its weights.
     overlay = {"input_size": get_model_input_config(backbone)["input_size"]}
     return {"model_name": cfg["architecture"], **get_model_args(backbone), "pretrained_cfg_overlay": overlay}
 
@@ -244,13 +269,13 @@ def _make_backbone(description: dict[str, Any]) -> nn.Module:
 
         return _make_model(FrontendModel, description)
     if "ast" in description:
-        from specenhance.models.ast import AST  # transformers, which not every user has
+        from specenhance.models.ast import AST  # here, because not every user has transformers
 
         return AST.from_config(description["ast"])
     name = description["model_name"]
     if not timm.is_model(name):
         raise ValueError(f"backbone {name!r} is none of timm {timm.__version__}'s models; a newer timm may have it")
-    # Whatever a stranger's file says, weights come only from the safetensors beside it.
+    # A stranger's configuration must not load other weights than the safetensors beside it.
     return timm.create_model(**{**description, "pretrained": False, "checkpoint_path": None})
 
 

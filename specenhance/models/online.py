@@ -1,4 +1,4 @@
-"""Whether a file of the Hugging Face Hub can be had, asked once: its own download asks again for half a minute and more."""
+"""A quick check that a file can be downloaded from the Hugging Face Hub. The download itself retries for half a minute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 __all__ = ["require_hub", "require_weights"]
 
-PATIENCE = 5.0  # seconds that the hub may take to answer
+PATIENCE = 5.0  # s, maximum time for the hub to answer
 
 
 def require_hub(
@@ -20,20 +20,24 @@ def require_hub(
     cache_dir: str | Path | None = None,
     token: bool | str | None = None,
 ) -> None:
-    """Refuse to download what is not in the cache where the hub does not answer; call it before a download.
+    """Check before a download that a file is in the cache or the hub answers.
 
-    An answer, whatever it says, is the download's own affair.
+    Any answer of the hub is accepted, even an error: the download then reports it.
 
     Args:
-        repo_id: USER/NAME on the hub.
-        *filenames: of which one is to be had.
-        revision: branch, tag or commit.
-        cache_dir: where downloads are kept, if elsewhere.
-        token: as in huggingface_hub.
+        repo_id: Name on the hub, USER/NAME.
+        *filenames: Names of files. One of them in the cache is enough.
+        revision: Branch, tag or commit.
+        cache_dir: Folder of the cache; None takes huggingface_hub's.
+        token: Access token, as in huggingface_hub.
 
     Raises:
-        ConnectionError: with the reason, in one line.
-        FileNotFoundError: for what cannot be a name on the hub; a folder, it seems, that is not there.
+        ConnectionError: if no file is in the cache and the hub does not answer. The message has the reason in one line.
+        FileNotFoundError: for a name that the hub cannot have. It is probably a folder that does not exist.
+
+    >>> require_hub("./runs/none", "config.json")
+    Traceback (most recent call last):
+    FileNotFoundError: ./runs/none: no such folder, and no name of the hub's, USER/NAME
     """
     try:
         cached = (try_to_load_from_cache(repo_id, name, cache_dir=cache_dir, revision=revision) for name in filenames)
@@ -45,7 +49,7 @@ def require_hub(
         get_hf_file_metadata(hf_hub_url(repo_id, filenames[0], revision=revision), token=token, timeout=PATIENCE)
     except HfHubHTTPError:
         return
-    except Exception as error:  # huggingface_hub has changed the library that it asks by, and with it the errors
+    except Exception as error:  # the errors depend on the HTTP library of huggingface_hub's version
         reason = (str(error) or type(error).__name__).partition("\n")[0]
         raise ConnectionError(
             f"{repo_id} is not in the cache, and {constants.ENDPOINT} does not answer: {reason}"
@@ -53,11 +57,14 @@ def require_hub(
 
 
 def require_weights(name: str) -> None:
-    """Refuse a timm model without published weights, or whose weights cannot be fetched now.
+    """Check that a timm model has published weights and that they can be loaded now.
+
+    Args:
+        name: Name of the timm model.
 
     Raises:
         ValueError: for a model without published weights.
-        ConnectionError: for weights that are not in the cache, while the hub does not answer.
+        ConnectionError: if the weights are not in the cache and the hub does not answer.
 
     >>> require_weights("vit_giant_patch14_224")
     Traceback (most recent call last):

@@ -1,7 +1,7 @@
-"""timm's model interface as pure functions: which methods take spectrograms, module names, groups, sizes, channels.
+"""timm's model interface as pure functions: methods, module names, parameter groups, sizes and channels.
 
-A model of :mod:`specenhance.models.adapter` keeps its backbone under the name ``backbone``. So what timm says of a backbone
-in names of modules or parameters must be prefixed with ``backbone.`` to hold for the whole model.
+A :class:`specenhance.FrontendModel` keeps its backbone under the name ``backbone``. So names of the backbone's modules and
+parameters need the prefix ``backbone.`` in the whole model.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ TIMMS = frozenset(
 )
 
 _PREFIX = "backbone."
-_MODULE_NAMES_IN_CFG = ("first_conv", "classifier")  # keys of timm's configuration whose values are names of modules
+_MODULE_NAMES_IN_CFG = ("first_conv", "classifier")  # keys of timm's configuration whose values are module names
 _INNER_ANCHOR = re.compile(r"(?<![\[\\])\^")  # "^" as an anchor: neither "[^" nor "\^"
 
 
 def input_channels(backbone: nn.Module) -> int:
-    """Give the number of channels that a backbone reads: timm's ``in_chans``, else its first convolution's, else 3.
+    """Give the number of channels that a backbone reads.
+
+    This is the backbone's ``in_chans`` if it has one, or else the number of its first 2-D convolution, or else 3.
 
     >>> import timm
     >>> input_channels(timm.create_model("test_resnet", in_chans=2))
@@ -69,10 +71,12 @@ def input_channels(backbone: nn.Module) -> int:
 
 
 def check_channels(backbone: nn.Module) -> None:
-    """Refuse a backbone of the one family that timm makes for any number of channels and that reads only three.
+    """Check that a backbone can read its number of channels.
+
+    timm makes one family for any number of channels that can only read three.
 
     Raises:
-        ValueError: for such a backbone of another number of channels.
+        ValueError: for a backbone of this family with another number of channels.
 
     >>> import timm
     >>> check_channels(timm.create_model("test_resnet", in_chans=1))
@@ -86,7 +90,7 @@ def check_channels(backbone: nn.Module) -> None:
 
 
 def is_timms(backbone: nn.Module) -> bool:
-    """Whether a backbone says what it is, as timm's models do.
+    """Tell whether a backbone has a pretrained configuration, as timm's models have.
 
     >>> import timm
     >>> is_timms(timm.create_model("test_resnet")), is_timms(nn.Conv2d(1, 1, 1))
@@ -96,7 +100,7 @@ def is_timms(backbone: nn.Module) -> bool:
 
 
 def size_made_for(backbone: nn.Module) -> tuple[int, int]:
-    """Give the input size, (rows, columns), that a timm model was made for.
+    """Give the input size (rows, columns) that a timm model was made for.
 
     >>> import timm
     >>> size_made_for(timm.create_model("test_resnet"))
@@ -106,7 +110,7 @@ def size_made_for(backbone: nn.Module) -> tuple[int, int]:
 
 
 def size_message(backbone: nn.Module, got: tuple[int, ...], axes: str, error: Exception) -> str:
-    """Say what to do about a size that a timm model has refused.
+    """Write the message for a size that a timm model has refused. It says what to do.
 
     Args:
         backbone: The timm model.
@@ -136,7 +140,11 @@ def size_message(backbone: nn.Module, got: tuple[int, ...], axes: str, error: Ex
 
 
 def lacks(backbone: Any, name: str) -> str:
-    """Say that a backbone has no attribute of timm's of this name, and why.
+    """Write the message for an attribute of timm's interface that a backbone does not have.
+
+    Args:
+        backbone: The backbone.
+        name: The name of the attribute.
 
     >>> print(lacks(nn.Identity(), "forward_head"))
     the backbone, a Identity, has no forward_head: timm's models have it, unless they were made with features_only=True, ...
@@ -154,7 +162,7 @@ def lacks(backbone: Any, name: str) -> str:
 
 
 def prefixed(names: Any) -> Any:
-    """Prefix a module name, or each of several, with ``backbone.``.
+    """Put ``backbone.`` before a module name, or before each of several.
 
     >>> prefixed("conv1"), prefixed(("fc", "fc_dist"))
     ('backbone.conv1', ('backbone.fc', 'backbone.fc_dist'))
@@ -167,7 +175,7 @@ def _without_prefix(names: Any) -> Any:
 
 
 def prefixed_cfg(cfg: dict[str, Any]) -> dict[str, Any]:
-    """Give a copy of a backbone's configuration with its module names prefixed.
+    """Copy a backbone's configuration, with ``backbone.`` before module names.
 
     >>> prefixed_cfg({"architecture": "resnet18", "first_conv": "conv1", "classifier": "fc"})
     {'architecture': 'resnet18', 'first_conv': 'backbone.conv1', 'classifier': 'backbone.fc'}
@@ -176,7 +184,7 @@ def prefixed_cfg(cfg: dict[str, Any]) -> dict[str, Any]:
 
 
 def prefixed_feature_info(info: Any) -> Any:
-    """Give a backbone's description of its feature levels with its module names prefixed.
+    """Copy timm's description of a backbone's feature levels, with ``backbone.`` before module names.
 
     >>> prefixed_feature_info([{"num_chs": 64, "module": "layer1"}])
     [{'num_chs': 64, 'module': 'backbone.layer1'}]
@@ -187,11 +195,11 @@ def prefixed_feature_info(info: Any) -> Any:
 
 
 def backbone_cfg(cfg: dict[str, Any], architecture: str | None = None) -> dict[str, Any]:
-    """Give the backbone's configuration from the whole model's, or from the backbone's own.
+    """Give the backbone's own configuration, from the configuration of the whole model or of the backbone.
 
     Args:
-        cfg: The configuration; its module names may be prefixed.
-        architecture: The name by which timm made the whole model, where it did: the tag then names the backbone.
+        cfg: The configuration. Its module names may have the prefix ``backbone.``.
+        architecture: timm's name of the whole model, if timm made it. Then the tag is the name of the backbone.
 
     >>> backbone_cfg({"architecture": "tfe4", "tag": "resnet18.a1_in1k", "classifier": "backbone.fc"}, "tfe4")
     {'architecture': 'resnet18', 'tag': 'a1_in1k', 'classifier': 'fc'}
@@ -208,13 +216,13 @@ def _renamed(cfg: dict[str, Any], rename: Callable[[Any], Any]) -> dict[str, Any
 
 
 def group_matcher(backbone: Any, coarse: bool = False) -> Any:
-    """Give a backbone's parameter groups for timm's layer-wise learning rates, names prefixed.
+    """Give a backbone's parameter groups for timm's layer-wise learning rates, with prefixed names.
 
-    Parameters of ``frontend.`` and ``features.`` are in the backbone's last group, its head, which has the full rate.
+    The parameters of ``frontend.`` and ``features.`` are in the backbone's last group, its head, which has the full rate.
 
     Args:
         backbone: The timm model.
-        coarse: Whether a group is a stage instead of a block; timm's word.
+        coarse: Whether a group is a stage instead of a block, as in timm.
 
     >>> import timm
     >>> group_matcher(timm.create_model("test_resnet"))["stem"]
@@ -224,14 +232,14 @@ def group_matcher(backbone: Any, coarse: bool = False) -> Any:
     from timm.optim import auto_group_layers
 
     own = getattr(backbone, "group_matcher", None)
-    matcher = own(coarse=coarse) if own else auto_group_layers(backbone).get  # as timm itself does for such a model
+    matcher = own(coarse=coarse) if own else auto_group_layers(backbone).get  # as timm does for such a model
     if callable(matcher):
-        last = (float("inf"), *MATCH_PREV_GROUP)  # after all others; timm does not count it as a group of its own
+        last = (float("inf"), *MATCH_PREV_GROUP)  # the last place, joined to the group before it
         return lambda name: matcher(name.removeprefix(_PREFIX)) if name.startswith(_PREFIX) else last
     groups = {group: _prefixed_patterns(patterns) for group, patterns in matcher.items()}
     known = [pattern for patterns in groups.values() if patterns for pattern in _listed(patterns)]
     if all(any(re.match(pattern, prefixed(name)) for pattern in known) for name, _ in backbone.named_parameters()):
-        # Otherwise timm makes its last group of the parameters that no pattern matches: the head, and with it the front end.
+        # Otherwise no pattern matches the head, and timm makes the last group of all such parameters, the front end's too.
         groups["frontend"] = [(r"(?:frontend|features)\.", MATCH_PREV_GROUP)]
     return groups
 
@@ -242,10 +250,10 @@ def _listed(patterns: Any) -> list[str]:
 
 
 def _prefixed_patterns(patterns: Any) -> Any:
-    """Prefix one entry of timm's group matcher: a pattern, or several of ``(pattern, suffix)``, or None."""
+    """Put the prefix into one entry of timm's group matcher: a pattern, a list of ``(pattern, suffix)``, or None."""
     if patterns is None:
         return None
     if isinstance(patterns, str):
-        # timm matches from the start of a name. So an inner "^" adds nothing, and after a prefix it would never match.
+        # timm matches from the start of a name, so "^" is not needed. After a prefix it would never match.
         return rf"backbone\.(?:{_INNER_ANCHOR.sub('', patterns)})"
     return [(_prefixed_patterns(pattern), *rest) for pattern, *rest in patterns]

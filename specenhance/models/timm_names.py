@@ -1,12 +1,16 @@
 """timm models behind a front end, by name: ``timm.create_model("tfe4.tf_efficientnetv2_b2", in_chans=1, num_classes=35)``.
 
-Importing this module adds every front end of the registry to timm's own. To timm the front end is the architecture and the
-backbone, with or without a tag of its own, is the pretrained tag: ``tfe4.tf_efficientnetv2_b2``,
-``tfe4.tf_efficientnetv2_b2.in1k``. So one entry point a front end serves all of timm's models. What follows a dot is a tag to
-timm, and its lists leave tags out: ``timm.list_models("tfe4.*")`` is empty, ``timm.list_models("tfe4.*", include_tags=True)``
-has them all.
+Importing this module makes these names known to timm, for every front end of the registry. timm reads a name as
+``ARCHITECTURE.TAG``. Here the architecture is the front end, and the tag is the backbone, with or without its own tag:
+``tfe4.tf_efficientnetv2_b2`` or ``tfe4.tf_efficientnetv2_b2.in1k``. So one entry point per front end serves all backbones.
+timm's lists have tags only on request: ``timm.list_models("tfe4.*")`` is empty, but
+``timm.list_models("tfe4.*", include_tags=True)`` has all names.
 
-timm's own scripts (``train.py``, ``validate.py``, ... of its repository) know the names when they are run by this module::
+>>> model = timm.create_model("tfe1.test_resnet", in_chans=1, num_classes=3)
+>>> type(model).__name__, type(model.frontend).__name__, type(model.backbone).__name__
+('FrontendModel', 'TFE', 'ResNet')
+
+timm's own scripts (``train.py``, ``validate.py``, ... of its repository) know the names if this module runs them::
 
     python -m specenhance.models.timm_names train.py --model tfe4.resnet18 --data-dir images ...
     torchrun --nproc-per-node 2 -m specenhance.models.timm_names train.py --model tfe4.resnet18 ...
@@ -35,28 +39,32 @@ __all__ = ["register_timm_models"]
 
 _log = logging.getLogger(__name__)
 
-default_cfgs: dict[str, DefaultCfg] = {}  # where timm's register_model looks
+default_cfgs: dict[str, DefaultCfg] = {}  # timm's register_model reads this name
 
 
 def register_timm_models(*frontends: str) -> None:
-    """Make ``FRONTEND.BACKBONE`` names of timm models, for every backbone that timm knows now.
+    """Make the names ``FRONTEND.BACKBONE`` known to timm, for every backbone that timm knows now.
 
-    Importing this module does so for all of :func:`specenhance.list_frontends`; call it for one that is registered later,
-    or whose number is not listed there (``"tfe7"``).
+    Importing this module does this for all of :func:`specenhance.list_frontends`. Call this function for a front end that is
+    registered later, or whose number is not listed (``"tfe7"``).
 
     Args:
-        frontends: names of front ends.
+        *frontends: Names of front ends.
 
     Raises:
-        ValueError: for a name that the registry does not know, that holds a dot (timm's tags begin there), or that is a
-            timm model of another library.
+        ValueError: for a name that the registry does not know, that is the name of a timm model already, or that has a dot,
+            because timm reads what follows a dot as a tag.
+
+    >>> register_timm_models("tfe3")
+    >>> len(timm.create_model("tfe3.test_resnet", in_chans=1).frontend.blocks)
+    3
     """
     for name in frontends:
         if "." in name:
             raise ValueError(f"front end {name!r}: timm reads what follows a dot as a tag; give it a name without one")
         if timm.is_model(name) and name not in default_cfgs:
             raise ValueError(f"front end {name!r} is the name of a timm model already; give it another name")
-        create_frontend(name)  # is there one?
+        create_frontend(name)  # raises for an unknown name
     _register(*frontends)
 
 
@@ -66,11 +74,11 @@ def _register(*frontends: str) -> None:
         if name not in default_cfgs:
             default_cfgs[name] = DefaultCfg(tags=deque(backbones), cfgs=backbones)
             register_model(_entrypoint(name))
-            __all__.remove(name)  # timm puts it there, but it is no attribute of this module
+            __all__.remove(name)  # timm adds it, but the module has no such attribute
 
 
 def _backbone_cfgs() -> dict[str, PretrainedCfg]:
-    """Every backbone of timm, plain and with each tag, and its pretrained configuration."""
+    """Give the pretrained configuration of every timm model, under its name and under its name with each tag."""
     modules = [module for module in timm.list_modules() if module != __name__.rpartition(".")[2]]
     names = {*timm.list_models(module=modules), *timm.list_models(module=modules, include_tags=True)}
     return {name: timm.get_pretrained_cfg(name) or PretrainedCfg(architecture=name) for name in sorted(names)}
@@ -87,14 +95,14 @@ def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
         name, cfg = _backbone(frontend, pretrained_cfg)
         whole = _stored_state(cfg, kwargs.get("cache_dir")) if pretrained else {}
         made_for = cfg.get("input_size", (3,))[0]
-        if whole:  # timm adapts the backbone's part as it does any weights
+        if whole:  # timm adapts the backbone's weights to the arguments, as for any model
             cfg = {**cfg, "source": "", "state_dict": _part(whole, "backbone.")}
         backbone = timm.create_model(name, pretrained=pretrained, pretrained_cfg=cfg or None, **kwargs)
-        # To timm in_chans are the channels of a model's input, so the front end has as many as the backbone.
+        # timm's in_chans is the number of channels of the input, so the front end has as many as the backbone.
         chans = input_channels(backbone)
         made = create_frontend(frontend, in_chans=chans)
         if whole:
-            backbone.pretrained_cfg.pop("state_dict")  # timm would keep it
+            backbone.pretrained_cfg.pop("state_dict")  # timm would keep it in memory
             if made_for == chans:
                 made.load_state_dict(_part(whole, "frontend."))
             else:
@@ -109,16 +117,18 @@ def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
 
 
 def _backbone(frontend: str, given: str | dict[str, Any] | PretrainedCfg | None) -> tuple[str, dict[str, Any]]:
-    """Read what timm hands over: the backbone's name, from ``create_model``, or a configuration, from a script or a folder.
+    """Find the backbone in the ``pretrained_cfg`` that timm passes to an entry point.
+
+    ``create_model`` passes the backbone's name. A script or a folder passes a configuration.
 
     Returns:
-        The backbone's name and its configuration, empty where the name is all there is.
+        The backbone's name and its configuration, which is empty if timm passed only the name.
     """
     cfg: dict[str, Any] = {}
     if isinstance(given, PretrainedCfg):
         given = given.to_dict()
     if isinstance(given, dict):
-        architecture = given.get("architecture") or frontend  # timm takes it out of what it stores
+        architecture = given.get("architecture") or frontend  # timm does not store it
         cfg = backbone_cfg(
             given | {"architecture": architecture}, architecture if architecture in default_cfgs else None
         )
@@ -132,7 +142,7 @@ def _backbone(frontend: str, given: str | dict[str, Any] | PretrainedCfg | None)
 
 
 def _stored_state(cfg: dict[str, Any], cache_dir: str | None) -> dict[str, Tensor]:
-    """Read the weights of a whole model that timm stored by ``save_for_hf``; none where the weights are a backbone's."""
+    """Read the weights of a whole model that timm's ``save_for_hf`` stored. Give no weights otherwise."""
     match cfg.get("source"):
         case "local-dir":
             return load_state_dict_from_path(cfg["file"])
@@ -157,9 +167,9 @@ def _run_script() -> None:
 
 
 if __name__ == "__main__":
-    import specenhance.models.timm_names  # noqa: F401  # registers: this one is another module, whose name is __main__
+    import specenhance.models.timm_names  # noqa: F401  # registers the names; this module is __main__, another one
 
     _run_script()
 else:
-    # Those that timm has no name for are left out, and an entry point is not loaded before its front end is asked for.
+    # A name that timm cannot take is left out. No create_frontend here: it would load the entry points of other packages.
     _register(*(name for name in list_frontends() if "." not in name and not timm.is_model(name)))

@@ -1,4 +1,4 @@
-"""A model's weights in one sealed safetensors file: nothing is pickled, and a file whose bytes have changed is refused."""
+"""Weights in a safetensors file with a checksum. Nothing is pickled, and a file that has changed is refused."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ __all__ = ["read_weights", "write_weights"]
 
 
 def write_weights(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> None:
-    """Write a state dictionary, wherever its tensors lie.
+    """Write a state dictionary to a file.
+
+    Args:
+        path: The file.
+        state: The tensors by name, on any device.
 
     Raises:
         OSError: as :func:`specenhance._files.atomic_path`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_weights(f"{folder}/weights.safetensors", {"scale": torch.ones(2)})
+    ...     read_weights(f"{folder}/weights.safetensors", cure="train again")
+    {'scale': tensor([1., 1.])}
     """
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
@@ -31,14 +41,20 @@ def write_weights(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> 
 
 
 def read_weights(path: str | os.PathLike[str], cure: str) -> dict[str, Tensor]:
-    """Read the state dictionary that :func:`write_weights` wrote.
+    """Read a state dictionary that :func:`write_weights` wrote.
 
     Args:
-        path: the file.
-        cure: how to get a good one, for the message.
+        path: The file.
+        cure: How to get a good file, for the message.
 
     Raises:
-        ValueError: for a file that cannot be read, or whose bytes are not those that were written.
+        ValueError: for a file that cannot be read or has changed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_weights(f"{folder}/none.safetensors", cure="train again")
+    Traceback (most recent call last):
+    ValueError: ...none.safetensors cannot be read (...); train again
     """
     try:
         check(path, cure)

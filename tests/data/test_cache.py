@@ -73,3 +73,16 @@ def test_what_cannot_be_cached_is_refused(sounds, tmp_path):
 def test_sounds_that_are_made_are_kept_in_memory():
     made = SyntheticSounds("test", clips_per_class=1)
     assert torch.equal(CachedWaveforms(made)[3][0], made[3][0])
+
+
+def test_a_part_of_it_has_the_right_sounds():
+    data = SyntheticSounds("test", clips_per_class=1)
+    cached = CachedWaveforms(data)
+    part = cached.subset([3, 1])
+    assert part.labels == [data.labels[3], data.labels[1]]
+    for i, chosen in enumerate((3, 1)):
+        assert torch.equal(part.waveform(i), data.waveform(chosen))
+        assert torch.equal(part.excerpt(i, 0.01), data.waveform(chosen)[:160])
+    assert torch.equal(part.subset([1]).waveform(0), data.waveform(1))
+    with pytest.raises(ValueError, match="seconds=-1, place=0"):
+        part.excerpt(0, -1)
