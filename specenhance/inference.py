@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ from specenhance.audio import read_blocks
 from specenhance.audio.samples import waveform_of
 from specenhance.audio.windows import classify, likeliest
 from specenhance.data import read_audio
+from specenhance.frontends.base import apply_frontend, out_channels
 from specenhance.models.adapter import FrontendModel, with_frontend
 
 __all__ = ["Listening", "Sound", "as_batch", "embed", "enhance", "predict", "predict_proba"]
@@ -101,11 +103,13 @@ def embed(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: int
     if not isinstance(sounds, Sequence) or isinstance(sounds, str):
         return embed(model, [sounds], batch_size)[0]
 
-    # The same model from the spectrogram on, which sees the padding of a batch as its features have made it.
-    rest = with_frontend(model.backbone, model.frontend, layout=model.layout, fit=model.fit).eval()
+    # The same model from the enhanced spectrogram on.
+    rest = with_frontend(model.backbone, "identity", in_chans=out_channels(model.frontend, 1), layout=model.layout, fit=model.fit)
+    rest.eval()
 
-    def pooled(spec: Tensor) -> Tensor:
-        return rest.forward_head(rest.forward_features(spec), pre_logits=True)
+    def pooled(spec: Tensor, real: Tensor | None) -> Tensor:
+        enhanced = apply_frontend(model.frontend, spec, real)
+        return rest.forward_head(rest.forward_features(enhanced), pre_logits=True)
 
     return torch.stack(list(_computed(model, sounds, batch_size, pooled)))
 
@@ -118,7 +122,7 @@ def enhance(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: i
     _require_features(model)
     if not isinstance(sounds, Sequence) or isinstance(sounds, str):
         return enhance(model, [sounds], batch_size)[0]
-    return torch.stack(list(_computed(model, sounds, batch_size, model.frontend)))
+    return torch.stack(list(_computed(model, sounds, batch_size, partial(apply_frontend, model.frontend))))
 
 
 def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
@@ -182,9 +186,9 @@ def _waveform(model: FrontendModel, sound: Sound) -> Tensor:
 
 @torch.no_grad()
 def _computed(
-    model: FrontendModel, sounds: Sequence[Sound], batch_size: int, compute: Callable[[Tensor], Tensor]
+    model: FrontendModel, sounds: Sequence[Sound], batch_size: int, compute: Callable[[Tensor, Tensor | None], Tensor]
 ) -> Iterator[Tensor]:
-    """Give what ``compute`` makes of the spectrogram of each sound, on the CPU."""
+    """Give what ``compute`` makes of the spectrogram of each sound and its real frames, on the CPU."""
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
     model.eval()
@@ -193,7 +197,8 @@ def _computed(
         waveforms = [_waveform(model, sound) for sound in sounds[start : start + batch_size]]
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         batch = pad_sequence(waveforms, batch_first=True).to(device)
-        yield from compute(model.spectrogram(batch, lengths.to(device))).cpu()
+        lengths = lengths.to(device)
+        yield from compute(model.spectrogram(batch, lengths), model.real_frames(batch, lengths)).cpu()
 
 
 def _require_features(model: FrontendModel) -> None:

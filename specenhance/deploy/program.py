@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from specenhance._choices import Input
+from specenhance.frontends.base import uses_real_frames
 from specenhance.models.adapter import FrontendModel
 
 __all__ = ["SpectrogramModel", "WaveformModel", "axes", "examples", "reason", "record"]
@@ -31,7 +32,8 @@ class WaveformModel(nn.Module):
         spec = features._normalised_log_mel(nn.functional.pad(wave, (0, self.samples))[:, : self.samples])
         ends = features.window_length + features.hop_length * torch.arange(features.frames)
         spec = torch.where((ends <= waveform.shape[1])[:, None], spec, features.padding)
-        return self.model.classify(spec.unsqueeze(1))
+        real = (ends <= waveform.shape[1])[None] if uses_real_frames(self.model.frontend) else None
+        return self.model.classify(spec.unsqueeze(1), real)
 
 
 class SpectrogramModel(nn.Module):

@@ -190,7 +190,9 @@ class Distiller(nn.Module):
         self.teacher = teacher if teacher is None or isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
         self.loss = loss
 
-    def forward(self, x: Tensor, target: Tensor, keys: Sequence[str] | None = None) -> Distilled:
+    def forward(
+        self, x: Tensor, target: Tensor, keys: Sequence[str] | None = None, *, student_args: Sequence[Any] = ()
+    ) -> Distilled:
         """Run student and teacher on the same input, and compare them. At weight 1 the teacher is not run.
 
         Args:
@@ -201,7 +203,7 @@ class Distiller(nn.Module):
         Raises:
             ValueError: as :class:`DistillationLoss` and the teacher do.
         """
-        logits = logits_of(self.student(x))
+        logits = logits_of(self.student(x, *student_args))
         taught = None if self.teacher is None or self.loss.weight == 1 else self.teacher(x, keys)
         losses = self.loss(logits, taught, target)
         return Distilled(losses.total, losses.label, losses.distill, logits)

@@ -116,6 +116,25 @@ class MelFeatures(nn.Module):
         """Count the frames that lie wholly within this number of samples, before the padding or the cut to ``frames``."""
         return max(0, 1 + (samples - self.window_length) // self.hop_length)
 
+    def real_frames(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Mark the frames that lie wholly within the sound.
+
+        Args:
+            waveform: The waveforms (B, samples).
+            lengths: The number (B,) of real samples of each row. None takes all.
+
+        Returns:
+            False for each frame of padding, (B, T), or (1, T) without ``lengths``.
+
+        >>> from specenhance import KaldiFbank
+        >>> KaldiFbank(frames=4).real_frames(torch.zeros(1, 800), torch.tensor([600])).tolist()
+        [[True, True, False, False]]
+        """
+        samples = waveform.shape[1]
+        frames = self.num_frames(samples) if self.frames is None else self.frames
+        ends = self.window_length + self.hop_length * torch.arange(frames, device=waveform.device)
+        return (ends <= samples)[None] if lengths is None else ends <= lengths.to(waveform.device)[:, None]
+
     def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map waveforms to normalised log-mel spectrograms.
 

@@ -34,7 +34,7 @@ def smooth(energies: Tensor, log_decay: Tensor, state: Tensor | None = None) -> 
     >>> smooth(torch.tensor([4.0, 0.0, 0.0]).view(1, 1, 3, 1), torch.tensor([0.5]).log()).flatten().tolist()
     [4.0, 2.0, 1.0]
     """
-    B, _, T, _ = energies.shape
+    B, C, T, _ = energies.shape
     state = energies[:, :, 0] if state is None else state
     blocks = -(-T // BLOCK)
     size = min(T, BLOCK)
@@ -88,9 +88,9 @@ class PCEN(nn.Module):
     """Per-channel energy normalisation, with parameters for each bin.
 
     ``y = (E / (eps + M)^alpha + delta)^root - delta^root``. E are the energies, and M is E smoothed along time by
-    ``M_t = (1 - s) M_(t-1) + s E_t``. The spectrogram holds the logarithms of the energies, normalised. ``with_frontend`` tells this
-    front end the mean and the standard deviation of the features; without features the spectrogram is taken for the logarithms
-    themselves. A sound that is louder by a constant factor gives almost the same result, because ``alpha`` is almost 1. A frame
+    ``M_t = (1 - s) M_(t-1) + s E_t``. The spectrogram holds the logarithms of the energies, normalised.
+    ``with_frontend`` tells this front end the mean and the standard deviation of the features. Without features the spectrogram
+    is taken for the logarithms themselves. A sound that is louder by a constant factor gives almost the same result, because ``alpha`` is almost 1. A frame
     of padding becomes 0.
 
     Args:

@@ -11,6 +11,7 @@ import torch
 from timm.models import register_notrace_module
 from torch import Tensor, nn
 
+from specenhance.frontends.base import apply_frontend, needs_energies, out_channels, uses_real_frames
 from specenhance.frontends.mask import MaskFrontend
 from specenhance.frontends.registry import create_frontend
 from specenhance.models import timm_interface
@@ -44,8 +45,9 @@ def with_frontend(
 
     Args:
         backbone: Any timm model, e.g. ``timm.create_model("tf_efficientnetv2_b2", in_chans=1, num_classes=50)``.
-        frontend: A name of :func:`specenhance.list_frontends`, or a module that maps a spectrogram ``(B, C, T, F)`` to one of
-            the same shape.
+        frontend: A name of :func:`specenhance.list_frontends`, a chain of such names, e.g. ``"clipnorm+tfe4"``, or a module
+            that maps a spectrogram ``(B, C, T, F)`` to one ``(B, C', T, F)``. The backbone reads C' channels; one channel is
+            widened for a backbone that reads more.
         features: A module that maps waveforms ``(B, samples)`` to spectrograms ``(B, C, T, F)``. With it the model takes
             waveforms; without it the model takes spectrograms.
         layout: The order of the two axes that the backbone reads: ``"time_freq"`` (T rows, F columns) or ``"freq_time"``
@@ -73,6 +75,8 @@ def with_frontend(
             f"backbone: expected a module such as timm.create_model(...) gives, got {type(backbone).__name__}"
         )
     if isinstance(frontend, str):
+        if "bins" not in frontend_kwargs and hasattr(features, "frequencies"):
+            frontend_kwargs["bins"] = len(features.frequencies)
         frontend = create_frontend(frontend, **frontend_kwargs)
     elif not isinstance(frontend, nn.Module):
         raise TypeError(f"frontend: expected a name or a module, got {type(frontend).__name__}")
@@ -160,6 +164,13 @@ class FrontendModel(nn.Module, HubMixin):
                 "as timm's models have; use fit='error' and give it spectrograms of its size"
             )
         check_channels(backbone)
+        chans, given = input_channels(backbone), out_channels(frontend, 1)
+        if given not in (1, chans):
+            raise ValueError(
+                f"the front end gives {given} channels, and the backbone reads {chans}; make the backbone with in_chans={given}"
+            )
+        if needs_energies(frontend) and features is not None:
+            frontend.set_normalisation(features.mean, features.std)  # type: ignore[operator]
         # Annotated here, because TorchScript would compile an annotation of the class.
         self.features: Any = features
         self.frontend: Any = frontend
@@ -224,7 +235,7 @@ class FrontendModel(nn.Module, HubMixin):
         if torch.jit.is_scripting():
             spec = self.frontend(_with_channels(x))
             return self.backbone(_as_read(spec, self._backbone_chans, self.layout, self._scripted_size))
-        return self.classify(self.spectrogram(x))
+        return self.classify(self.spectrogram(x), self.real_frames(x))
 
     def spectrogram(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the spectrogram ``(B, C, T, F)`` that goes into the front end.
@@ -237,13 +248,38 @@ class FrontendModel(nn.Module, HubMixin):
             return _with_channels(x)
         return self.features(x) if lengths is None else self.features(x, lengths)
 
-    def classify(self, spec: Tensor) -> Tensor:
-        """Compute logits from spectrograms ``(B, C, T, F)``, also if the model has ``features``."""
-        return self._run(self.backbone, self.frontend(spec))
+    def real_frames(self, x: Tensor, lengths: Tensor | None = None) -> Tensor | None:
+        """Mark the frames of the spectrogram that are sound, for a front end that must know which are padding.
 
-    def enhance(self, x: Tensor) -> Tensor:
-        """Compute the enhanced spectrogram ``(B, C, T, F)`` of the model's input. It is the output of the front end."""
-        return self.frontend(self.spectrogram(x))
+        Args:
+            x: The model's input, as for :meth:`forward`.
+            lengths: As for :meth:`spectrogram`.
+
+        Returns:
+            False for a frame of padding, ``(B, T)`` or ``(1, T)``. None if the front end does not need to know, or if nothing is
+            known, because the input is a spectrogram.
+        """
+        if not uses_real_frames(self.frontend) or not hasattr(self.features, "real_frames"):
+            return None
+        return self.features.real_frames(x, lengths)
+
+    def classify(self, spec: Tensor, real: Tensor | None = None) -> Tensor:
+        """Compute logits from spectrograms ``(B, C, T, F)``, also if the model has ``features``.
+
+        Args:
+            spec: The spectrograms.
+            real: The result of :meth:`real_frames`. None means that no frame is padding.
+        """
+        return self._run(self.backbone, apply_frontend(self.frontend, spec, real))
+
+    def enhance(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the enhanced spectrogram ``(B, C, T, F)`` of the model's input. It is the output of the front end.
+
+        Args:
+            x: The model's input, as for :meth:`forward`.
+            lengths: As for :meth:`spectrogram`.
+        """
+        return apply_frontend(self.frontend, self.spectrogram(x, lengths), self.real_frames(x, lengths))
 
     def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Bring a spectrogram ``(B, C, T, F)`` to the backbone's layout, size and channels, and call the backbone on it."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Mixed", "add_noise", "mask_span", "mix_waveforms", "place_in_noise", "shift_frames", "smooth_labels"]
+__all__ = ["Mixed", "add_noise", "draw_shifts", "mask_span", "mix_waveforms", "place_in_noise", "roll_frames", "shift_frames", "smooth_labels"]
 
 
 def mask_span(spec: Tensor, width: int, dim: int, value: float = 0.0) -> Tensor:
@@ -55,12 +55,30 @@ def shift_frames(spec: Tensor, maximum: int) -> Tensor:
     Raises:
         ValueError: for a negative ``maximum``.
     """
+    shifts = draw_shifts(spec, maximum)
+    return spec if shifts is None else roll_frames(spec, shifts)
+
+
+def draw_shifts(spec: Tensor, maximum: int) -> Tensor | None:
+    """Draw the shift of each sample, ``(B, 1)`` int64, for :func:`shift_frames`. Return None if ``maximum`` is 0.
+
+    Raises:
+        ValueError: for a negative ``maximum``.
+    """
     if maximum < 0:
         raise ValueError(f"maximum={maximum}: expected a number of frames >= 0")
     if maximum == 0:
-        return spec
+        return None
+    return torch.randint(-maximum, maximum + 1, (spec.shape[0], 1), device=spec.device)
+
+
+def roll_frames(spec: Tensor, shifts: Tensor) -> Tensor:
+    """Roll each sample ``(B, C, T, F)`` in time by its number of frames ``(B, 1)``.
+
+    >>> roll_frames(torch.arange(3.0).view(1, 1, 3, 1), torch.tensor([[1]])).flatten().tolist()
+    [2.0, 0.0, 1.0]
+    """
     B, C, T, F = spec.shape
-    shifts = torch.randint(-maximum, maximum + 1, (B, 1), device=spec.device)
     source = (torch.arange(T, device=spec.device) - shifts) % T  # (B, T)
     return spec.gather(2, source[:, None, :, None].expand(B, C, T, F))
 

@@ -45,11 +45,13 @@ class SpectrogramBatch(NamedTuple):
         spec: ``(B, C, T, F)``. In training, clips are mixed if the recipe says so.
         target: what the model learns: class numbers ``(B,)``, or probabilities ``(B, classes)``.
         label: the class number of each clip, ``(B,)`` int64.
+        real: False for a frame of padding, ``(B, T)``. None if the features do not say.
     """
 
     spec: Tensor
     target: Tensor
     label: Tensor
+    real: Tensor | None = None
 
 
 class Place(NamedTuple):
@@ -221,7 +223,8 @@ class _Batches(Dataset[Any]):
                 torch.manual_seed(self.recipe.seed * 1_000_003 + zlib.crc32(repr(draws).encode()))
                 waveform, target = mix(batch, self.recipe, len(self.data.classes))
         with torch.no_grad():
-            return SpectrogramBatch(self.features(waveform, batch.length), target, batch.label)
+            real = self.features.real_frames(waveform, batch.length) if hasattr(self.features, "real_frames") else None
+            return SpectrogramBatch(self.features(waveform, batch.length), target, batch.label, real)
 
     def _clip(self, draw: Draw) -> Tensor:
         if self.seconds is None:

@@ -16,7 +16,7 @@ from specenhance.data import Batch
 from specenhance.distillation.loss import DistillationLoss, Distiller
 from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.models.adapter import FrontendModel
-from specenhance.training.augment import add_noise, mask_span, shift_frames, smooth_labels
+from specenhance.training.augment import add_noise, draw_shifts, mask_span, roll_frames, smooth_labels
 from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix
 from specenhance.training.recipe import Recipe
 
@@ -57,8 +57,9 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of mixed and augmented spectrograms."""
-        spec, target = self._inputs(batch)
-        losses = self.distiller(self.augment(spec), target)
+        spec, real, target = self._inputs(batch)
+        augmented, real = self.augment(spec, real)
+        losses = self.distiller(augmented, target, student_args=() if real is None else (real,))
         self.last_loss, self._last_spec = losses.total.detach(), spec.detach()
         self.train_accuracy(losses.logits, batch.label)
         B = len(batch.label)
@@ -67,24 +68,32 @@ class Classifier(L.LightningModule):
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=B)
         return losses.total
 
-    def _inputs(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:
-        """Return spectrograms ``(B, C, T, F)`` and targets: class numbers ``(B,)``, or probabilities ``(B, classes)``."""
+    def _inputs(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return spectrograms ``(B, C, T, F)``, their real frames ``(B, T)``, and targets.
+
+        Targets are class numbers ``(B,)``, or probabilities ``(B, classes)``.
+        """
         if isinstance(batch, SpectrogramBatch):
-            return batch.spec, batch.target
+            return batch.spec, batch.real, batch.target
         waveform, target = mix(batch, self.recipe, self.model.num_classes)
-        return self.model.spectrogram(waveform, batch.length), target
+        spec = self.model.spectrogram(waveform, batch.length)
+        return spec, self.model.real_frames(waveform, batch.length), target
 
     def largest_value(self) -> float:
         """Return the maximum absolute value of the spectrograms of the last training batch."""
         return float("nan") if self._last_spec is None else float(self._last_spec.abs().max())
 
-    def augment(self, spec: Tensor) -> Tensor:
-        """Shift, mask and add noise to spectrograms ``(B, C, T, F)`` as the recipe says."""
+    def augment(self, spec: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Shift, mask and add noise to spectrograms ``(B, C, T, F)`` as the recipe says. The real frames are shifted with them."""
         recipe = self.recipe
-        spec = shift_frames(spec, recipe.shift)
+        shifts = draw_shifts(spec, recipe.shift)
+        if shifts is not None:
+            spec = roll_frames(spec, shifts)
+            if real is not None:
+                real = roll_frames(real.expand(len(spec), -1)[:, None, :, None], shifts)[:, 0, :, 0]
         spec = mask_span(spec, recipe.time_mask, dim=2)
         spec = mask_span(spec, recipe.freq_mask, dim=3)
-        return add_noise(spec, recipe.noise)
+        return add_noise(spec, recipe.noise), real
 
     def validation_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
         """Count loss and accuracy of a validation batch."""
@@ -106,8 +115,11 @@ class Classifier(L.LightningModule):
     def _counted(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:
         """Return the logits and labels of a batch, without the clips that only fill it."""
         model = self.model
-        spec = batch.spec if isinstance(batch, SpectrogramBatch) else model.spectrogram(batch.waveform, batch.length)
-        logits = model.classify(spec)
+        if isinstance(batch, SpectrogramBatch):
+            logits = model.classify(batch.spec, batch.real)
+        else:
+            spec = model.spectrogram(batch.waveform, batch.length)
+            logits = model.classify(spec, model.real_frames(batch.waveform, batch.length))
         counts = batch.label != NO_LABEL
         return logits[counts], batch.label[counts]
 
