@@ -104,7 +104,9 @@ def embed(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: int
         return embed(model, [sounds], batch_size)[0]
 
     # The same model from the enhanced spectrogram on.
-    rest = with_frontend(model.backbone, "identity", in_chans=out_channels(model.frontend, 1), layout=model.layout, fit=model.fit)
+    rest = with_frontend(
+        model.backbone, "identity", in_chans=out_channels(model.frontend, 1), layout=model.layout, fit=model.fit
+    )
     rest.eval()
 
     def pooled(spec: Tensor, real: Tensor | None) -> Tensor:

@@ -1,1 +1,1 @@
-"""What a model does with a data set, and what its mask does: numbers, then pictures, then pages."""
+"""Analyse a model and its mask on a data set: numbers, pictures and a page."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from specenhance.analysis.plots import plot_enhancement
+from specenhance.frontends.base import apply_frontend, factors_of
+from specenhance.functional import outer
 from specenhance.inference import as_batch
 from specenhance.models.adapter import FrontendModel
 
@@ -22,13 +24,14 @@ def enhancement_picture(model: FrontendModel, waveform: Tensor | np.ndarray, tit
         TypeError, ValueError: as :func:`specenhance.inference.as_batch`.
     """
     with torch.no_grad():
-        spec = model.eval().spectrogram(as_batch(model, waveform))
-        enhanced = model.frontend(spec)
-        mask = model.frontend.mask(spec) if hasattr(model.frontend, "mask") else None
+        batch = as_batch(model, waveform)
+        spec, real = model.eval().spectrogram(batch), model.real_frames(batch)
+        enhanced = apply_frontend(model.frontend, spec, real)
+        factors = factors_of(model.frontend, spec, real)
     return plot_enhancement(
         spec[0, 0],
         enhanced[0, 0],
-        None if mask is None else mask[0, 0],
+        None if factors is None else outer(*factors)[0, 0],
         hop_seconds=model.features.hop_seconds,
         frequencies=[float(f) for f in model.features.frequencies],
         title=title,

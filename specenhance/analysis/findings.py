@@ -1,4 +1,4 @@
-"""What a model does with the clips of a data set, in numbers: its probabilities, its confusions and its mean mask."""
+"""Classify the clips of a data set by a model: its probabilities, its confusions and its mean mask."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from specenhance.analysis.masks import MaskChange, mask_change, real_frames
 from specenhance.data import AudioDataset, collate
+from specenhance.frontends.base import factors_of
 from specenhance.models.adapter import FrontendModel
 
 __all__ = ["Confusion", "Findings", "MeanMask", "examine", "wilson"]
@@ -25,7 +26,7 @@ def wilson(right: int, clips: int) -> tuple[float, float]:
         right: number of clips that are classified right.
         clips: number of clips, 1 or more.
 
-    Source: Wilson (1927), as scipy has it.
+    Source: Wilson (1927), as scipy computes it.
 
     >>> low, high = wilson(90, 100)
     >>> round(low, 3), round(high, 3)
@@ -40,9 +41,12 @@ class Confusion(NamedTuple):
 
     Attributes:
         true: number of the true class.
-        predicted: number of the class that its clips are taken for.
-        clips: number of such clips.
-        of: number of clips of the true class.
+        predicted: number of the predicted class.
+        clips: number of clips of the true class that are classified as the predicted class.
+        of: number of all clips of the true class.
+
+    >>> Confusion(true=1, predicted=0, clips=2, of=10).clips
+    2
     """
 
     true: int
@@ -93,7 +97,7 @@ class MeanMask:
 
 @dataclass
 class Findings:
-    """What a model gives for the clips of a data set.
+    """The results of a model on the clips of a data set.
 
     Attributes:
         probabilities: probability of each class, for each clip ``(clips, classes)``.
@@ -134,7 +138,7 @@ class Findings:
     @property
     def confusion(self) -> Tensor:
         """The number of clips of each true class and each predicted class ``(true, predicted)``."""
-        # Without its checks it takes a data set of a single class, too.
+        # The checks of torchmetrics would refuse a data set of a single class.
         classes = self.probabilities.shape[1]
         return multiclass_confusion_matrix(self.predicted, self.labels, num_classes=classes, validate_args=False)
 
@@ -152,7 +156,7 @@ class Findings:
     def each_class(self) -> list[Confusion]:
         """Count the clips of each class that are classified right, the worst class first and a class without clips last."""
         rows = [Confusion(i, i, int(row[i]), int(row.sum())) for i, row in enumerate(self.confusion)]
-        # In whole percent, as they are shown.
+        # The page shows whole percent, so classes with the same number are equals.
         return sorted(rows, key=lambda row: (row.of == 0, round(100 * row.clips / max(1, row.of))))
 
     def worst(self, number: int) -> list[int]:
@@ -199,12 +203,14 @@ def examine(model: FrontendModel, data: AudioDataset, batch_size: int = 64) -> F
     probabilities, labels = [], []
     sums: _MaskSums | None = None
     for batch in DataLoader(_Heard(data, model.features), batch_size=batch_size, collate_fn=collate):
-        spec = model.spectrogram(batch.waveform.to(device), batch.length)
-        probabilities.append(model.classify(spec).softmax(1).cpu())
+        waveform = batch.waveform.to(device)
+        spec, real = model.spectrogram(waveform, batch.length), model.real_frames(waveform, batch.length)
+        probabilities.append(model.classify(spec, real).softmax(1).cpu())
         labels.append(batch.label)
-        if hasattr(model.frontend, "factors"):
+        factors = factors_of(model.frontend, spec, real)
+        if factors is not None:
             sums = sums or _MaskSums(len(data.classes))
-            e_t, e_f = (factor.cpu() for factor in model.frontend.factors(spec))
+            e_t, e_f = (factor.cpu() for factor in factors)
             sums.add(e_t, e_f, real_frames(model, batch), batch.label)
     return Findings(torch.cat(probabilities), torch.cat(labels), None if sums is None else sums.mean())
 

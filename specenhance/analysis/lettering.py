@@ -1,4 +1,4 @@
-"""Names in pictures: visible, in fonts that have their letters, and no longer than there is room for."""
+"""Prepare names for pictures: without invisible characters, in fonts that have their letters, and not too long."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ class Lettering(NamedTuple):
     Attributes:
         texts: text of each name.
         style: properties of the matplotlib texts that draw the names. They choose fonts, and switch mathematics off.
+
+    >>> Lettering(["a"], {"parse_math": False}).texts
+    ['a']
     """
 
     texts: list[str]
@@ -49,7 +52,7 @@ def lettering(names: Sequence[object], columns: int = 40) -> Lettering:
 
     Args:
         names: labels or file names.
-        columns: maximum number of columns; a longer name loses its middle. See :func:`width`.
+        columns: maximum number of columns, see :func:`width`. A longer name loses its middle.
 
     >>> lettering(["a\nb", "x" * 50], columns=9).texts
     ['a\\nb', 'xxxx…xxxx']
@@ -121,11 +124,11 @@ def _had(letters: Iterable[str], family: str) -> set[str]:
 
 @cache
 def _look_again() -> bool:
-    """Load fonts that were installed after matplotlib listed the fonts; say whether there are any."""
+    """Load fonts that were installed after matplotlib listed the fonts. Say whether there are any."""
     manager = font_manager.fontManager
     new = set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}
     for path in new:
-        with contextlib.suppress(Exception):  # a broken font is no reason to draw nothing
+        with contextlib.suppress(Exception):  # a broken font must not stop the drawing
             manager.addfont(path)
     return bool(new)
 

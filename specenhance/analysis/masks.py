@@ -1,4 +1,4 @@
-"""How much a mask changes: from clip to clip, over time and over frequency. A constant mask does the same to every sound."""
+"""Measure how much a mask changes from clip to clip, over time and over frequency. Warn of a mask that does not change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from specenhance._names import shown
 from specenhance.data import AudioDataset, Batch, collate
+from specenhance.frontends.base import factors_of
 from specenhance.models.adapter import FrontendModel
 
 __all__ = ["CONSTANT", "TO_TRY", "MaskChange", "constant_mask", "flat_mask", "mask_change", "real_frames"]
@@ -17,7 +18,7 @@ CONSTANT = 0.01
 """A mask that changes by less than this part of its mean is called constant. Any augmentation changes a spectrogram by more."""
 
 TO_TRY = (
-    "a shorter chain (tfe1), another seed, or the backbone alone (identity): a constant mask has not been seen to help"
+    "a shorter chain (tfe1), another seed, or only the backbone (identity): a constant mask has not been seen to help"
 )
 """What to do about a constant mask."""
 
@@ -74,7 +75,7 @@ def mask_change(e_t: Tensor, e_f: Tensor, real: Tensor | None = None) -> MaskCha
 
 
 def _changes(factor: Tensor, weight: Tensor) -> tuple[float, float]:
-    """Give the change of a factor ``(N, C, L)`` over clips and along its places, whose weights are ``(N, L)``."""
+    """Give the change of a factor ``(N, C, L)`` over clips and along its places. The places have weights ``(N, L)``."""
     weight = weight[:, None].expand_as(factor)
     mean = (factor * weight).sum((0, 2)) / weight.sum((0, 2))
     found = []
@@ -86,7 +87,7 @@ def _changes(factor: Tensor, weight: Tensor) -> tuple[float, float]:
 
 
 def real_frames(model: FrontendModel, batch: Batch) -> Tensor:
-    """Mark the frames of each clip that are sound by 1, and those of padding by 0: ``(B, T)``.
+    """Mark each frame of the clips, ``(B, T)``: 1 for sound, 0 for padding.
 
     Args:
         model: a model with features of a fixed number of frames.
@@ -99,22 +100,28 @@ def real_frames(model: FrontendModel, batch: Batch) -> Tensor:
     >>> real_frames(model, collate([(torch.zeros(800), 0)])).tolist()
     [[1.0, 1.0, 1.0, 0.0, 0.0]]
     """
-    features = model.features
-    counts = torch.tensor([features.num_frames(length) for length in batch.length.tolist()])
-    return (torch.arange(features.frames) < counts[:, None]).double()
+    return model.features.real_frames(batch.waveform, batch.length).double()
 
 
 def constant_mask(model: FrontendModel, name: str, data: AudioDataset, clips: int = 100) -> str | None:
-    """Give a line that warns of a mask that is the same for every clip.
+    """Give a warning, in one line, if the mask is the same for every clip.
 
     Args:
         model: from waveforms to logits.
         name: name of the front end in the line.
         data: a data set.
-        clips: maximum number of its clips to look at, evenly spread.
+        clips: maximum number of clips that are used. They are evenly spread over the data set.
 
     Returns:
-        The line; None for a mask that changes, and for a model without a mask.
+        The line. None for a mask that changes, and for a model without a mask.
+
+    >>> from specenhance import KaldiFbank, with_frontend
+    >>> from specenhance.data import SyntheticSounds
+    >>> import timm
+    >>> backbone = timm.create_model("test_resnet", in_chans=1)
+    >>> model = with_frontend(backbone, "identity", features=KaldiFbank(frames=5))
+    >>> constant_mask(model, "identity", SyntheticSounds("test"), clips=2) is None
+    True
     """
     chosen = range(0, len(data), -(-len(data) // clips) or 1)
     change = _change(model, [data[i] for i in chosen])
@@ -127,7 +134,7 @@ def constant_mask(model: FrontendModel, name: str, data: AudioDataset, clips: in
 
 
 def flat_mask(model: FrontendModel, name: str, waveform: Tensor) -> str | None:
-    """Give a line that warns of a mask that is one number at all times and frequencies of a sound.
+    """Give a warning, in one line, if the mask is one number at all times and frequencies of a sound.
 
     Args:
         model: from waveforms to logits.
@@ -135,7 +142,7 @@ def flat_mask(model: FrontendModel, name: str, waveform: Tensor) -> str | None:
         waveform: the sound ``(samples,)``.
 
     Returns:
-        The line; None for a mask that changes, and for a model without a mask.
+        The line. None for a mask that changes, and for a model without a mask.
 
     >>> from specenhance import KaldiFbank, with_frontend
     >>> import timm
@@ -162,6 +169,9 @@ def _change(model: FrontendModel, sounds: list[tuple[Tensor, int]]) -> MaskChang
     found = []
     for start in range(0, len(sounds), 16):
         batch = collate(sounds[start : start + 16])
-        spec = model.eval().spectrogram(batch.waveform.to(device), batch.length)
-        found.append((*(factor.cpu() for factor in model.frontend.factors(spec)), real_frames(model, batch)))
+        waveform = batch.waveform.to(device)
+        spec = model.eval().spectrogram(waveform, batch.length)
+        factors = factors_of(model.frontend, spec, model.real_frames(waveform, batch.length))
+        assert factors is not None
+        found.append((*(factor.cpu() for factor in factors), real_frames(model, batch)))
     return mask_change(*(torch.cat(parts) for parts in zip(*found, strict=True)))

@@ -1,4 +1,4 @@
-"""Pictures: a spectrogram with its mask, a confusion matrix, learning curves. Each function gives a matplotlib figure."""
+"""Draw a spectrogram with its mask, a confusion matrix, or learning curves. Each function gives a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 MOST_LABELS = 60  # more class names on an axis cannot be read
-POINTS = 72  # to an inch
-SPAN = 0.01  # minimum span of a mask's colours, in parts of its maximum: rounding must not look like a pattern
+POINTS = 72  # points in an inch
+SPAN = 0.01  # minimum span of a mask's colours, as a part of its maximum; rounding must not look like a pattern
 
 
 def plot_spectrogram(
@@ -65,7 +65,7 @@ def plot_enhancement(
     Args:
         spec: the spectrogram ``(T, F)``.
         enhanced: the enhanced spectrogram ``(T, F)``.
-        mask: the mask ``(T, F)``; None draws no panel for it.
+        mask: the mask ``(T, F)``. None draws no panel for it.
         hop_seconds: seconds between frames.
         frequencies: centre frequency of each of the F bins, in Hz.
         title: title of the whole figure.
@@ -118,7 +118,7 @@ def _image(
         cmap=colours,
         vmin=low,
         vmax=high,
-        # Row i spans [i - 0.5, i + 0.5]; mel bins are evenly spaced on the picture and labelled with their Hz.
+        # Row i spans [i - 0.5, i + 0.5]. Mel bins are evenly spaced in the picture, and their labels are in Hz.
         extent=(0.0, T * hop_seconds, -0.5, F - 0.5),
         interpolation="nearest",
     )
@@ -137,7 +137,7 @@ def plot_masks(
     """Draw many masks on one colour scale, time in seconds, frequency in Hz.
 
     Args:
-        masks: the masks, each ``(T, F)``; values that are not finite are left blank.
+        masks: the masks, each ``(T, F)``. Values that are not finite are left blank.
         names: title of each mask.
         hop_seconds: seconds between frames.
         frequencies: centre frequency of each of the F bins, in Hz.
@@ -161,7 +161,7 @@ def plot_masks(
         low, high = _mask_range(low, high)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     colours = "RdBu_r" if centred else "viridis"
-    names, style = lettering(names, columns=22)  # what has room over one picture
+    names, style = lettering(names, columns=22)  # the width of one picture
     for axes, mask, name in zip(grid.flat, everything, names, strict=False):
         shown = _image(axes, mask, colours, low, high, hop_seconds, frequencies, ticks=4)
         axes.set_title(name, fontsize=9, **style)
@@ -169,7 +169,9 @@ def plot_masks(
     for axes in grid.flat[len(masks) :]:
         axes.set_axis_off()
     for column in range(min(columns, len(masks))):
-        grid[(len(masks) - 1 - column) // columns, column].tick_params(labelbottom=True)  # the lowest that is drawn
+        grid[(len(masks) - 1 - column) // columns, column].tick_params(
+            labelbottom=True
+        )  # the lowest picture of the column
     figure.supxlabel("time (s)", fontsize=9)
     figure.supylabel("frequency (Hz)", fontsize=9)
     figure.colorbar(shown, ax=grid, label=label, fraction=0.03)
@@ -192,10 +194,10 @@ def plot_factors(
     frequencies: Sequence[float],
     columns: int = 2,
 ) -> Figure:
-    """Draw a mask's mean factors, over time in seconds and over frequency in Hz, in a band of one standard deviation.
+    """Draw a mask's mean factors over time, in seconds, and over frequency, in Hz. A band shows one standard deviation.
 
     Args:
-        e_t: mean factor over time ``(T,)``; values that are not finite are left out.
+        e_t: mean factor over time ``(T,)``. Values that are not finite are left out.
         e_f: mean factor over frequency ``(F,)``.
         spread_t: standard deviation of the factor over time between clips ``(T,)``.
         spread_f: standard deviation of the factor over frequency between clips ``(F,)``.
@@ -222,7 +224,7 @@ def plot_factors(
 
 
 def plot_confusion(matrix: Tensor, classes: Sequence[str]) -> Figure:
-    """Draw a confusion matrix: for each true class, the part of its clips that is taken for each class.
+    """Draw a confusion matrix: for each true class, the part of its clips that is classified as each class.
 
     Args:
         matrix: number of clips of each true and each predicted class ``(true, predicted)``.
@@ -236,7 +238,9 @@ def plot_confusion(matrix: Tensor, classes: Sequence[str]) -> Figure:
     size = 8 if n > 15 else 10
     labels, style = lettering(classes if n <= MOST_LABELS else [])
     beside = 0.65 * size / POINTS * max(map(width, labels), default=0)  # inches that the labels take on both axes
-    figure = Figure(figsize=(side + beside + 1, side + beside), layout="compressed")  # constrained cuts off a square
+    figure = Figure(
+        figsize=(side + beside + 1, side + beside), layout="compressed"
+    )  # the layout "constrained" cuts off a square
     axes = figure.subplots()
     counts = matrix.float()
     parts = counts / counts.sum(1, keepdim=True).clamp(min=1)
@@ -283,7 +287,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
     Args:
         figure: the figure.
-        path: the file; its suffix names the format.
+        path: the file. Its suffix names the format.
 
     >>> import tempfile
     >>> from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a model does with a data set, as one page: curves, confusions, the worst clips with players, and the mean mask."""
+"""Write a page on a model and a data set: curves, confusions, the worst clips with players, and the mean mask."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from specenhance.analysis.findings import Findings, examine
 from specenhance.analysis.masks import CONSTANT, TO_TRY
 from specenhance.analysis.plots import plot_confusion, plot_curves, plot_factors, plot_masks, plot_spectrogram
 from specenhance.data import AudioDataset, read_audio
+from specenhance.frontends.base import apply_frontend, factors_of
+from specenhance.functional import outer
 from specenhance.models.adapter import FrontendModel
 
 __all__ = ["report"]
@@ -36,10 +38,10 @@ class Picture(NamedTuple):
     """A picture of the page.
 
     Attributes:
-        text: what it shows.
-        image: the picture for a wide screen and a light ground, as a data URI.
+        text: description of the picture.
+        image: the picture for a wide screen and a light background, as a data URI.
         sources: pictures for other screens, each with its media query.
-        error: why it could not be drawn; else empty.
+        error: reason why it could not be drawn. Empty if it was drawn.
     """
 
     text: str
@@ -52,10 +54,10 @@ class Clip(NamedTuple):
     """A clip of the page.
 
     Attributes:
-        name: what it is called.
-        true: its true class and the probability of that class; None where the class is not known.
+        name: name of the clip.
+        true: true class of the clip, and the probability of that class. None if the class is not known.
         best: the classes of highest probability, with their probabilities.
-        sound: its samples as a data URI.
+        sound: sound of the clip, as a data URI.
         pictures: its spectrogram, its mask if there is one, and its enhanced spectrogram.
     """
 
@@ -89,25 +91,25 @@ def report(
 
     Args:
         model: from waveforms to logits, with features of a fixed number of frames. It is put into evaluation mode.
-        data: the clips to look at. Its classes are the model's, in the model's order.
+        data: the clips that are classified. Its classes are the model's, in the model's order.
         out: the file to write; its name ends in ``.html``.
-        title: name of what is reported, such as a run's.
+        title: name of the model, such as the name of its run.
         kind: word before the title.
         split: name of the data's part of its data set.
-        frontend: name of the front end; its class's name if left out.
-        backbone: name of the backbone; its class's name if left out.
+        frontend: name of the front end. None takes the name of its class.
+        backbone: name of the backbone. None takes the name of its class.
         facts: further rows of the first table, such as ``{"data": "esc50, 50 classes"}``.
-        history: one row of figures for each epoch of the training, as ``metrics.csv`` has them; without it there are no curves.
-        result: result of the training; its ``versions`` of libraries are shown.
-        clips: audio files whose mask is shown. If left out: some clips of the data that the model classifies right.
+        history: one row of figures for each epoch of the training, as in ``metrics.csv``. None draws no curves.
+        result: result of the training. Its ``versions`` of libraries are shown.
+        clips: audio files whose mask is shown. Without any, some clips of the data are shown that the model classifies right.
         worst: number of wrongly classified clips to show.
         batch_size: number of clips that are classified at once.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        FileNotFoundError, AudioError: for a clip that is not there or cannot be read.
+        FileNotFoundError, AudioError: for a clip that does not exist or cannot be read.
         ValueError: if ``out`` does not end in ``.html``, and as :func:`specenhance.analysis.findings.examine`.
 
     Example (it draws for a few seconds, so it does not run as a test)::
@@ -182,7 +184,7 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Picture:
 
 
 def _confusions(classes: Sequence[str], found: Findings) -> dict[str, Any]:
-    """Give the picture and the tables of what is taken for what."""
+    """Give the picture and the tables of confusions."""
     return {
         "confusion": _picture(
             partial(plot_confusion, found.confusion, classes),
@@ -204,7 +206,7 @@ def _axes(model: FrontendModel) -> dict[str, Any]:
 
 
 def _masks(model: FrontendModel, classes: Sequence[str], found: Findings) -> list[Picture]:
-    """Draw the mean masks; those of the classes only where the mask changes, else they are pictures of rounding."""
+    """Draw the mean masks. Those of the classes are drawn only if the mask changes, because they would show only rounding."""
     mask = found.mask
     if mask is None:
         return []
@@ -256,10 +258,12 @@ def _clip(
     model: FrontendModel, classes: Sequence[str], name: str, waveform: Tensor, probabilities: Tensor, label: int | None
 ) -> Clip:
     best = probabilities.topk(min(3, len(classes)))
-    spec = model.spectrogram(waveform[None].to(next(model.parameters()).device))
-    panels = [("spectrogram", spec[0, 0]), ("enhanced", model.frontend(spec)[0, 0])]
-    if hasattr(model.frontend, "mask"):
-        panels.insert(1, ("mask", model.frontend.mask(spec)[0, 0]))
+    batch = waveform[None].to(next(model.parameters()).device)
+    spec, real = model.spectrogram(batch), model.real_frames(batch)
+    panels = [("spectrogram", spec[0, 0]), ("enhanced", apply_frontend(model.frontend, spec, real)[0, 0])]
+    factors = factors_of(model.frontend, spec, real)
+    if factors is not None:
+        panels.insert(1, ("mask", outer(*factors)[0, 0]))
     axes = _axes(model)
     sound = io.BytesIO()
     soundfile.write(sound, waveform.clamp(-1, 1).numpy(), model.features.sample_rate, format="FLAC", subtype="PCM_16")
@@ -276,24 +280,24 @@ def _clip(
 
 
 def _picture(draw: Callable[..., Figure], text: str, narrow: dict[str, Any] | None = None) -> Picture:
-    """Draw a figure for light and for dark and, with other arguments, for narrow screens: the reader's browser takes one."""
+    """Draw a figure for a light and a dark background and, with the arguments ``narrow``, for narrow screens."""
     try:
         light, dark = _drawn(draw())
         sources = [(DARK, dark)]
         if narrow is not None:
             narrow_light, narrow_dark = _drawn(draw(**narrow))
             sources = [(f"{NARROW} and {DARK}", narrow_dark), (NARROW, narrow_light), *sources]
-    except Exception as error:  # a page without one of its pictures is worth more than none
+    except Exception as error:  # a page without one picture is better than no page
         return Picture(text, error=f"{type(error).__name__}: {error}")
     return Picture(text, light, sources)
 
 
 def _drawn(figure: Figure) -> tuple[str, str]:
-    """Give a figure as two pictures, for a light ground and for a dark one."""
+    """Give a figure as two pictures, for a light and for a dark background."""
     pictures = []
     for ink in (None, "#e8e8e8"):
         if ink is not None:
-            figure.set_layout_engine("none")  # it has its places by now
+            figure.set_layout_engine("none")  # the layout of the first picture is kept
             for text in figure.findobj(Text):
                 text.set_color(ink)
             for axes in figure.axes:

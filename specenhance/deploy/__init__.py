@@ -1,1 +1,1 @@
-"""Models on other machines: exported files, their runtime, streams. What runs on a device needs no PyTorch."""
+"""Models on other machines: export a model to a file, and run that file. Running it needs no PyTorch."""

@@ -1,4 +1,4 @@
-"""A model as one file for other machines: ONNX, PyTorch's own pt2, or a package compiled ahead of time."""
+"""Export a model to one file for other machines: ONNX, PyTorch's own pt2, or a package compiled ahead of time."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["INPUTS", "default_name", "export"]
 
-TOLERANCE = 1e-4  # of the largest logit, or of 1
-# Times the rounding of training: a file may be so far from PyTorch where float32 is that far from float64.
+TOLERANCE = 1e-4  # maximum difference of the logits, relative to the largest logit, or to 1 if that is smaller
+# Some models round more than that. A file may differ this many times as much as PyTorch's float32 differs from float64.
 ROUNDING = 10
 
 _log = logging.getLogger(__name__)
@@ -43,30 +43,42 @@ def export(
     int8: Clips | None = None,
     clip_seconds: float | None = None,
 ) -> Path:
-    """Write a model as one file, after it was found to give what PyTorch gives.
+    """Write a model to one file. The file is kept only if its logits are those of PyTorch, apart from rounding.
 
-    The batch is dynamic. So is the number of samples of a waveform; of a spectrogram, the frames are where the backbone
-    allows it. The file says what it is, under the keys :data:`specenhance.deploy.metadata.SCHEMA` (ONNX: ``metadata_props``;
-    pt2: the extra file ``specenhance.json``; aoti: ``get_metadata()``). ONNX also holds a checksum of itself, and gets a JSON
-    file beside it with all that it says of itself, for readers that cannot see its metadata.
+    The batch size of the file is dynamic. The number of samples of a waveform is dynamic too. The number of frames of a
+    spectrogram is dynamic if the backbone allows it.
+
+    The file has metadata under the keys of :data:`specenhance.deploy.metadata.SCHEMA`. ONNX has them in ``metadata_props``, pt2
+    in the extra file ``specenhance.json``, and aoti in ``get_metadata()``. An ONNX file also holds a checksum of itself. The
+    same metadata are written to a JSON file beside it, for programs that cannot read the metadata of ONNX.
 
     Args:
-        model: from waveforms to logits, with one of specenhance's features, and its classes (``model.classes``).
-        path: the file, with the format's suffix, in a folder that is there.
-        format: one of :func:`specenhance.deploy.formats.registry.list_formats`: ``"onnx"``, ``"pt2"``
-            (``torch.export.load``) or ``"aoti"`` (``torch._inductor.aoti_load_package``), which is compiled for the processor
-            it is made on.
-        input: ``"waveform"`` ``(B, samples)``, or ``"spectrogram"`` ``(B, 1, T, F)``, normalised.
-        int8: for ONNX from waveforms: the clips by which the backbone's convolutions and matrix products are brought to 8-bit
-            integers, by :func:`specenhance.deploy.quantise.quantise`.
-        clip_seconds: the usual length of the clips that it was trained on, for readers that cut a stream into windows.
+        model: maps waveforms to logits, with features of specenhance. It knows its classes (``model.classes``).
+        path: the file to write, with the suffix of the format. Its folder exists.
+        format: one of :func:`specenhance.deploy.formats.registry.list_formats`: ``"onnx"``, ``"pt2"`` (read by
+            ``torch.export.load``) or ``"aoti"`` (read by ``torch._inductor.aoti_load_package``). An aoti file is compiled for
+            the processor that writes it.
+        input: input of the file: ``"waveform"`` ``(B, samples)``, or a normalised ``"spectrogram"`` ``(B, 1, T, F)``.
+        int8: clips that are needed to convert the backbone to 8-bit integers, see
+            :func:`specenhance.deploy.quantise.quantise`. Only for ONNX from waveforms. None keeps float32.
+        clip_seconds: usual length of the training clips, in seconds, for programs that cut a stream into windows.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        ValueError: for an unknown format or input, a path of another suffix, a model without classes or without such
-            features, a backbone that cannot be exported, a file that gives something else than PyTorch, or one in INT8 that
-            loses more than ``int8.max_loss``.
-        OSError: where no file can be made.
-        ImportError: where packages for the format are missing; the message says which.
+        ValueError: for an unknown format or input, a path with another suffix, a model without classes or without such
+            features, a backbone that cannot be exported, a file whose logits differ from PyTorch's, or an INT8 file that loses
+            more accuracy than ``int8.max_loss``.
+        OSError: if no file can be written there.
+        ImportError: if packages for the format are missing. The message names them.
+
+    Example (it takes a few seconds, so it does not run as a test)::
+
+        backbone = timm.create_model("tf_efficientnetv2_b0", in_chans=1, num_classes=2)
+        model = with_frontend(backbone, "tfe2", features=KaldiFbank(frames=96))
+        model.classes = ["no", "yes"]
+        export(model, "model.onnx")
     """
     writer = check(format, input, int8=int8 is not None)
     path = Path(path)
@@ -82,7 +94,7 @@ def export(
     program, sizes = record(module, examples(model, input)[0])
     _log.info(f"{input} ({', '.join(sizes)}) to logits (batch, {len(about['classes'])})")
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's and onnxruntime's, of their own insides
+        warnings.simplefilter("ignore")  # PyTorch and onnxruntime warn about their own code
         load = _written(format, writer, program, temporary, about)
         worst = _compare(load(), module, examples(model, input, frames="frames" in sizes), path)
         _log.info(f"gives what PyTorch gives, to {worst:.1e}")
@@ -96,8 +108,18 @@ def export(
 
 
 def default_name(format: str, *, input: Input = "waveform", int8: bool = False) -> str:
-    """Name the file of a format in a run folder.
+    """Return the name of a format's file in a run folder.
 
+    Args:
+        format: one of :func:`specenhance.deploy.formats.registry.list_formats`. It is ignored if ``int8`` is true.
+        input: input of the file, ``"waveform"`` or ``"spectrogram"``.
+        int8: whether the file is in 8-bit integers.
+
+    Raises:
+        ValueError: for an unknown format.
+
+    >>> default_name("pt2", input="spectrogram")
+    'model-spectrogram.pt2'
     >>> default_name("onnx", int8=True)
     'model-int8.onnx'
     """
@@ -108,11 +130,22 @@ def default_name(format: str, *, input: Input = "waveform", int8: bool = False) 
 
 
 def check(format: str, input: Input, *, int8: bool) -> Format:
-    """Refuse what cannot be exported, before any work; give the format.
+    """Check that an export is possible, before any work. Return the format.
+
+    Args:
+        format: one of :func:`specenhance.deploy.formats.registry.list_formats`.
+        input: input of the file, ``"waveform"`` or ``"spectrogram"``.
+        int8: whether the file is in 8-bit integers.
 
     Raises:
         ValueError: for an unknown format or input, and for INT8 with another format than ONNX or another input than waveforms.
-        ImportError: where packages for the format are missing.
+        ImportError: if packages for the format are missing.
+
+    >>> check("pt2", "waveform", int8=False).file
+    'model.pt2'
+    >>> check("pt2", "waveform", int8=True)
+    Traceback (most recent call last):
+    ValueError: int8 with format = 'pt2' and input = 'waveform': expected 'onnx' and 'waveform'
     """
     writer = create_format(format)
     require("input", input, Input)
@@ -159,10 +192,10 @@ def _name_of(part: Any) -> str:
 def _written(
     name: str, writer: Format, program: torch.export.ExportedProgram, path: Path, about: Mapping[str, Any]
 ) -> Callable[[], Run]:
-    """Write a file of a format; give what loads it."""
+    """Write a file in a format. Return a function that loads it."""
     try:
         return writer.write(program, path, about)
-    except OSError:  # of the disk
+    except OSError:  # such as a full disk
         raise
     except Exception as error:  # the writers' errors have no common base
         raise ValueError(f"{name} cannot be written ({reason(error)}); {writer.cure}") from error
@@ -172,9 +205,9 @@ def _written(
 def _compare(
     written: Callable[[Tensor], Tensor], module: WaveformModel | SpectrogramModel, examples: list[Tensor], path: Path
 ) -> float:
-    """Give the largest difference between the file's logits and those of training, as a part of the largest logit."""
+    """Return the maximum difference between the logits of the file and those of PyTorch, relative to the largest logit."""
     model: FrontendModel = module.model
-    # The features as they were in training, not the form that is exported.
+    # The reference uses the features of training, because the exported ones are written in another way.
     train = model if isinstance(module, WaveformModel) else model.classify
     worst = 0.0
     for x in examples:
@@ -203,6 +236,6 @@ def _difference(logits: Tensor, expected: Tensor) -> float:
 
 
 def _exact(module: WaveformModel | SpectrogramModel, x: Tensor) -> Tensor:
-    """Give a model's logits in float64, as training's features have them."""
+    """Return a model's logits in float64, with the features of training."""
     model: FrontendModel = copy.deepcopy(module.model).double()
     return (model if isinstance(module, WaveformModel) else model.classify)(x.double())

@@ -1,4 +1,7 @@
-"""An exported file in 8-bit integers: chosen on clips, judged on others, refused if it loses too much."""
+"""Convert an exported file to 8-bit integers (INT8).
+
+Some clips choose the best conversion, other clips measure its loss of accuracy. A file that loses too much is not written.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,19 @@ _log = logging.getLogger(__name__)
 
 
 class Clips(NamedTuple):
-    """The clips that INT8 needs.
+    """The clips that a conversion to INT8 needs.
 
     Attributes:
-        calibration: a data set and the numbers of its clips that measure the ranges of what flows through the model.
-        choosing: likewise; they choose among the candidates; none of them calibrates.
-        named: what the choosing clips are, for the news.
-        test: they judge the chosen file, and do neither.
-        max_loss: maximum loss of accuracy on the test clips, in percentage points; None takes any.
+        calibration: a data set, and the numbers of its clips that measure the ranges of the model's inner values.
+        choosing: a data set, and the numbers of its clips that choose the best conversion. They must not be calibration clips.
+        named: description of the choosing clips, for the log.
+        test: the clips that measure the loss of accuracy. They must be neither calibration nor choosing clips.
+        max_loss: maximum loss of accuracy on the test clips, in percentage points. None allows any loss.
+
+    >>> from specenhance.data import SyntheticSounds
+    >>> train, test = SyntheticSounds("train"), SyntheticSounds("test")
+    >>> Clips((train, [0, 1, 2]), (train, [3, 4]), "training clips that calibrate nothing", test).max_loss
+    1.0
     """
 
     calibration: tuple[AudioDataset, list[int]]
@@ -40,7 +48,15 @@ class Clips(NamedTuple):
 
 
 def accuracy(path: Path, data: AudioDataset) -> float:
-    """Give the part of the clips, in [0, 1], that an ONNX file takes for what they are, each clip as long as it is."""
+    """Return the accuracy of an ONNX file on the clips of a data set, in [0, 1]. Each clip has its own length.
+
+    Args:
+        path: an ONNX file that takes waveforms.
+        data: the clips. The classes are the file's, in the file's order.
+
+    Raises:
+        FileNotFoundError, ValueError: as :class:`specenhance.deploy.runtime.OnnxModel`.
+    """
     from specenhance.deploy.runtime import OnnxModel
 
     model = OnnxModel(path)
@@ -56,16 +72,16 @@ def _read(data: AudioDataset, numbers: Iterable[int]) -> Iterator[tuple[np.ndarr
 
 
 def to_int8(path: Path, out: Path, clips: Clips, about: Mapping[str, Any]) -> None:
-    """Put the INT8 form of an ONNX file in its place.
+    """Replace an ONNX file by its INT8 form.
 
     Args:
-        path: the file in float32, which is replaced.
-        out: what it will be called, for messages.
-        clips: the clips.
+        path: the file in float32. It is overwritten.
+        out: the final path of the file, for messages.
+        clips: the clips that calibrate, choose and test.
         about: the metadata of the new file.
 
     Raises:
-        ValueError: where the loss of accuracy is more than ``clips.max_loss``.
+        ValueError: if the loss of accuracy is more than ``clips.max_loss``. The file is then unchanged.
     """
     allowed = clips.max_loss
     train, numbers = clips.calibration

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: every key, its type and its range, in one table. Needs no library at all."""
+"""The metadata of an exported file: one table of all keys, with the type and range of each value. Needs no other library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ INPUTS: tuple[Input, ...] = get_args(Input)
 
 
 class Field(NamedTuple):
-    """What is expected under one key."""
+    """The description of one key.
+
+    Attributes:
+        expected: the expected value, in words, for messages.
+        holds: returns whether a value is as expected.
+    """
 
     expected: str
     holds: Callable[[Any], bool]
@@ -69,14 +74,23 @@ SCHEMA: dict[str, Field] = {
     "int8": Field("true or false", lambda value: isinstance(value, bool)),
     KEY: _text(f"{len(BLANK)} digits", lambda value: len(value) == len(BLANK)),
 }
-"""Every key of the metadata of an exported file, each a JSON value, and what is expected under it."""
+"""The keys of an exported file's metadata, and the expected value of each. A file holds each value as JSON."""
 
 
 def read_metadata(found: Mapping[str, str], path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the metadata of a file from its JSON texts.
+    """Read the metadata of a file from its JSON texts. Keys that :data:`SCHEMA` does not have are left out.
+
+    Args:
+        found: the JSON text of each key.
+        path: the file, for messages.
 
     Raises:
-        ValueError: for a key that is missing, or a value of another type or out of range; the message names file and key.
+        ValueError: for a key that is missing, and for a value of another type or out of range. The message names the file and
+            the key.
+
+    >>> read_metadata({"input": '"waveform"'}, "model.onnx")
+    Traceback (most recent call last):
+    ValueError: model.onnx: says nothing of specenhance, classes, ...: specenhance export did not write it; ...
     """
     missing = [key for key in SCHEMA if key not in found]
     if missing:
@@ -88,7 +102,7 @@ def read_metadata(found: Mapping[str, str], path: str | os.PathLike[str]) -> dic
 
 def _value(text: str, key: str, field: Field, path: str | os.PathLike[str]) -> Any:
     try:
-        value = json.loads(text, parse_constant=_refuse)  # NaN and Infinity are no JSON
+        value = json.loads(text, parse_constant=_refuse)  # JSON has no NaN and no Infinity
         holds = field.holds(value)
     except (ValueError, RecursionError):
         holds = False

@@ -1,4 +1,4 @@
-"""A model recorded by ``torch.export``: the input that it takes, the sizes that stay open, examples of its input."""
+"""Record a model by ``torch.export``: its input, the sizes that are dynamic, and examples of its input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ __all__ = ["SpectrogramModel", "WaveformModel", "axes", "examples", "reason", "r
 
 
 class WaveformModel(nn.Module):
-    """A model with features that take any number of samples, a fixed number of frames being made of them."""
+    """A model that takes waveforms of any length. Its features always make the same number of frames.
+
+    Args:
+        model: maps waveforms to logits, with features of a fixed number of frames.
+
+    >>> import timm
+    >>> from specenhance import KaldiFbank, with_frontend
+    >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=2)
+    >>> module = WaveformModel(with_frontend(backbone, "tfe1", features=KaldiFbank(frames=24)))
+    >>> module(torch.zeros(3, 1000)).shape
+    torch.Size([3, 2])
+    """
 
     def __init__(self, model: FrontendModel) -> None:
         super().__init__()
@@ -37,25 +48,51 @@ class WaveformModel(nn.Module):
 
 
 class SpectrogramModel(nn.Module):
-    """A model without its features."""
+    """A model that takes spectrograms: the front end and the backbone, without the features.
+
+    Args:
+        model: a model with or without features.
+
+    >>> import timm
+    >>> from specenhance import with_frontend
+    >>> model = with_frontend(timm.create_model("test_resnet", in_chans=1, num_classes=2), "tfe1")
+    >>> SpectrogramModel(model)(torch.zeros(3, 1, 64, 32)).shape
+    torch.Size([3, 2])
+    """
 
     def __init__(self, model: FrontendModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """Map spectrograms ``(B, 1, T, F)``, normalised, to logits ``(B, classes)``."""
+        """Map normalised spectrograms ``(B, 1, T, F)`` to logits ``(B, classes)``."""
         return self.model.classify(spectrogram)
 
 
 def examples(model: FrontendModel, input: Input, frames: bool = False) -> list[Tensor]:
-    """Make inputs of several sizes: noise at two levels, a chirp, silence; for spectrograms other lengths if asked for."""
+    """Make example inputs of several sizes, the same at each call.
+
+    Waveforms are noise at two levels, a chirp and silence. Spectrograms are noise.
+
+    Args:
+        model: gives the number of frames, the number of bins and the sample rate.
+        input: ``"waveform"`` or ``"spectrogram"``.
+        frames: whether spectrograms may have another number of frames than the model's features make.
+
+    >>> import timm
+    >>> from specenhance import KaldiFbank, with_frontend
+    >>> model = with_frontend(timm.create_model("test_resnet", in_chans=1), "tfe1", features=KaldiFbank(frames=24))
+    >>> [tuple(x.shape) for x in examples(model, "spectrogram", frames=True)]
+    [(2, 1, 24, 128), (1, 1, 24, 128), (3, 1, 24, 128), (2, 1, 48, 128), (1, 1, 72, 128)]
+    """
     draw = torch.Generator().manual_seed(0)
     features = model.features
     whole = features.samples
     if input == "spectrogram":
         sizes = [(2, features.frames), (1, features.frames), (3, features.frames)]
-        sizes += [(2, 2 * features.frames), (1, 3 * features.frames)] if frames else []  # as patches would have it
+        sizes += (
+            [(2, 2 * features.frames), (1, 3 * features.frames)] if frames else []
+        )  # whole patches of a transformer
         return [0.4 * torch.randn(B, 1, T, len(features.frequencies), generator=draw) for B, T in sizes]
     time = torch.arange(whole) / features.sample_rate
     chirp = 0.3 * torch.sin(2 * torch.pi * (100 + 1000 * time) * time)
@@ -72,7 +109,22 @@ def examples(model: FrontendModel, input: Input, frames: bool = False) -> list[T
 
 
 def record(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
-    """Trace a model, with the batch and as many other sizes dynamic as it allows; give its input's sizes too."""
+    """Record a model. The batch size is dynamic, and so is the number of samples or frames if the model allows it.
+
+    Args:
+        module: the model, in evaluation mode.
+        example: its input, waveforms ``(B, samples)`` or spectrograms ``(B, 1, T, F)``.
+
+    Returns:
+        The program, and the sizes of its input: a name if the size is dynamic, otherwise a number.
+
+    Raises:
+        ValueError: if the model cannot be recorded.
+
+    >>> program, sizes = record(nn.Softmax(dim=1), torch.zeros(2, 8))
+    >>> sizes
+    ('batch', 'samples')
+    """
     sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if example.ndim == 2:
         sizes[1] = torch.export.Dim("samples")
@@ -88,7 +140,18 @@ def record(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedPro
 
 
 def axes(program: torch.export.ExportedProgram) -> list[tuple[str, str]]:
-    """Pair what the program calls each size of its input, a symbol or a number, with a name, or that number."""
+    """Pair each size of a program's input with its name. A size that is not dynamic has its number as its name.
+
+    Args:
+        program: a model that :func:`record` has recorded.
+
+    Returns:
+        For each size: the program's own symbol or number, and the name.
+
+    >>> program, _ = record(nn.Softmax(dim=1), torch.zeros(2, 8))
+    >>> axes(program)
+    [('s...', 'batch'), ('s...', 'samples')]
+    """
     (node,) = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
     shape = node.meta["val"].shape
     names = ("batch", "samples") if len(shape) == 2 else ("batch", "1", "frames", "bins")
@@ -99,14 +162,23 @@ def axes(program: torch.export.ExportedProgram) -> list[tuple[str, str]]:
 
 
 def reason(error: Exception) -> str:
-    """Give the kind of an error and its first line."""
+    """Return the kind of an error and the first line of its message.
+
+    >>> reason(ValueError("a shape is wrong\\nand much more"))
+    'ValueError: a shape is wrong'
+    """
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 @torch.no_grad()
 def takes(module: nn.Module, x: Tensor) -> bool:
+    """Return whether a model can compute an input.
+
+    >>> takes(nn.Linear(4, 2), torch.zeros(1, 4)), takes(nn.Linear(4, 2), torch.zeros(1, 5))
+    (True, False)
+    """
     try:
         module(x)
-    except (ValueError, RuntimeError, AssertionError):  # what a backbone of a fixed size raises, ours or not
+    except (ValueError, RuntimeError, AssertionError):  # of a backbone with a fixed input size
         return False
     return True

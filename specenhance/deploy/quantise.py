@@ -1,4 +1,4 @@
-"""INT8: several ways to quantise an ONNX file's backbone, and the one that costs least on clips that calibrate nothing."""
+"""Quantise the backbone of an ONNX file to INT8 in several ways, and choose the way that loses least accuracy."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from specenhance.deploy.runtime import open_session
 __all__ = ["SCOPES", "Judged", "choose", "interval", "judge", "latencies", "measure_ranges", "quantise"]
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-"""The key of a node's metadata that names the modules it comes from."""
+"""Key of a node's metadata. Its value names the PyTorch modules that the node comes from."""
 
-BINS, LEVELS = 512, 128  # of a histogram, and what entropy merges them into
+BINS, LEVELS = 512, 128  # bins of a histogram, and the number of levels that the entropy method merges them into
 
 RANGES: dict[str, tuple[str, float] | None] = {
     "min-max": None,
@@ -32,11 +32,11 @@ RANGES: dict[str, tuple[str, float] | None] = {
     "percentile 99.99": ("percentile", 99.99),
     "entropy": ("entropy", 0.0),
 }
-"""Ways to find the range of what flows through an operator: onnxruntime's name of what computes it from a histogram, and the
-percentile."""
+"""Ways to find the range of an operator's values: onnxruntime's name of the method that reads it from a histogram, and the
+percentile. None takes the minimum and the maximum."""
 
 OPERATORS = ["Conv", "Gemm", "MatMul"]
-SMALLEST = 1e-30  # values that are all nearer to 0 have no histogram
+SMALLEST = 1e-30  # no histogram is made of values whose absolute values are all below this
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +44,14 @@ Clip = tuple[np.ndarray, int]  # waveform (samples,), label
 
 
 class Judged(NamedTuple):
-    """A model on a set of clips.
+    """The result of a model on a set of clips.
 
     Attributes:
-        right: whether each clip is taken for what it is ``(clips,)``.
-        divergence: mean Kullback-Leibler divergence of its probabilities from those of the first model, nats.
+        right: whether each clip is classified right, ``(clips,)``.
+        divergence: mean Kullback-Leibler divergence of the probabilities from those of the first model, in nats.
+
+    >>> Judged(np.array([True, True, False, True]), divergence=0.1).accuracy
+    0.75
     """
 
     right: np.ndarray
@@ -56,7 +59,7 @@ class Judged(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The part of the clips that is right, in [0, 1]."""
+        """The part of the clips that is classified right, in [0, 1]."""
         return float(self.right.mean())
 
 
@@ -66,13 +69,19 @@ def quantise(
     calibration: Callable[[], Iterable[np.ndarray]],
     choosing: Iterable[Clip],
 ) -> Path:
-    """Quantise a file's backbone in several ways; give the file of the one that :func:`choose` chooses.
+    """Quantise the backbone of an ONNX file in several ways, and choose one by :func:`choose`.
+
+    The ways differ in how ranges are found (:data:`RANGES`), and in the operators that stay in float32: none, the first one, or
+    the depthwise convolutions.
 
     Args:
-        path: the ONNX file, in float32, with the scopes of its nodes.
-        folder: for the candidates, empty.
-        calibration: gives the waveforms ``(samples,)`` by which ranges are measured, at each call anew.
-        choosing: clips that calibrate nothing.
+        path: an ONNX file in float32 that takes waveforms. Its nodes have :data:`SCOPES`.
+        folder: an empty folder for the candidates.
+        calibration: returns the waveforms ``(samples,)`` that measure ranges. Each call returns the same ones.
+        choosing: the clips that choose: waveforms ``(samples,)`` with their labels. They must not be calibration clips.
+
+    Returns:
+        The path of the chosen file, in ``folder``.
     """
     prepared = folder / "prepared.onnx"
     quant_pre_process(path, prepared)
@@ -101,15 +110,23 @@ def quantise(
     for name, result in judged.items():
         _log.info(f"  {name}: {result.accuracy:.2%}, divergence {result.divergence:.4f}")
     best = choose(float32, judged)
-    _log.info(f"taken: {best} (float32: {float32.accuracy:.2%} of these {len(float32.right)} clips)")
+    _log.info(f"chosen: {best} (float32: {float32.accuracy:.2%} of these {len(float32.right)} clips)")
     return files[best]
 
 
 def choose(float32: Judged, candidates: dict[str, Judged]) -> str:
-    """Name the candidate that loses least accuracy against float32, a gain counting as no loss.
+    """Return the name of the candidate that loses least accuracy against float32. A gain counts as no loss.
 
-    Among equals the least divergence decides: with few clips most are equals, and it sees what an accuracy in steps of a whole
-    clip does not.
+    Among equals, the one with the lowest divergence is chosen. With few clips, many candidates have the same accuracy. Their
+    divergences still differ.
+
+    Args:
+        float32: the result of the float32 model.
+        candidates: the result of each candidate on the same clips, by name.
+
+    >>> right = np.array([True, True, False])
+    >>> choose(Judged(right, 0.0), {"a": Judged(~right, 0.1), "b": Judged(right, 0.3), "c": Judged(right, 0.2)})
+    'c'
     """
     return min(
         candidates,
@@ -118,7 +135,7 @@ def choose(float32: Judged, candidates: dict[str, Judged]) -> str:
 
 
 def _operators(path: Path, prepared: Path) -> tuple[list[onnx.NodeProto], list[str], dict[str, list[str]]]:
-    """Give the backbone's operators, the names of those outside it, and the sets of those inside that may stay in float32."""
+    """Return the operators of the backbone, the names of the others, and the sets of names that may stay in float32."""
     scoped = {
         node.name
         for node in onnx.load(path).graph.node
@@ -128,7 +145,7 @@ def _operators(path: Path, prepared: Path) -> tuple[list[onnx.NodeProto], list[s
     outside: list[str] = []
     for node in onnx.load(prepared).graph.node:
         if node.op_type in OPERATORS:
-            # Preparing loses the scopes, and lengthens the names of operators that it joins.
+            # quant_pre_process drops the scopes, and appends to the names of operators that it joins.
             if node.name.split("/MatMulAddFusion")[0] in scoped:
                 inside.append(node)
             else:
@@ -144,15 +161,28 @@ def _operators(path: Path, prepared: Path) -> tuple[list[onnx.NodeProto], list[s
 def measure_ranges(
     prepared: Path, operators: Sequence[onnx.NodeProto], clips: Callable[[], Iterable[np.ndarray]]
 ) -> dict[str, TensorsData]:
-    """Measure the range of all that flows into and out of operators, in each way of :data:`RANGES`.
+    """Measure the range of the inputs and outputs of operators, in each way of :data:`RANGES`.
 
-    One clip is held at a time, so that memory does not grow with their number: a first pass finds the extremes, a second one
-    fills histograms between them.
+    Only one clip is in memory at a time. A first pass finds the minimum and the maximum of each value. A second pass counts
+    histograms between them.
 
     Args:
-        prepared: the ONNX file.
-        operators: some of its nodes.
-        clips: gives waveforms ``(samples,)``, the same at each call.
+        prepared: the ONNX file. A copy with more outputs, ``augmented.onnx``, is written beside it.
+        operators: nodes of the file.
+        clips: returns waveforms ``(samples,)``. Each call returns the same ones.
+
+    Returns:
+        For each way: the range of each input and output, by its name in the file. Constants are left out.
+
+    >>> import tempfile
+    >>> graph = "g (float[B, N] waveform) => (float[B, N] logits) {logits = Neg(waveform)}"
+    >>> model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 18]>' + graph)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.onnx"
+    ...     onnx.save(model, path)
+    ...     ranges = measure_ranges(path, model.graph.node, lambda: [np.float32([-1, 3])])
+    >>> [float(limit) for limit in ranges["min-max"]["logits"].range_value]
+    [-3.0, 1.0]
     """
     model = onnx.load(prepared)
     constants = {constant.name for constant in model.graph.initializer}
@@ -187,14 +217,28 @@ def measure_ranges(
             collector.histogram_dict = {
                 name: (counts[name], edges[name], *extremes[name], sizes[name]) for name in edges
             }
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints
+            with contextlib.redirect_stdout(io.StringIO()):  # onnxruntime prints here
                 ranges |= {name: limits[:2] for name, limits in collector.compute_collection_result().items()}
-        found[way] = TensorsData(CalibrationMethod.MinMax, ranges)  # here: pairs, however they were found
+        found[way] = TensorsData(CalibrationMethod.MinMax, ranges)  # MinMax says that ranges are pairs
     return found
 
 
 def judge(files: dict[str, Path], clips: Iterable[Clip]) -> dict[str, Judged]:
-    """Classify each clip by each file, the first of which the others are compared with; clips are read once."""
+    """Classify clips by several ONNX files. Each clip is read once.
+
+    Args:
+        files: ONNX files that take waveforms, by name. The divergence of each is measured from the first one.
+        clips: waveforms ``(samples,)`` with their labels, at least one.
+
+    >>> import tempfile
+    >>> graph = "g (float[B, N] waveform) => (float[B, N] logits) {logits = Identity(waveform)}"
+    >>> model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 18]>' + graph)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.onnx"
+    ...     onnx.save(model, path)
+    ...     judge({"float32": path}, [(np.float32([0, 1]), 1), (np.float32([0, 1]), 0)])["float32"].accuracy
+    0.5
+    """
     sessions = {name: open_session(path, threads=1) for name, path in files.items()}
     right: dict[str, list[bool]] = {name: [] for name in files}
     divergence = dict.fromkeys(files, 0.0)
@@ -214,17 +258,21 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Give 95% limits of the accuracy that is lost from one model to another, both judged on the same clips.
+    """Return the 95% interval of the accuracy that is lost from one model to another, measured on the same clips.
 
     Args:
-        before: whether the first is right on each clip ``(clips,)``.
-        after: whether the second is.
+        before: whether the first model classifies each clip right, ``(clips,)`` bool.
+        after: whether the second model classifies each clip right, ``(clips,)`` bool.
 
     Returns:
-        The limits of the loss, in [-1, 1]; a gain is negative.
+        The lower and the upper limit of the loss, in [-1, 1]. A gain is negative.
 
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24
-    (2005): Wald's interval after half a clip is added to each cell of the 2 x 2 table.
+    (2005). It is Wald's interval after half a clip is added to each cell of the 2 x 2 table.
+
+    >>> low, high = interval(np.ones(100, bool), np.arange(100) < 95)
+    >>> round(low, 3), round(high, 3)
+    (0.003, 0.095)
     """
     lost, gained = float((before & ~after).sum()) + 0.5, float((~before & after).sum()) + 0.5
     clips = len(before) + 2
@@ -234,9 +282,27 @@ def interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 
 def latencies(files: Sequence[Path], samples: int, runs: int = 50, seconds: float = 10.0) -> list[float]:
-    """Time files on one clip of so many samples, one thread, in turns of random order: the median of each, in seconds.
+    """Measure the time that ONNX files take for one clip of noise on one thread.
 
-    There are ``runs`` turns, fewer (but three) once ``seconds`` are over.
+    The files take turns, in random order. There are ``runs`` turns, or fewer if ``seconds`` have passed, but at least three.
+
+    Args:
+        files: ONNX files that take waveforms.
+        samples: length of the clip, in samples.
+        runs: maximum number of timed turns.
+        seconds: time after which no new turn starts, in seconds.
+
+    Returns:
+        The median time of each file, in seconds.
+
+    >>> import tempfile
+    >>> graph = "g (float[B, N] waveform) => (float[B, N] logits) {logits = Neg(waveform)}"
+    >>> model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 18]>' + graph)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     onnx.save(model, f"{folder}/model.onnx")
+    ...     [seconds] = latencies([Path(folder) / "model.onnx"], samples=100, runs=3)
+    >>> seconds > 0
+    True
     """
     rng = np.random.default_rng(0)
     clip = {"waveform": (0.1 * rng.standard_normal((1, samples))).astype(np.float32)}
@@ -246,7 +312,7 @@ def latencies(files: Sequence[Path], samples: int, runs: int = 50, seconds: floa
         for i in rng.permutation(len(sessions)):
             began = time.perf_counter()
             sessions[i].run(None, clip)
-            if turn >= 3:  # the first ones warm up
+            if turn >= 3:  # the first turns are slower
                 times[i].append(time.perf_counter() - began)
     return [float(np.median(own)) for own in times]
 

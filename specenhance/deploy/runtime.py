@@ -1,4 +1,4 @@
-"""An exported ONNX model run by onnxruntime: for machines that have no PyTorch. Needs NumPy and onnxruntime only."""
+"""Run an exported ONNX model by onnxruntime, on a machine without PyTorch. It needs only NumPy and onnxruntime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ except ImportError as error:
 __all__ = ["KEYS", "OnnxModel", "open_session"]
 
 KEYS = tuple(SCHEMA)
-"""What a file says of itself, each as JSON under this key of its metadata, by the rules of the table."""
+"""Keys of a file's metadata, see :data:`specenhance.deploy.metadata.SCHEMA`. Each value is JSON."""
 
 
 class OnnxModel:
@@ -29,19 +29,26 @@ class OnnxModel:
 
     Args:
         path: the file.
-        threads: how many compute one batch; 0 leaves it to onnxruntime.
+        threads: number of threads that compute a batch. With 0 onnxruntime chooses it.
 
     Attributes:
-        classes: the names of the classes.
-        sample_rate: of the waveforms that it takes, Hz.
-        samples: of a waveform that it looks at; it pads a shorter one with silence and cuts a longer one at its end.
-        clip_samples: as long as the clips were that it was trained on, at most ``samples``: the window for a stream.
-        metadata: all that the file says of itself.
+        classes: names of the classes, in the order of the logits.
+        sample_rate: sample rate of the waveforms, in Hz.
+        samples: length of a waveform, in samples. A shorter one is padded with silence, a longer one is cut at its end.
+        clip_samples: usual length of the training clips, in samples, at most ``samples``. It is the window for a stream.
+        metadata: metadata of the file, by the keys :data:`KEYS`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a file that is no ONNX model, one that something else wrote, one whose bytes have changed since it
-            was written, or metadata that :data:`specenhance.deploy.metadata.SCHEMA` refuses or that do not fit the graph.
+        ValueError: for a file that is no ONNX model, a file that another program wrote, a file whose bytes have changed since
+            it was written, and metadata that :data:`specenhance.deploy.metadata.SCHEMA` refuses or that do not fit the graph.
+
+    Example (it needs an exported file, so it does not run as a test)::
+
+        model = OnnxModel("model.onnx")
+        waveform, rate = soundfile.read("clip.wav", dtype="float32")  # rate is model.sample_rate
+        [(label, probability)] = model.predict(waveform, top=1)
+        print(model.classes[label], probability)
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 0) -> None:
@@ -51,7 +58,7 @@ class OnnxModel:
         whole = check(self.path, "copy it again, or export the model again")
         try:
             self._session = open_session(self.path, threads)
-        except Exception as error:  # onnxruntime's errors have no common base of their own
+        except Exception as error:  # onnxruntime's errors have no common base
             raise ValueError(f"{path}: onnxruntime cannot read it ({error}); export the model again") from error
         self.metadata = read_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         if not whole:
@@ -65,7 +72,7 @@ class OnnxModel:
         self._check_graph()
 
     def _check_graph(self) -> None:
-        """Refuse a file whose metadata are those of another graph."""
+        """Refuse a file whose metadata do not fit its graph."""
         name, classes = self.metadata["input"], len(self.classes)
         rank = {"waveform": 2, "spectrogram": 4}[name]
         inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
@@ -79,15 +86,18 @@ class OnnxModel:
             )
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
-        """Map waveforms ``(B, samples)``, or spectrograms ``(B, 1, T, F)`` for a model that takes those, to logits, float32.
+        """Map a batch to logits ``(B, classes)``, float32.
 
-        Waveforms are floats in [-1, 1], or integers, which are scaled by their type.
+        Args:
+            batch: waveforms ``(B, samples)``, floats in [-1, 1] or integers, which are scaled by the range of their type. For a
+                model that takes spectrograms: normalised spectrograms ``(B, 1, T, F)``, floats.
 
         Raises:
-            ValueError, TypeError: for another shape or type, as :func:`specenhance.audio.samples.scaled` for waveforms.
+            ValueError: for another shape.
+            TypeError: for another type, see :func:`specenhance.audio.samples.scaled`.
         """
         name, shape = self.metadata["input"], np.shape(batch)
-        expected = self._session.get_inputs()[0].shape  # a number where it is fixed, else a name
+        expected = self._session.get_inputs()[0].shape  # a fixed size is a number, a dynamic size a name
         if len(shape) != len(expected) or any(
             isinstance(size, int) and size != got for size, got in zip(expected, shape, strict=True)
         ):
@@ -104,11 +114,14 @@ class OnnxModel:
         return self._session.run(None, {name: np.asarray(batch).astype(np.float32, copy=False)})[0]
 
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
-        """Give the probability of each class, ``(classes,)``, of one waveform ``(samples,)``.
+        """Return the probability of each class, ``(classes,)`` float64.
+
+        Args:
+            waveform: one waveform ``(samples,)``, floats in [-1, 1] or integers.
 
         Raises:
-            ValueError: for a model that takes spectrograms; for the waveform, as :func:`specenhance.audio.samples.waveform_of`.
-            TypeError: likewise.
+            ValueError: for a model that takes spectrograms.
+            ValueError, TypeError: for another waveform, as :func:`specenhance.audio.samples.waveform_of`.
         """
         if self.metadata["input"] != "waveform":
             raise ValueError(
@@ -119,9 +132,13 @@ class OnnxModel:
         return exponentials / exponentials.sum()
 
     def predict(self, waveform: np.ndarray, top: int) -> list[tuple[int, float]]:
-        """Give the likeliest classes of one waveform ``(samples,)``: pairs of label and probability, the likeliest first.
+        """Return the likeliest classes: pairs of class number and probability, the likeliest first.
 
-        Raises as :meth:`probabilities`.
+        Args:
+            waveform: one waveform ``(samples,)``, floats in [-1, 1] or integers.
+            top: number of classes.
+
+        It raises as :meth:`probabilities`.
         """
         return likeliest(self.probabilities(waveform), top)
 
@@ -130,9 +147,22 @@ MOST_CHANNELS = 8
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Open an ONNX file on the CPU, so that INT8 gives the same on every processor."""
+    """Open an ONNX file for the CPU. INT8 gives the same result on every processor.
+
+    Args:
+        path: the file.
+        threads: number of threads that compute a batch. With 0 onnxruntime chooses it.
+
+    >>> import onnx, tempfile
+    >>> graph = '<ir_version: 8, opset_import: ["": 18]> g (float[N] x) => (float[N] y) {y = Add(x, x)}'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "double.onnx"
+    ...     onnx.save(onnx.parser.parse_model(graph), path)
+    ...     open_session(path, threads=1).run(None, {"x": np.float32([1, 2])})[0].tolist()
+    [2.0, 4.0]
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Without VNNI, sums of 8-bit products overflow on x86 and answers are wrong; there, and only there, it takes a slower way.
+    # On x86 processors without VNNI, sums of 8-bit products overflow. There onnxruntime then uses a slower, exact way.
     options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,1 +1,1 @@
-"""Teachers, and the loss with which a student learns from them."""
+"""Teachers, and the loss by which a student learns from a teacher."""

@@ -12,11 +12,17 @@ __all__ = ["ast"]
 
 @register_teacher("ast")
 def ast(name: str, classes: list[str], *, frames: int, bins: int) -> nn.Module:
-    """Load an AST by a name on the Hugging Face hub or from a folder. The names of its classes give their order.
+    """Load an AST from the Hugging Face hub or from a folder. Its classes are brought into the order of the student's.
+
+    Args:
+        name: The name on the hub, or the path of the folder.
+        classes: The names of the student's classes. The AST has learned the same classes, in any order.
+        frames: The frames T of the student's spectrograms.
+        bins: The bins F of the student's spectrograms.
 
     Raises:
-        ValueError: for an AST that has not learned these classes; and as :func:`specenhance.models.ast.ast_teacher`.
-        ImportError: where transformers is missing.
+        ValueError: for an AST that has not learned these classes, and as :func:`specenhance.models.ast.ast_teacher`.
+        ImportError: if transformers is missing.
 
     >>> import tempfile
     >>> from specenhance.models.ast import ast_teacher

@@ -1,4 +1,4 @@
-"""A teacher whose logits are computed once per sample and stored on disk."""
+"""A teacher whose logits are computed once per sample, and stored in a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from specenhance.distillation.teachers import FrozenTeacher
 
 __all__ = ["CachedTeacher"]
 
-MARKS = 16  # numbers that identify an input, see CachedTeacher._marks
+MARKS = 16  # numbers that identify an input, see _marks
 TOLERANCE = 5e-3  # relative to the input's size: far above rounding, far below any augmentation that matters
 VERSION = 2  # the version of the file's tables
 
@@ -28,26 +28,27 @@ VERSION = 2  # the version of the file's tables
 class CachedTeacher(FrozenTeacher):
     """A :class:`FrozenTeacher` that computes the logits of each sample once, and then reads them from a file.
 
-    A key, such as a path, identifies a sample. A cache is right only if a sample's input is the same each time. So the cache
-    stores a few random projections of the input with the logits. It refuses a sample whose input has changed: augmented input,
+    A key, such as a path, identifies a sample. A cache is right only if a sample's input is the same each time. So the file
+    holds a few random projections of the input beside the logits. A sample whose input has changed is refused: augmented input,
     other features, or two samples under one key.
 
-    The file is valid for one teacher: its weights and buffers, the settings of its modules, its ``transform``, its types, and
-    the code of classes that are not a library's (:mod:`specenhance.distillation.fingerprint`). An attribute that the teacher
-    changes while it answers, such as a counter, does not count as a setting. Autocast does not affect a cached teacher.
+    The file is valid for one teacher only. The teacher is compared by its weights and buffers, the settings of its modules, its
+    ``transform``, its types, and the code of classes that are not a library's (:mod:`specenhance.distillation.fingerprint`). An
+    attribute that the teacher changes in its forward pass, such as a counter, is no setting. Autocast does not affect a cached
+    teacher.
 
     The file is an SQLite database. It stays whole if the process is killed, and several processes may share it.
 
     Args:
         teacher: The teacher, as for :class:`FrozenTeacher`.
-        path: The file; it is made if there is none.
-        transform, dtype, device: As :class:`FrozenTeacher`, except that the teacher keeps its own type where dtype is None.
-        identity: A name for a part that cannot be distinguished from another of its kind, such as a function. Give another name
-            when its answers change. All other parts are still compared.
+        path: The file. It is made if it does not exist.
+        transform, dtype, device: As for :class:`FrozenTeacher`. If dtype is None, the teacher keeps its own type.
+        identity: A name for the parts that cannot be distinguished from others of their kind, such as a function. Give another
+            name if their results change. All other parts are still compared.
 
     Raises:
-        ValueError: for a file with another teacher's logits, or that is no such file, and for a teacher or a transform that
-            cannot be distinguished from another without an ``identity``.
+        ValueError: for a file of another kind, a file with another teacher's logits, and a teacher or a transform that needs an
+            ``identity``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -89,15 +90,15 @@ class CachedTeacher(FrozenTeacher):
         self._seen = self._versions()
 
     def forward(self, x: Tensor, keys: Sequence[str] | None = None) -> Tensor:
-        """Give the logits ``(B, C)``, float32, of the samples. Logits that are not in the file are computed.
+        """Give the logits ``(B, C)`` of the samples, float32. Logits that are not in the file yet are computed and written.
 
         Args:
             x: The student's input ``(B, ...)``, not augmented.
-            keys: A name for each of the B samples, the same each time.
+            keys: A name for each of the B samples, the same at each call.
 
         Raises:
-            ValueError: for missing keys; for an input that differs from a key's stored input, or from another input of the
-                same key; for logits of another number of classes than those in the file; for a teacher that has changed.
+            ValueError: for missing keys, for an input that differs from an earlier one of the same key, for logits of another
+                number of classes than those in the file, and for a teacher that has changed.
         """
         if keys is None or len(keys) != len(x):
             raise ValueError(
@@ -151,7 +152,7 @@ class CachedTeacher(FrozenTeacher):
         return Facts(own | teacher.known | transform.known, teacher.unknown | transform.unknown)
 
     def _facts(self) -> dict[str, str]:
-        """Give the facts that the logits depend on; raises ValueError for a part that needs an ``identity`` and has none."""
+        """Give the facts that the logits depend on. Raise ValueError for a part that needs an ``identity`` and has none."""
         found = self._found(weights=True)
         if found.unknown and self.identity is None:
             path, kind = next(iter(found.unknown.items()))
@@ -199,7 +200,7 @@ class CachedTeacher(FrozenTeacher):
     def _database(self) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction."""
         try:
-            # timeout in seconds, for a file that another process writes to
+            # The timeout, in seconds, is for a file that another process writes to.
             with closing(sqlite3.connect(self.path, timeout=60)) as database, database:
                 yield database
         except sqlite3.OperationalError as error:
@@ -238,6 +239,6 @@ def _tensors(part: object) -> Iterator[Tensor]:
 
 
 def _type_of(teacher: object) -> torch.dtype | None:
-    """Give the floating type of a teacher's weights, where they share one."""
+    """Give the floating type of a teacher's weights. None if they have several types."""
     types = {tensor.dtype for tensor in _tensors(teacher) if tensor.is_floating_point()}
     return types.pop() if len(types) == 1 else None

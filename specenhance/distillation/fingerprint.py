@@ -1,4 +1,4 @@
-"""A model as facts that can be compared: its weights, its settings and its code, each under its name."""
+"""Describe a model by facts that can be compared: its weights, its settings and its code, each under its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Facts", "facts"]
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, re.Pattern, PurePath, np.dtype)
 PLAIN_TORCH = (torch.dtype, torch.layout, torch.memory_format)
-# Functions and classes of these are identified by their names: their code is that of a release.
+# The functions and classes of these packages are identified by their names. Their code changes only with a release.
 LIBRARIES = {
     "builtins",
     "collections",
@@ -44,7 +44,7 @@ class Facts(NamedTuple):
 
     Attributes:
         known: A short text or a SHA-256 of each weight, buffer, setting and class, by its path.
-        unknown: A description of each part that cannot be distinguished from another of its kind (a lambda), by its path.
+        unknown: A description of each part that cannot be distinguished from others of its kind, such as a lambda, by its path.
 
     >>> Facts(known={"teacher.bias": "float32 (3,) ..."}, unknown={}).unknown
     {}
@@ -55,16 +55,17 @@ class Facts(NamedTuple):
 
 
 def facts(thing: object, name: str, *, weights: bool = True) -> Facts:
-    """Give the facts that the answers of a model or a transform depend on.
+    """Give the facts that the results of a model or a transform depend on.
 
     The facts about a module are its parameters, buffers (also those outside the ``state_dict``), attributes, forward hooks and
     submodules. The facts about a class that is not a known library's are the byte code of its methods, and the numbers and
-    texts outside of them that they read. A Python function that is not a library's stays unknown: it may read anything.
+    texts outside of the methods that they read. A Python function that is not a library's stays unknown, because it may read
+    anything.
 
     Args:
         thing: A module, a function, or anything that a module may have as an attribute.
         name: The first part of the paths.
-        weights: Whether the values of tensors count, which takes a second per few hundred megabytes.
+        weights: Whether to compare the values of tensors. This takes about a second for a few hundred megabytes.
 
     >>> facts(nn.ReLU(), "teacher").known["teacher"]
     'torch.nn.modules.activation.ReLU'

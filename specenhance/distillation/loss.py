@@ -1,6 +1,6 @@
 """Knowledge distillation: the loss, and a module that compares any student with a teacher.
 
-B is the batch, C the classes; logits are ``(B, C)``.
+Logits are ``(B, C)``: B samples of a batch, C classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ __all__ = ["DistillationLoss", "Distilled", "Distiller", "Losses"]
 
 
 class Losses(NamedTuple):
-    """A loss and its two parts, scalars; :class:`DistillationLoss` says how they combine.
+    """A loss and its two parts, as scalars.
+
+    Attributes:
+        total: The weighted mean of the parts, see :class:`DistillationLoss`.
+        label: The loss on the labels.
+        distill: The divergence from the teacher.
 
     >>> Losses(total=torch.tensor(1.5), label=torch.tensor(2.0), distill=torch.tensor(1.0)).total
     tensor(1.5000)
@@ -30,19 +35,23 @@ class Losses(NamedTuple):
 
 
 class DistillationLoss(nn.Module):
-    """The weighted mean of a loss for labels and of the divergence of the student from the teacher.
+    """The weighted mean of a loss on the labels and of the divergence of the student from the teacher.
 
-    With w the weight, z_s and z_t the logits of student and teacher, y the target, ``tau`` and ``tau_s`` the temperatures::
+    The loss is::
 
         total = w * criterion(z_s, y) + (1 - w) * KL(softmax(z_t / tau) || softmax(z_s / tau_s))
 
-    KL is the mean over the batch. The defaults are equation (3) of Xing et al., "Enhancing Spectrogram for Audio
-    Classification Using Time-Frequency Enhancer", after Gong et al., CMKD, arXiv:2203.06760: only the teacher is softened.
-    ``student_temperature=temperature, scale_by_temperature=True`` is Hinton et al., arXiv:1503.02531.
+    w is the weight. z_s and z_t are the logits of student and teacher. y is the target. tau and tau_s are the temperatures.
+    KL is the mean over the batch.
+
+    The defaults are equation (3) of Xing et al., "Enhancing Spectrogram for Audio Classification Using Time-Frequency
+    Enhancer", after Gong et al., CMKD, arXiv:2203.06760: only the teacher is softened. The loss of Hinton et al.,
+    arXiv:1503.02531, is ``student_temperature=temperature, scale_by_temperature=True``.
 
     A teacher's logit of -inf excludes a class: its probability is 0. Its term of KL is 0 too, in value and gradient, for any
-    logit of the student. A student's logit of -inf where the teacher's probability is not 0 makes KL inf. A teacher's row that
-    is no distribution (a NaN, a +inf, or only -inf) makes KL NaN. An error instead would halt a GPU at every step.
+    logit of the student. KL is inf if the student's logit is -inf and the teacher's probability is not 0. KL is NaN if a row of
+    the teacher is no distribution (a NaN, a +inf, or only -inf). There is no error, because a check would make a GPU wait at
+    every step.
 
     Args:
         criterion: A function of ``(logits, target)`` that gives a scalar, such as ``nn.CrossEntropyLoss()`` (class numbers or
@@ -50,8 +59,8 @@ class DistillationLoss(nn.Module):
         weight: The weight w of the labels, in [0, 1]. At 1 there is no distillation and no teacher is needed.
         temperature: The temperature tau > 0 that divides the teacher's logits.
         student_temperature: The temperature tau_s > 0 that divides the student's logits.
-        scale_by_temperature: Whether KL is multiplied by tau squared, which keeps the size of its gradients where both are
-            softened.
+        scale_by_temperature: Whether to multiply KL by tau squared. This keeps the size of its gradients if both student and
+            teacher are softened.
 
     Raises:
         TypeError: for a criterion that cannot be called.
@@ -88,11 +97,11 @@ class DistillationLoss(nn.Module):
     def forward(self, student_logits: Tensor, teacher_logits: Tensor | None, target: Tensor) -> Losses:
         """Give the loss of a batch. The teacher's logits get no gradient.
 
-        The loss is computed in float32, or in float64 where the logits are float64.
+        The loss is computed in float32, or in float64 if the logits are float64.
 
         Args:
             student_logits: The student's logits ``(B, C)``.
-            teacher_logits: The teacher's logits ``(B, C)``; where the weight is 1 they are ignored and may be None.
+            teacher_logits: The teacher's logits ``(B, C)``. If the weight is 1, they are ignored and may be None.
             target: The criterion's target: class numbers ``(B,)``, or probabilities or multi-hot labels ``(B, C)`` of any type.
 
         Raises:
@@ -119,7 +128,7 @@ class DistillationLoss(nn.Module):
                 "the same (batch, classes); give both the same classes and the same batch"
             )
         distill = self._divergence(student, teacher_logits.detach())
-        if self.weight == 0:  # 0 * label would be NaN where the label's loss overflows
+        if self.weight == 0:  # 0 * label would be NaN if the label's loss is infinite
             return Losses(distill, label, distill)
         return Losses(self.weight * label + (1 - self.weight) * distill, label, distill)
 
@@ -147,7 +156,13 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 
 class Distilled(NamedTuple):
-    """The result of a step of distillation: the losses, scalars, and the student's logits ``(B, C)``.
+    """The result of a step of distillation.
+
+    Attributes:
+        total: The loss, a scalar, see :class:`Losses`.
+        label: The loss on the labels, a scalar.
+        distill: The divergence from the teacher, a scalar.
+        logits: The student's logits ``(B, C)``.
 
     >>> zero = torch.tensor(0.0)
     >>> Distilled(zero, zero, zero, logits=torch.zeros(2, 3)).logits.shape
@@ -163,18 +178,19 @@ class Distilled(NamedTuple):
 class Distiller(nn.Module):
     """A student, a teacher, and the loss between them.
 
-    ``parameters()`` and ``state_dict()`` are the student's, and the criterion's if it has any. The teacher's are not in them.
+    ``parameters()`` and ``state_dict()`` have the parameters of the student, and those of the criterion if it has any. They do
+    not have the teacher's.
 
     Args:
-        student: Any model that gives logits ``(B, C)``. Of a function, such as a bound method, the parameters are not in
-            ``parameters()``.
-        teacher: A :class:`specenhance.distillation.teachers.FrozenTeacher`, such as a
-            :class:`specenhance.distillation.cache.CachedTeacher`, or the teacher to make one of: a timm model, a Hugging Face
-            model, a function. None where the loss has weight 1.
-        loss: The loss that compares the two.
+        student: Any model that gives logits ``(B, C)``. A function, such as a bound method, works too, but its parameters are
+            not in ``parameters()``.
+        teacher: A timm model, a Hugging Face model or a function, of which a
+            :class:`specenhance.distillation.teachers.FrozenTeacher` is made. It may also be a frozen teacher, such as a
+            :class:`specenhance.distillation.cache.CachedTeacher`. None if the weight of the loss is 1.
+        loss: The loss that compares student and teacher.
 
     Raises:
-        ValueError: for no teacher where the loss needs one.
+        ValueError: if the loss needs a teacher and there is none.
         TypeError: for a teacher that cannot be called.
 
     >>> distiller = Distiller(nn.Linear(4, 3), nn.Linear(4, 3), DistillationLoss(nn.CrossEntropyLoss()))
@@ -193,15 +209,16 @@ class Distiller(nn.Module):
     def forward(
         self, x: Tensor, target: Tensor, keys: Sequence[str] | None = None, *, student_args: Sequence[Any] = ()
     ) -> Distilled:
-        """Run student and teacher on the same input, and compare them. At weight 1 the teacher is not run.
+        """Run student and teacher on the same input, and compare them. The teacher does not run if the weight is 1.
 
         Args:
-            x: The student's input; the teacher's ``transform`` maps it to the teacher's.
+            x: The student's input. The teacher's ``transform`` maps it to the teacher's input.
             target: The target for :class:`DistillationLoss`.
             keys: A name for each sample, for a cached teacher.
+            student_args: Further arguments of the student only, such as the real frames of ``x``.
 
         Raises:
-            ValueError: as :class:`DistillationLoss` and the teacher do.
+            ValueError: as :class:`DistillationLoss` and the teacher.
         """
         logits = logits_of(self.student(x, *student_args))
         taught = None if self.teacher is None or self.loss.weight == 1 else self.teacher(x, keys)

@@ -1,8 +1,8 @@
-"""Teachers by name: ``PREFIX:REST`` names one, such as ``ast:MIT/ast-finetuned-audioset-10-10-0.4593``.
+"""Teachers by name. A name is ``PREFIX:REST``, such as ``ast:MIT/ast-finetuned-audioset-10-10-0.4593``.
 
-A factory is called as ``factory(rest, classes, frames=T, bins=F)``. ``rest`` is the part after the colon, ``classes`` the names
-of the student's classes. The factory gives a module, or any callable, that maps the student's spectrograms ``(B, 1, T, F)`` to
-logits ``(B, classes)`` in the order of those names.
+A factory is called as ``factory(rest, classes, frames=T, bins=F)``. ``rest`` is the part after the colon. ``classes`` are the
+names of the student's classes. The factory gives a module, or any callable, that maps the student's spectrograms
+``(B, 1, T, F)`` to logits ``(B, classes)`` in the order of those names.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
 def register_teacher(name: str) -> Callable[[Factory], Factory]:
-    """Make a teacher known by name: a decorator of its class, or of a function that makes it.
+    """Make a teacher known by its prefix: a decorator of its class, or of a function that makes it.
 
     Args:
-        name: Lower-case letters, digits, ``_``, ``-`` and ``.``.
+        name: The prefix: lower-case letters, digits, ``_``, ``-`` and ``.``.
 
     Raises:
-        ValueError: for a malformed name, and for one that another teacher has.
+        ValueError: for a malformed name, and for a name that another teacher has.
 
     >>> import torch
     >>> @register_teacher("example_zeros")
@@ -53,7 +53,10 @@ def list_teachers() -> list[str]:
 
 
 def is_teacher_name(name: str) -> bool:
-    """Whether a name is ``PREFIX:REST`` of a teacher; otherwise it is the path of a run folder.
+    """Say whether a name is ``PREFIX:REST`` of a teacher. Otherwise it is the path of a run folder.
+
+    Args:
+        name: The name.
 
     >>> is_teacher_name("ast:folder"), is_teacher_name("runs/teacher")
     (True, False)
@@ -66,14 +69,14 @@ def create_teacher(name: str, classes: Sequence[str], *, frames: int, bins: int)
     """Make a teacher by name.
 
     Args:
-        name: ``PREFIX:REST``; the prefix is one of :func:`list_teachers`.
-        classes: The names of the student's classes; the teacher's logits have this order.
+        name: ``PREFIX:REST``. The prefix is one of :func:`list_teachers`.
+        classes: The names of the student's classes. The teacher's logits have this order.
         frames: The frames T of the student's spectrograms.
         bins: The bins F of the student's spectrograms.
 
     Raises:
         ValueError: for an unknown prefix, or a teacher that does not know these classes.
-        ImportError: where a package that the teacher needs is missing.
+        ImportError: if a package that the teacher needs is missing.
 
     >>> create_teacher("timm:test_resnet", ["yes", "no"], frames=64, bins=32)
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""Teachers: anything that gives logits. A teacher does not change while a student learns from it."""
+"""Teachers. Anything that gives logits can be a teacher. It does not change while a student learns from it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ LOCAL = "local-dir:"  # timm's prefix for a folder that its save_for_hf wrote
 
 
 def logits_of(output: Any) -> Tensor:
-    """Give the logits ``(B, C)`` of a model's output: the tensor itself, or its ``logits``, Hugging Face's name for them.
+    """Give the logits ``(B, C)`` of a model's output.
+
+    Args:
+        output: The logits, or an output of Hugging Face, which has them under ``logits``.
 
     Raises:
-        TypeError: for an output that is neither.
+        TypeError: for an output without logits.
 
     >>> logits_of({"logits": torch.zeros(2, 3)}).shape
     torch.Size([2, 3])
@@ -41,17 +44,18 @@ def logits_of(output: Any) -> Tensor:
 
 
 class FrozenTeacher(nn.Module):
-    """A teacher in evaluation mode, without gradients. The student's optimizer and checkpoints do not have its parameters.
+    """A teacher in evaluation mode, without gradients.
 
-    Its parameters are not in this module's ``parameters()`` and ``state_dict()``. ``.to()``, ``.half()`` and similar methods
-    still move it, unless ``device`` and ``dtype`` fix it.
+    The teacher's parameters are not in this module's ``parameters()`` and ``state_dict()``. So they are not in the student's
+    optimizer and checkpoints. ``.to()``, ``.half()`` and similar methods still move the teacher, unless ``device`` or ``dtype``
+    fix it.
 
     Args:
-        teacher: A timm model, a Hugging Face model, or anything else that maps its input to logits ``(B, C)``. A module is
-            frozen itself, not a copy: its parameters need no gradient from then on.
-        transform: A function that maps the student's input to the teacher's: another normalisation, length or shape.
-        dtype: The teacher's own floating type, which autocast does not change; None takes this module's.
-        device: The teacher's own device; None takes this module's.
+        teacher: A timm model, a Hugging Face model, or anything else that maps its input to logits ``(B, C)``. A module is not
+            copied: its own parameters need no gradient from then on.
+        transform: A function that maps the student's input to the teacher's, for another normalisation, length or shape.
+        dtype: The floating type of the teacher. Autocast does not change it. None takes the type of this module.
+        device: The device of the teacher. None takes the device of this module.
 
     Raises:
         TypeError: for a teacher that cannot be called, or a dtype that is not floating.
@@ -79,7 +83,7 @@ class FrozenTeacher(nn.Module):
             raise TypeError(f"dtype={dtype}: expected a floating type such as torch.float16")
         self.dtype = dtype
         self.device = None if device is None else torch.device(device)
-        # Not by nn.Module's __setattr__, which would register them as parts of this module.
+        # nn.Module's own __setattr__ would register them as parts of this module.
         object.__setattr__(self, "teacher", teacher)
         object.__setattr__(self, "transform", transform)
         if isinstance(teacher, nn.Module):
@@ -94,7 +98,7 @@ class FrozenTeacher(nn.Module):
                 continue
             if self.dtype is None and self.device is None:
                 part._apply(fn)
-            else:  # fn must not touch what is fixed: half precision and back would round it
+            else:  # fn is not applied: to half precision and back would round a type that is fixed
                 like = fn(torch.empty(0))
                 part.to(device=self.device or like.device, dtype=self.dtype or like.dtype)
         return self
@@ -104,8 +108,8 @@ class FrozenTeacher(nn.Module):
         """Give the teacher's logits ``(B, C)``, in its own precision, on the device of ``x``.
 
         Args:
-            x: The student's input; ``transform`` maps it to the teacher's.
-            keys: A name for each sample; only :class:`specenhance.distillation.cache.CachedTeacher` needs them.
+            x: The student's input. ``transform`` maps it to the teacher's.
+            keys: A name for each sample. Only :class:`specenhance.distillation.cache.CachedTeacher` needs them.
 
         Raises:
             TypeError: as :func:`logits_of`.
@@ -126,7 +130,7 @@ class Reordered(nn.Module):
 
     Args:
         model: A model that gives logits ``(B, C)``, or an output that has them.
-        order: The model's number of each class of the result.
+        order: For each class of the result: the number of the class in the model.
 
     >>> Reordered(nn.Identity(), order=[2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))
     tensor([[12., 10., 11.]])
@@ -154,20 +158,20 @@ def timm_teacher(
     """Make any timm model for spectrograms ``(B, in_chans, frames, bins)`` and ``num_classes`` classes.
 
     Args:
-        name: timm's name, or ``local-dir:FOLDER`` for a folder that ``timm.models.save_for_hf`` wrote. The head is new unless
-            the stored head has ``num_classes`` classes.
+        name: timm's name of the model, or ``local-dir:FOLDER`` for a folder that ``timm.models.save_for_hf`` wrote. The head is
+            new, unless the stored head has ``num_classes`` classes.
         num_classes: The number of classes of the head.
-        frames: The frames T of the spectrogram; a model of fixed input size is made for them. None, with ``bins=None``, keeps
+        frames: The frames T of the spectrogram. A model of fixed input size is made for them. None, with ``bins=None``, keeps
             the model's own size, for ``with_frontend(..., fit="resize")``.
         bins: The bins F of the spectrogram.
         in_chans: The channels of the spectrogram.
-        pretrained: Whether to start from timm's (or the folder's) weights; otherwise the weights are random.
-        **kwargs: Further arguments for ``timm.create_model``, e.g. ``drop_path_rate=0.1``.
+        pretrained: Whether to start from timm's (or the folder's) weights. Otherwise the weights are random.
+        **kwargs: Further arguments of ``timm.create_model``, such as ``drop_path_rate=0.1``.
 
     Raises:
         TypeError: for an argument that the model does not have.
-        ValueError: for an unknown name, a size that the model cannot be made for, or weights that cannot be fetched or
-            found; the message names the cure.
+        ValueError: for an unknown name, a size that the model cannot be made for, and weights that cannot be fetched or found.
+            The message names the cure.
 
     >>> teacher = timm_teacher("test_vit", num_classes=3, frames=64, bins=32, pretrained=False)
     >>> teacher(torch.zeros(2, 1, 64, 32)).shape

@@ -15,10 +15,16 @@ __all__ = ["timm"]
 
 @register_teacher("timm")
 def timm(name: str, classes: list[str], *, frames: int, bins: int) -> nn.Module:
-    """Load a folder that ``timm.models.save_for_hf`` wrote, ``local-dir:FOLDER``. The names of its classes give their order.
+    """Load a model of timm from a folder. Its classes are brought into the order of the student's.
+
+    Args:
+        name: ``local-dir:FOLDER``, for a folder that ``timm.models.save_for_hf`` wrote.
+        classes: The names of the student's classes. The model has learned the same classes, in any order.
+        frames: The frames T of the student's spectrograms.
+        bins: The bins F of the student's spectrograms.
 
     Raises:
-        ValueError: for a model whose configuration does not name these classes; and as
+        ValueError: for a model whose configuration does not name these classes, and as
             :func:`specenhance.distillation.teachers.timm_teacher`.
 
     >>> import tempfile, timm as library

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 __all__ = [
     "apply_frontend",
     "at_least_float32",
+    "factors_of",
     "moments",
     "needs_energies",
     "out_channels",
@@ -60,6 +61,21 @@ def needs_energies(frontend: Any) -> bool:
 def apply_frontend(frontend: nn.Module, spec: Tensor, real: Tensor | None = None) -> Tensor:
     """Call a front end on ``spec (B, C, T, F)``, with the real frames if it uses them."""
     return frontend(spec, real) if uses_real_frames(frontend) else frontend(spec)
+
+
+def factors_of(frontend: Any, spec: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
+    """Compute the factors ``(B, C, T)`` and ``(B, C, F)`` of a front end's mask for ``spec (B, C, T, F)``.
+
+    The result is None if the front end has no mask.
+
+    >>> from specenhance import create_frontend
+    >>> e_t, e_f = factors_of(create_frontend("tfe1"), torch.zeros(2, 1, 40, 16))
+    >>> e_t.shape, e_f.shape
+    (torch.Size([2, 1, 40]), torch.Size([2, 1, 16]))
+    """
+    if not hasattr(frontend, "factors"):
+        return None
+    return frontend.factors(spec, real) if uses_real_frames(frontend) else frontend.factors(spec)
 
 
 def at_least_float32(spec: Tensor) -> Tensor:

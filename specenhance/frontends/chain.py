@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from specenhance import functional
-from specenhance.frontends.base import apply_frontend, needs_energies, out_channels
+from specenhance.frontends.base import apply_frontend, needs_energies, out_channels, uses_real_frames
 
 __all__ = ["Chain", "MaskChain", "chain"]
 
@@ -31,14 +31,12 @@ class Chain(nn.Module):
     torch.Size([8, 3, 40, 16])
     """
 
-    uses_real_frames = True
-
     def __init__(self, links: Sequence[nn.Module]) -> None:
         super().__init__()
         if not links:
             raise ValueError("a chain of front ends needs one or more")
         first = links[0]
-        self.in_chans: int = getattr(first, "in_chans", 1)  # type: ignore[assignment]
+        self.in_chans: int = getattr(first, "in_chans", 1)
         chans = self.in_chans
         for link in links:
             name = type(link).__name__
@@ -50,6 +48,7 @@ class Chain(nn.Module):
         self.out_chans = chans
         self.links = nn.ModuleList(links)
         self.needs_energies = needs_energies(first)
+        self.uses_real_frames = any(map(uses_real_frames, links))
 
     def set_normalisation(self, mean: float, std: float) -> None:
         """Tell the first link the features' normalisation, if it needs energies."""

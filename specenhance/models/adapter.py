@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, no_type_check
+from typing import Any, cast, no_type_check
 
 import torch
 from timm.models import register_notrace_module
@@ -76,7 +76,7 @@ def with_frontend(
         )
     if isinstance(frontend, str):
         if "bins" not in frontend_kwargs and hasattr(features, "frequencies"):
-            frontend_kwargs["bins"] = len(features.frequencies)
+            frontend_kwargs["bins"] = len(cast(Any, features).frequencies)
         frontend = create_frontend(frontend, **frontend_kwargs)
     elif not isinstance(frontend, nn.Module):
         raise TypeError(f"frontend: expected a name or a module, got {type(frontend).__name__}")
@@ -256,8 +256,8 @@ class FrontendModel(nn.Module, HubMixin):
             lengths: As for :meth:`spectrogram`.
 
         Returns:
-            False for a frame of padding, ``(B, T)`` or ``(1, T)``. None if the front end does not need to know, or if nothing is
-            known, because the input is a spectrogram.
+            False for a frame of padding, ``(B, T)`` or ``(1, T)``. None if the front end does not need to know, or if the
+            input is a spectrogram, of which nothing is known.
         """
         if not uses_real_frames(self.frontend) or not hasattr(self.features, "real_frames"):
             return None

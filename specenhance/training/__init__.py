@@ -1,4 +1,4 @@
-"""Recipes, training runs, and the models that they leave; PyTorch and Lightning are loaded when they are first needed."""
+"""Recipes, training runs, and the models of finished runs. PyTorch and Lightning are loaded only when they are needed."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

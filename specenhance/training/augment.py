@@ -1,6 +1,6 @@
-"""Augmentations of spectrograms ``(B, C, T, F)``, waveforms and labels. They work on batches, with a random draw per sample.
+"""Augment spectrograms ``(B, C, T, F)``, waveforms and labels. The functions work on batches, with one random draw per sample.
 
-They draw from PyTorch's global generator: seed it to repeat them. :func:`place_in_noise` takes a generator of its own.
+The random numbers come from PyTorch's global generator, so its seed repeats them. :func:`place_in_noise` takes a generator.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Mixed", "add_noise", "draw_shifts", "mask_span", "mix_waveforms", "place_in_noise", "roll_frames", "shift_frames", "smooth_labels"]
+__all__ = [
+    "Mixed",
+    "add_noise",
+    "draw_shifts",
+    "mask_span",
+    "mix_waveforms",
+    "place_in_noise",
+    "roll_frames",
+    "shift_frames",
+    "smooth_labels",
+]
 
 
 def mask_span(spec: Tensor, width: int, dim: int, value: float = 0.0) -> Tensor:
@@ -30,6 +40,10 @@ def mask_span(spec: Tensor, width: int, dim: int, value: float = 0.0) -> Tensor:
         ValueError: for a negative width.
 
     Source: Park et al., "SpecAugment", arXiv:1904.08779.
+
+    >>> masked = mask_span(torch.ones(1, 1, 10, 4), width=3, dim=2)
+    >>> masked.shape, int((masked == 0).all(dim=3).sum()) in (0, 1, 2, 3)
+    (torch.Size([1, 1, 10, 4]), True)
     """
     if width < 0:
         raise ValueError(f"width={width}: expected a number of frames or bins >= 0")
@@ -50,10 +64,14 @@ def shift_frames(spec: Tensor, maximum: int) -> Tensor:
 
     Args:
         spec: spectrograms ``(B, C, T, F)``.
-        maximum: number of frames, at least 0.
+        maximum: maximum number of frames, 0 or more.
 
     Raises:
         ValueError: for a negative ``maximum``.
+
+    >>> _ = torch.manual_seed(0)
+    >>> shift_frames(torch.arange(5.0).view(1, 1, 5, 1), 2).flatten()
+    tensor([3., 4., 0., 1., 2.])
     """
     shifts = draw_shifts(spec, maximum)
     return spec if shifts is None else roll_frames(spec, shifts)
@@ -83,18 +101,21 @@ def roll_frames(spec: Tensor, shifts: Tensor) -> Tensor:
     return spec.gather(2, source[:, None, :, None].expand(B, C, T, F))
 
 
-FAINT, FAINTEST = -50.0, -100.0  # dBFS: a recording in a quiet room, and about the last of 16 bits
+FAINT, FAINTEST = -50.0, -100.0  # dBFS: the noise of a quiet room, and about that of 16-bit rounding
 
 
 def place_in_noise(waveform: Tensor, samples: int, generator: torch.Generator) -> Tensor:
     """Put a waveform ``(N,)`` at a random place in white noise. The level of the noise is random, from -100 to -50 dBFS.
 
-    A stream has its sounds at any place of a window. Without this, a model only learns clips that start with their window.
+    In a stream, a sound may lie at any place of a window. Without this, a model learns only sounds at the start of a window.
 
     Args:
         waveform: one clip. A clip that is not shorter than ``samples`` is returned unchanged.
         samples: length of the result, in samples.
         generator: source of the random numbers.
+
+    >>> place_in_noise(torch.ones(3), 6, torch.Generator().manual_seed(0)).abs().round()
+    tensor([0., 0., 0., 1., 1., 1.])
     """
     spare = samples - len(waveform)
     if spare <= 0:
@@ -116,6 +137,10 @@ def add_noise(spec: Tensor, maximum: float) -> Tensor:
 
     Raises:
         ValueError: for a negative ``maximum``.
+
+    >>> noisy = add_noise(torch.zeros(2, 1, 10, 4), 0.5)
+    >>> bool((noisy >= 0).all() and (noisy < 0.5).all())
+    True
     """
     if maximum < 0:
         raise ValueError(f"maximum={maximum}: expected an amplitude >= 0")
@@ -126,7 +151,7 @@ def add_noise(spec: Tensor, maximum: float) -> Tensor:
 
 
 class Mixed(NamedTuple):
-    """Waveforms ``(B, N)`` and their labels as probabilities ``(B, classes)`` after :func:`mix_waveforms`."""
+    """The result of :func:`mix_waveforms`: waveforms ``(B, N)``, and their labels as probabilities ``(B, classes)``."""
 
     waveform: Tensor
     target: Tensor
@@ -154,6 +179,11 @@ def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
 
     Source: Tokozume et al., arXiv:1711.10282; Zhang et al., arXiv:1710.09412; the details are those of Gong et al.,
     arXiv:2104.01778, which draws the partner from the whole data set.
+
+    >>> sounds, length = torch.tensor([[1.0, -1.0], [3.0, -3.0]]), torch.tensor([2, 2])
+    >>> mixed = mix_waveforms(sounds, length, torch.eye(2), probability=1.0, alpha=10.0)
+    >>> torch.allclose(mixed.target.sum(1), torch.ones(2))
+    True
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: expected the probability that a sample is mixed, in [0, 1]")
@@ -171,7 +201,7 @@ def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
     chosen = torch.rand(B, 1, device=device) < probability
     partner = torch.randint(B, (B,), device=device)
     drawn = torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
-    keep = torch.where(chosen, drawn, 1.0)  # l, 1 for a sample that is not mixed
+    keep = torch.where(chosen, drawn, 1.0)  # l of the docstring; 1 for a sample that is not mixed
     sounding = torch.arange(N, device=device) < length[:, None]
     centred = torch.where(sounding, waveform - waveform.sum(1, keepdim=True) / length.clamp(min=1)[:, None], 0)
     mixed = torch.where(sounding, keep * centred + (1 - keep) * centred[partner], 0)
@@ -182,16 +212,19 @@ def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
 
 
 def smooth_labels(target: Tensor, amount: float) -> Tensor:
-    """Take a part of the probabilities ``(B, classes)``, and divide it equally among all classes.
+    """Take a part of each label's probability, and divide it equally among all classes.
 
     Args:
-        target: probabilities, or multi-hot labels.
+        target: probabilities or multi-hot labels ``(B, classes)``.
         amount: the part that is taken, in [0, 1).
 
     Raises:
         ValueError: for an amount out of its range.
 
     Source: Szegedy et al., arXiv:1512.00567.
+
+    >>> smooth_labels(torch.tensor([[1.0, 0.0]]), 0.1)
+    tensor([[0.9500, 0.0500]])
     """
     if not 0 <= amount < 1:
         raise ValueError(f"amount={amount}: expected a part in [0, 1)")

@@ -35,7 +35,7 @@ NO_LABEL = -1  # the label of a clip that only fills a batch
 
 
 class WorkerError(OSError):
-    """A process that reads clips has died."""
+    """The error of a run if a process that reads clips has died."""
 
 
 class SpectrogramBatch(NamedTuple):
@@ -55,7 +55,11 @@ class SpectrogramBatch(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The next step of a run: the numbers of its epoch and of its batch, both from 0."""
+    """The next step of a run: the numbers of its epoch and of its batch, both from 0.
+
+    >>> Place(epoch=2).batch
+    0
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -76,6 +80,14 @@ def steps_per_epoch(clips: int, batch_size: int, devices: int = 1) -> int:
 
     A short last batch is kept if each device gets at least two clips of it. Otherwise its clips join the batch before, because
     batch norm learns nothing from a single clip.
+
+    Args:
+        clips: number of training clips.
+        batch_size: number of clips in each batch, over all devices.
+        devices: number of devices that share each batch.
+
+    >>> steps_per_epoch(100, 32), steps_per_epoch(97, 32)
+    (4, 3)
     """
     return max(1, clips // batch_size + (clips % batch_size >= 2 * devices))
 
@@ -104,18 +116,23 @@ def loader(
 
     Args:
         data: the split.
-        recipe: gives the batch size, the seed and the crop.
+        recipe: the recipe. Its batch size, seed and crop are used.
         train: whether to shuffle.
-        workers: number of processes that read clips.
+        workers: number of processes that read clips. With 0 the main process reads them.
         devices: number of devices that share each batch.
         rank: number of the device that these batches are for.
         start: the next step of a run that is resumed.
         seconds: maximum length that is read of a clip, in seconds. None reads all of it.
-        features: makes the spectrograms in the processes that read clips, on the CPU. It has no weights that learn. A batch
-            is then a :class:`SpectrogramBatch`, otherwise a :class:`~specenhance.data.Batch`.
+        features: the features, if the processes that read clips make the spectrograms, on the CPU. They have no parameters
+            that learn. A batch is then a :class:`SpectrogramBatch`. None gives a :class:`~specenhance.data.Batch`.
 
     Raises:
         ValueError: for fewer training clips than two for each device.
+
+    >>> from specenhance.data import SyntheticSounds
+    >>> batches = loader(SyntheticSounds("train", clips_per_class=2), Recipe(batch_size=8), train=True, seconds=0.5)
+    >>> len(batches), next(iter(batches)).waveform.shape
+    (3, torch.Size([8, 8000]))
     """
     if train and len(data) < 2 * devices:
         raise ValueError(
@@ -184,7 +201,22 @@ class EvaluationOrder(Sampler[list[Draw]]):
 
 
 def mix(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Return waveforms ``(B, N)`` and their labels: class numbers ``(B,)``, or probabilities if the recipe mixes clips."""
+    """Mix the clips of a batch as the recipe says.
+
+    Args:
+        batch: the batch.
+        recipe: the recipe. ``mixup`` and ``mixup_alpha`` are used.
+        num_classes: number of classes.
+
+    Returns:
+        Waveforms ``(B, N)`` and their labels: class numbers ``(B,)``, or probabilities ``(B, classes)`` if the recipe mixes
+        clips.
+
+    >>> batch = collate([(torch.ones(3), 0), (torch.ones(2), 1)])
+    >>> waveform, target = mix(batch, Recipe(mixup=0.5), num_classes=2)
+    >>> waveform.shape, target.shape
+    (torch.Size([2, 3]), torch.Size([2, 2]))
+    """
     if recipe.mixup == 0:
         return batch.waveform, batch.label
     target = nn.functional.one_hot(batch.label, num_classes).float()
@@ -223,8 +255,9 @@ class _Batches(Dataset[Any]):
                 torch.manual_seed(self.recipe.seed * 1_000_003 + zlib.crc32(repr(draws).encode()))
                 waveform, target = mix(batch, self.recipe, len(self.data.classes))
         with torch.no_grad():
-            real = self.features.real_frames(waveform, batch.length) if hasattr(self.features, "real_frames") else None
-            return SpectrogramBatch(self.features(waveform, batch.length), target, batch.label, real)
+            features: Any = self.features
+            real = features.real_frames(waveform, batch.length) if hasattr(features, "real_frames") else None
+            return SpectrogramBatch(features(waveform, batch.length), target, batch.label, real)
 
     def _clip(self, draw: Draw) -> Tensor:
         if self.seconds is None:
@@ -240,7 +273,10 @@ class _Batches(Dataset[Any]):
 
 
 class Loader(DataLoader[Any]):
-    """PyTorch's loader. It raises the errors of its processes as they were raised, and tells their death in one line."""
+    """PyTorch's loader. It raises the errors of its processes unchanged, and :class:`WorkerError` if a process has died.
+
+    :func:`loader` makes one.
+    """
 
     def __iter__(self) -> Any:
         try:

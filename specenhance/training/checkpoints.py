@@ -1,4 +1,4 @@
-"""Checkpoints of a run: how and when they are written, how they are found, and what stops a run: a bad loss, a signal."""
+"""Write and find the checkpoints of a run. Stop a run after a signal, or if its loss is not finite."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.safetensors"
-LOOK_EVERY = 20  # steps; a GPU must wait each time that a number is read
+LOOK_EVERY = 20  # steps; reading a number makes a GPU wait
 
 _log = logging.getLogger(__name__)
 
@@ -41,13 +41,21 @@ class DivergedError(ValueError):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Write checkpoints whole or not at all, and keep the previous one. Lightning's own class does neither."""
+    """Write checkpoints whole or not at all, and keep the previous one. Lightning's own class does neither.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for step in (1, 2):
+    ...         AtomicCheckpoints().save_checkpoint({"step": step}, f"{folder}/{LAST}")
+    ...     sorted(os.listdir(folder))
+    ['last.ckpt', 'previous.ckpt']
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write a checkpoint to ``path``. The one that was there becomes :data:`PREVIOUS`."""
-        content = io.BytesIO()  # PyTorch's writer does not tell that a disk is full
+        """Write a checkpoint to ``path``. A checkpoint that was there is renamed to :data:`PREVIOUS`."""
+        content = io.BytesIO()  # PyTorch does not report a full disk if it writes to a file
         torch.save(checkpoint, content)
         path = Path(path)
         if path.is_file():
@@ -56,7 +64,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
-    """Find the checkpoint from which a run continues. If the last one cannot be read, it is the previous one.
+    """Find the checkpoint from which a run continues: the last one, or the previous one if the last one cannot be read.
 
     Args:
         folder: the folder of the checkpoints.
@@ -66,6 +74,11 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
 
     Raises:
         ValueError: if there are checkpoints and none can be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     last_checkpoint(Path(folder))
+    (None, Place(epoch=0, batch=0))
     """
     faults = []
     for name in (LAST, PREVIOUS):
@@ -73,7 +86,7 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
         if not path.is_file():
             continue
         try:
-            with zipfile.ZipFile(path) as archive:  # PyTorch itself does not notice a flipped bit
+            with zipfile.ZipFile(path) as archive:  # PyTorch itself does not check the checksums
                 if broken := archive.testzip():
                     raise ValueError(f"{broken} in it is damaged")
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -91,20 +104,29 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
 
 
 class Keeper(Checkpoint):
-    """Keep the best weights and a checkpoint of each epoch. Stop when a signal asks for it, or when the loss is not finite.
+    """Keep the best weights and a checkpoint of each epoch. Stop if a signal asks for it, or if the loss is not finite.
 
-    The best epoch is the one with the highest accuracy on the validation clips. Among equals it is the one with the lowest
+    The best epoch is the one with the highest accuracy on the validation clips. Among equals, it is the one with the lowest
     loss.
 
     Args:
         folder: the folder of the checkpoints.
-        stop: the signals that have come.
-        again: the command that continues a stopped run.
+        stop: the handler of stop signals.
+        again: the command that continues a stopped run, for the message.
+
+    Attributes:
+        best: accuracy and loss of the best epoch on the validation clips. None before the end of the first epoch.
+        place: the next step of the run.
+
+    >>> keeper = Keeper(Path("checkpoints"), StopSignals(), "specenhance train --resume run")
+    >>> keeper.load_state_dict({"place": [3, 0], "best": [0.9, 0.5]})
+    >>> keeper.place, keeper.best
+    (Place(epoch=3, batch=0), (0.9, 0.5))
     """
 
     def __init__(self, folder: Path, stop: StopSignals, again: str) -> None:
         self.folder, self.stop, self.again = folder, stop, again
-        self.best: tuple[float, float] | None = None  # accuracy and loss
+        self.best: tuple[float, float] | None = None
         self.place = Place()
         self._first_bad: Any = None  # number of the first step whose loss is not finite
 
@@ -123,7 +145,7 @@ class Keeper(Checkpoint):
         self.best = None if state_dict["best"] is None else (state_dict["best"][0], state_dict["best"][1])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Handle signals instead of Lightning, which does not finish the current step."""
+        """Install the handler of signals. Lightning's own handler does not finish the current step."""
         self.stop.install()
         self.stop.gentle = True
 
@@ -150,7 +172,7 @@ class Keeper(Checkpoint):
             first_bad, negative = news.tolist()
             if first_bad != unseen:
                 raise self._diverged(trainer, pl_module, f"step {first_bad + 1} of {trainer.num_training_batches}")
-            # After the last step, the validation of the epoch comes first: it cannot be resumed in its middle.
+            # After the last step, the epoch is validated first, because a run cannot continue in the middle of a validation.
             if negative and not last:
                 self._stop_here(trainer, pl_module, -negative, Place(trainer.current_epoch, batch_idx + 1))
 
@@ -158,7 +180,7 @@ class Keeper(Checkpoint):
         """Keep the weights if they are the best so far.
 
         Raises:
-            DivergedError: for a loss that is not finite, such as after a last step that broke the weights.
+            DivergedError: for a loss that is not finite. The last step of the epoch may have spoiled the weights.
         """
         if not self.stop.gentle:
             return
@@ -172,7 +194,7 @@ class Keeper(Checkpoint):
                 write_weights(self.folder / BEST, model.state_dict())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the epoch's checkpoint.
+        """Write the checkpoint of the epoch.
 
         Raises:
             Stopped: if a signal has asked for a stop.
@@ -207,5 +229,5 @@ class Keeper(Checkpoint):
         )
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Let signals act at once again."""
+        """From now on, a signal stops the process at once."""
         self.stop.gentle = False

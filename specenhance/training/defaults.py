@@ -1,4 +1,4 @@
-"""Values that a recipe leaves to the data: the frames follow the length of the clips, batch size and epochs their number."""
+"""Fill in the values that a recipe leaves to the data, by the length and the number of the training clips."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from specenhance.training.recipe import Recipe
 __all__ = ["PERCENTILE", "STEPS", "fitted"]
 
 PERCENTILE = 95
-"""Percentile of the lengths of the training clips that is their usual length, :attr:`Recipe.clip_seconds`."""
+"""Percentile of the lengths of the training clips. It is their usual length, :attr:`Recipe.clip_seconds`."""
 STEPS = 1000
 """Minimum number of steps on a small data set, if :data:`MOST_EPOCHS` epochs have as many."""
 
-MOST_FRAMES = 1024  # about ten seconds at the usual 10 ms; more frames make each step slower
+MOST_FRAMES = 1024  # about ten seconds at a hop of 10 ms; more frames make each step slower
 FRAME_MULTIPLE = 16  # the size of a patch in most transformers
 BATCHES = 16  # minimum number of batches of an epoch, if the batch size can be chosen so
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
@@ -40,6 +40,10 @@ def fitted(recipe: Recipe, seconds: Sequence[float]) -> Recipe:
 
     Raises:
         ValueError: for features that do not exist.
+
+    >>> recipe = fitted(Recipe(frames=0, epochs=0, batch_size=0), seconds=[1.0] * 400)
+    >>> recipe.clip_seconds, recipe.frames, recipe.batch_size, recipe.epochs
+    (1.0, 112, 16, 40)
     """
     changes: dict[str, Any] = {}
     usual = recipe.clip_seconds

@@ -1,4 +1,4 @@
-"""The score of a trained model on a split of its data set."""
+"""Score a trained model on a split of its data set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ __all__ = ["Evaluated", "evaluate", "evaluate_run"]
 
 
 class Evaluated(NamedTuple):
-    """The score of the model in a folder."""
+    """The score of a stored model.
+
+    Attributes:
+        folder: the folder of the model: a run folder, or the folder of a fold.
+        classes: the names of the classes, in order.
+        score: the score.
+    """
 
     folder: Path
     classes: list[str]
@@ -36,18 +42,23 @@ def evaluate_run(
     device: Device = "auto",
     workers: int = 0,
 ) -> Iterator[Evaluated]:
-    """Score the model of a finished run on its data set; of a run with folds, the model of each fold.
+    """Score the model of a finished run on its data set. For a run with folds, score the model of each fold.
 
     Args:
         run: the run folder.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         root: the data set's new folder, if it has moved.
         csv: the data set's new table, if it has moved.
-        device: where to compute.
-        workers: number of processes that read clips.
+        device: device that computes. ``"auto"`` uses a GPU if there is one.
+        workers: number of processes that read clips. With 0 the main process reads them.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored` and the data set do.
+        FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored` and the data set.
+
+    Example (it needs a finished run, so it does not run as a test)::
+
+        for folder, classes, score in evaluate_run("runs/a"):
+            print(folder, score.accuracy)
     """
     for folder in stored_runs(run):
         model, classes, recipe = load_stored(folder)
@@ -68,13 +79,18 @@ def evaluate(
 
     Args:
         model: the model.
-        recipe: names the data.
+        recipe: the recipe that names the data.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         classes: the names of the model's classes, in order.
-        device: where to compute.
-        workers: number of processes that read clips.
+        device: device that computes. ``"auto"`` uses a GPU if there is one.
+        workers: number of processes that read clips. With 0 the main process reads them.
 
     It raises as :func:`specenhance.training.build.open_split`.
+
+    Example (it reads a thousand clips, so it does not run as a test)::
+
+        model = load_model("runs/a")
+        evaluate(model, recipe_for("synthetic"), "test", model.classes).accuracy
     """
     data = open_split(recipe, split, classes)
     machine = Machine(device=device, workers=workers)

@@ -1,4 +1,4 @@
-"""A finished run as one file for other machines."""
+"""Export the model of a finished run to one file for other machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from specenhance.training.store import load_stored
 
 __all__ = ["clips_for_int8", "export_run"]
 
-MOST_CHOOSING = 1000  # clips by which INT8's candidates are judged
+MOST_CHOOSING = 1000  # maximum number of clips that choose among the ways to quantise
 
 
 def export_run(
@@ -33,25 +33,32 @@ def export_run(
     root: Path | None = None,
     csv: Path | None = None,
 ) -> Path:
-    """Write the model of a finished run as one file; see :func:`specenhance.deploy.export.export`.
+    """Write the model of a finished run to one file, see :func:`specenhance.deploy.export.export`.
 
     Args:
         run: the run folder.
-        out: the file, in a folder that is there; in the run folder if left out.
+        out: the file to write. Its folder exists. None writes it into the run folder.
         format: one of :func:`specenhance.deploy.formats.registry.list_formats`.
-        input: ``"waveform"`` or ``"spectrogram"``.
-        int8: whether the backbone is brought to 8-bit integers, by clips of the run's data set.
-        calibration: number of training clips that measure ranges.
-        max_loss: maximum loss of accuracy on the test clips by ``int8``, in percentage points.
-        force: write the file whatever its loss is.
-        root: the data set's folder, for ``int8``, if it has moved.
-        csv: the data set's table, for ``int8``, if it has moved.
+        input: input of the file, ``"waveform"`` or ``"spectrogram"``.
+        int8: whether to convert the backbone to 8-bit integers. This needs the clips of the run's data set.
+        calibration: number of training clips that measure ranges, for ``int8``.
+        max_loss: maximum loss of accuracy on the test clips, in percentage points, for ``int8``.
+        force: whether to write the file even if it loses more, for ``int8``.
+        root: the data set's new folder, if it has moved, for ``int8``.
+        csv: the data set's new table, if it has moved, for ``int8``.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored`; and as
+        FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored` and
             :func:`specenhance.deploy.export.export`.
-        OSError: where no file can be made.
-        ImportError: where packages for the format are missing.
+        OSError: if no file can be written there.
+        ImportError: if packages for the format are missing.
+
+    Example (it needs a finished run, so it does not run as a test)::
+
+        export_run("runs/a")  # writes runs/a/model.onnx
     """
     check(format, input, int8=int8)
     if not 0 <= max_loss <= 100:
@@ -65,7 +72,23 @@ def export_run(
 
 
 def clips_for_int8(recipe: Recipe, classes: list[str], calibration: int, max_loss: float | None = None) -> Clips:
-    """Choose clips that calibrate, others that choose among candidates, and the test clips, which do neither."""
+    """Take the clips for INT8 from a data set: some calibrate, others choose, and the test clips do neither.
+
+    Args:
+        recipe: the recipe that names the data.
+        classes: the names of the model's classes, in order.
+        calibration: maximum number of training clips that calibrate.
+        max_loss: maximum loss of accuracy on the test clips, in percentage points. None allows any loss.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`specenhance.training.build.open_split`.
+        ValueError: for a single training clip, in a data set without validation clips.
+
+    >>> from specenhance.data import SyntheticSounds
+    >>> clips = clips_for_int8(Recipe(data="synthetic"), SyntheticSounds("train").classes, calibration=3)
+    >>> len(clips.calibration[1]), len(clips.choosing[1]), clips.named
+    (3, 1000, 'validation clips')
+    """
     train, validation, test = (open_split(recipe, split, classes) for split in SPLITS)
     order = [int(i) for i in np.random.default_rng(0).permutation(len(train))]
     if set(validation.paths) & set(test.paths):  # a data set without validation clips

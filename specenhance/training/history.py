@@ -1,4 +1,4 @@
-"""The figures of a run, epoch by epoch, and its progress bar."""
+"""Keep the figures of each epoch of a run, and show its progress bar."""
 
 from __future__ import annotations
 
@@ -28,12 +28,22 @@ class History(L.Callback):
     """Keep a row of figures for each epoch, and the seconds of training over all starts of the run.
 
     The rows are written to a CSV file after each epoch. The learning rate in a row is that of the last step of the epoch.
-    Lightning's own CSV logger deletes the earlier epochs when a run is resumed. This callback keeps them in the checkpoint,
+
+    Lightning's own CSV logger deletes the earlier epochs if a run is resumed. This callback keeps them in the checkpoint,
     together with the metrics of the current epoch.
 
     Args:
         path: the CSV file.
-        report: is called with each new row.
+        report: function that is called with each new row.
+
+    Attributes:
+        rows: the figures of each finished epoch.
+        seconds: the time of training, in seconds.
+
+    >>> history = History(Path("metrics.csv"))
+    >>> history.load_state_dict({"rows": [{"epoch": 0, "train_loss": 1.5}], "seconds": 60, "counted": {}})
+    >>> history.rows, history.seconds
+    ([{'epoch': 0, 'train_loss': 1.5}], 60.0)
     """
 
     def __init__(self, path: Path, report: Callable[[dict[str, float]], None] | None = None) -> None:
@@ -49,7 +59,7 @@ class History(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time, and restore the metrics of the epoch in which the run was stopped."""
         self._began = time.monotonic()
-        # The checkpoint has the sum over all processes. The first process takes it.
+        # The checkpoint has the sum over all processes. Only the first process restores it.
         for name, state in self._counted.items() if trainer.is_global_zero else ():
             metric = getattr(pl_module, name)
             for key, value in state.items():
@@ -124,4 +134,4 @@ class Progress(RichProgressBar):
         return {}
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"  # counted from 1, as in the run's news
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"  # counted from 1, as in the log

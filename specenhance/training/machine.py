@@ -22,20 +22,26 @@ MEMORY = "memory"  # Machine.cache: not a folder
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run computes on, and how.
+    """The devices and processes that a run uses.
 
-    None of it changes the result, apart from rounding, and from the draws of mix-up with ``features_on="worker"``.
+    They do not change the result, apart from rounding, and from the draws of mix-up with ``features_on="worker"``.
 
     Attributes:
-        device: where to compute; ``"auto"`` uses a GPU if there is one.
+        device: device that computes. ``"auto"`` uses a GPU if there is one.
         devices: number of devices of this machine that share each batch. Each device has its own process.
-        workers: number of processes that read clips for each device.
-        features_on: where spectrograms are made: by the model on its device, or by the workers that read clips.
-        cache: where decoded waveforms are kept: ``"memory"``, a folder's name, or ``""`` for nowhere.
+        workers: number of processes that read clips for each device. With 0 the main process reads them.
+        features_on: place where spectrograms are made: the model's ``"device"``, or each ``"worker"`` that reads clips.
+        cache: place where decoded waveforms are kept: ``"memory"``, or the path of a folder. ``""`` keeps none.
         progress: whether to show a progress bar.
 
     Raises:
         ValueError: for a value out of its range, or a device that this machine does not have.
+
+    >>> Machine(device="cpu", workers=2).rank
+    0
+    >>> Machine(workers=-1)
+    Traceback (most recent call last):
+    ValueError: workers = -1: expected 0 or more
     """
 
     device: Device = "auto"
@@ -67,14 +73,31 @@ class Machine:
 
 
 def precision_on(machine: Machine, precision: str) -> str:
-    """Return the precision of a run, by Lightning's name: the recipe's on a GPU, and float32 on a CPU."""
+    """Return the precision of a run, by Lightning's name. A GPU uses the recipe's precision, a CPU always float32.
+
+    Args:
+        machine: the machine.
+        precision: the precision of the recipe.
+
+    >>> precision_on(Machine(device="cpu"), "bf16-mixed")
+    '32-true'
+    """
     on_gpu = machine.device == "cuda" or (machine.device == "auto" and torch.cuda.is_available())
     return precision if on_gpu else "32-true"
 
 
 def make_trainer(machine: Machine, **settings: Any) -> L.Trainer:
-    """Make Lightning's trainer for a machine. ``settings`` are further arguments of the trainer."""
-    # Lightning's hints are for people who write a training loop. A user of this one cannot follow them.
+    """Make Lightning's trainer for a machine.
+
+    Args:
+        machine: the machine.
+        **settings: further arguments of ``lightning.Trainer``.
+
+    >>> trainer = make_trainer(Machine(device="cpu"), max_epochs=3, logger=False, enable_checkpointing=False)
+    >>> trainer.max_epochs
+    3
+    """
+    # Lightning's hints are for authors of a training loop. A user of this library cannot follow them.
     for part in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(part).setLevel(logging.WARNING)
     for category in (UserWarning, FutureWarning):

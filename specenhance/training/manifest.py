@@ -24,11 +24,15 @@ class Clip(NamedTuple):
 
     Attributes:
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        path: path relative to the data set's folder, with ``/`` on every system. It is absolute for a file elsewhere.
+        path: path of the file, relative to the data set's folder, with ``/`` on every system. It is absolute if the file is
+            outside of that folder.
         label: name of the class.
         size: size of the file, in bytes.
         seconds: length in seconds. None for a clip that is left out.
         left_out: reason why the clip is left out. "" for a clip that is used.
+
+    >>> Clip("train", "yes/a.wav", label="yes", size=32044, seconds=1.0).left_out
+    ''
     """
 
     split: str
@@ -40,7 +44,11 @@ class Clip(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """The clips of a run, and the names of its classes in their order."""
+    """The clips of a run, and the names of its classes in their order.
+
+    >>> Manifest(["no", "yes"], [Clip("train", "yes/a.wav", "yes", 32044, 1.0)]).classes
+    ['no', 'yes']
+    """
 
     classes: list[str]
     clips: list[Clip]
@@ -52,13 +60,19 @@ def make_manifest(
     seconds: Mapping[Path, float | None],
     faults: Mapping[Path, str],
 ) -> Manifest:
-    """Make the manifest of a data set's splits. A data set that makes its own sounds has no clips in it.
+    """Make the manifest of a data set's splits. It has no clips if the data set makes its own sounds.
 
     Args:
-        recipe: paths are relative to its ``root``.
+        recipe: the recipe. Paths in the manifest are relative to its ``root``.
         parts: the splits by name.
-        seconds: the length of each file, in seconds.
-        faults: the reason for each file that is left out.
+        seconds: the length of each file, in seconds. None for a file that cannot be read.
+        faults: the files that are left out, each with the reason.
+
+    >>> from specenhance.data import SyntheticSounds
+    >>> data = SyntheticSounds("train")
+    >>> manifest = make_manifest(Recipe(), {"train": data}, {}, {})
+    >>> manifest.classes == data.classes, manifest.clips
+    (True, [])
     """
     clips = [
         Clip(
@@ -78,16 +92,36 @@ def make_manifest(
 
 
 def save_manifest(manifest: Manifest, run: Path) -> None:
-    """Write a manifest into a run folder: a line of JSON for the classes, and then a line per clip."""
+    """Write a manifest into a run folder, as one line of JSON for the classes, and one line for each clip.
+
+    Args:
+        manifest: the manifest.
+        run: the run folder.
+
+    >>> import tempfile
+    >>> manifest = Manifest(["no", "yes"], [Clip("train", "yes/a.wav", "yes", 32044, 1.0)])
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     save_manifest(manifest, Path(run))
+    ...     load_manifest(Path(run)) == manifest
+    True
+    """
     lines = [json.dumps({"classes": manifest.classes}), *(json.dumps(clip._asdict()) for clip in manifest.clips)]
     write_text(run / MANIFEST, "\n".join(lines) + "\n")
 
 
 def load_manifest(run: Path) -> Manifest | None:
-    """Read the manifest of a run. Return None if there is none yet.
+    """Read the manifest of a run. Return None if the run folder has none yet.
+
+    Args:
+        run: the run folder.
 
     Raises:
         ValueError: for a file that :func:`save_manifest` did not write.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     print(load_manifest(Path(run)))
+    None
     """
     path = run / MANIFEST
     if not path.is_file():
@@ -102,16 +136,22 @@ def load_manifest(run: Path) -> Manifest | None:
 def as_trained(
     manifest: Manifest, recipe: Recipe, parts: Mapping[str, AudioDataset], run: Path
 ) -> dict[str, AudioDataset]:
-    """Return the splits as the run was trained on them: with its numbers of the classes, and without the clips it left out.
+    """Return the splits as the run was trained on them. Labels are the run's. Clips that the run left out are left out.
 
     Args:
         manifest: the manifest of the run.
-        recipe: paths are relative to its ``root``.
+        recipe: the recipe. Paths in the manifest are relative to its ``root``.
         parts: the splits as they are now.
         run: the run folder, for the message.
 
     Raises:
         ValueError: if clips are new or missing, or have another label, size or split. The message lists them.
+
+    >>> from specenhance.data import SyntheticSounds
+    >>> parts = {"train": SyntheticSounds("train")}
+    >>> manifest = make_manifest(Recipe(), parts, {}, {})
+    >>> len(as_trained(manifest, Recipe(), parts, Path("run"))["train"])
+    1000
     """
     named = {name: with_classes(data, manifest.classes, f"the run {run}") for name, data in parts.items()}
     then = {(clip.split, clip.path): clip for clip in manifest.clips}

@@ -27,9 +27,15 @@ class Classifier(L.LightningModule):
     """Train and test a model by a recipe.
 
     Args:
-        model: maps waveforms ``(B, samples)`` to logits ``(B, num_classes)``.
-        recipe: gives the loss, the learning rate, the augmentation and the seed.
-        teacher: gives logits for the same augmented spectrograms. Without one, the model learns only from the labels.
+        model: the model. It maps waveforms ``(B, samples)`` to logits ``(B, classes)``.
+        recipe: the recipe. Its loss, learning rate, augmentation and seed are used.
+        teacher: the teacher. It gets the same augmented spectrograms. With None the model learns only from the labels.
+
+    >>> from specenhance.training.build import build_model
+    >>> recipe = Recipe(backbone="test_resnet", frontend="tfe1", frames=96, bins=32, time_mask=10)
+    >>> module = Classifier(build_model(recipe, num_classes=2), recipe)
+    >>> module.augment(torch.ones(3, 1, 96, 32)).shape
+    torch.Size([3, 1, 96, 32])
     """
 
     def __init__(self, model: FrontendModel, recipe: Recipe, teacher: FrozenTeacher | None = None) -> None:
@@ -47,7 +53,7 @@ class Classifier(L.LightningModule):
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
-        self.last_loss = torch.zeros(())  # of the last step
+        self.last_loss = torch.zeros(())  # the loss of the last step
         self._last_spec: Tensor | None = None
 
     def on_train_batch_start(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
@@ -80,11 +86,11 @@ class Classifier(L.LightningModule):
         return spec, self.model.real_frames(waveform, batch.length), target
 
     def largest_value(self) -> float:
-        """Return the maximum absolute value of the spectrograms of the last training batch."""
+        """Return the maximum absolute value of the spectrograms of the last training batch. NaN before the first batch."""
         return float("nan") if self._last_spec is None else float(self._last_spec.abs().max())
 
     def augment(self, spec: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Shift, mask and add noise to spectrograms ``(B, C, T, F)`` as the recipe says. The real frames are shifted with them."""
+        """Augment spectrograms ``(B, C, T, F)`` as the recipe says: shift them and their real frames, mask them, add noise."""
         recipe = self.recipe
         shifts = draw_shifts(spec, recipe.shift)
         if shifts is not None:
@@ -124,10 +130,10 @@ class Classifier(L.LightningModule):
         return logits[counts], batch.label[counts]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Make the recipe's optimizer under its schedule."""
+        """Make the optimizer and the schedule of the recipe."""
         recipe = self.recipe
         betas = {} if recipe.betas is None else {"betas": recipe.betas}
-        # Parameters and not the module, for which timm would leave biases and norms out of the weight decay.
+        # For a module instead of its parameters, timm would not apply weight decay to biases and norms.
         optimizer = create_optimizer_v2(
             list(self.parameters()), recipe.optimizer, recipe.lr, recipe.weight_decay, **betas
         )
@@ -150,9 +156,9 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Drop the part of a schedule's state that the recipe sets anew, because a finished run may have been extended.
+        """Drop parts of a schedule's state that the recipe has changed, because a finished run may have been extended.
 
-        A one-cycle schedule then makes another cycle over the added epochs. A schedule of steps continues.
+        A one-cycle schedule then makes another cycle over the added epochs. A step schedule continues.
         """
         states = checkpoint["lr_schedulers"]
         place = checkpoint["callbacks"]["Keeper"]["place"]
@@ -174,8 +180,14 @@ class Classifier(L.LightningModule):
 class Mean(Metric):
     """The mean of a value over all clips of all processes, from its mean in each batch.
 
-    Lightning's own mean is wrong if processes have unequal numbers of clips. That of torchmetrics drops NaN or ignores the
-    numbers of clips.
+    Lightning's own mean is wrong if processes have unequal numbers of clips. The mean of torchmetrics drops NaN, or it ignores
+    the numbers of clips.
+
+    >>> mean = Mean()
+    >>> mean.update(torch.tensor(1.0), clips=1)
+    >>> mean.update(torch.tensor(4.0), clips=2)
+    >>> mean.compute()
+    tensor(3.)
     """
 
     total: Tensor
@@ -201,6 +213,9 @@ class BinaryCrossEntropy(nn.Module):
 
     Args:
         label_smoothing: part of the target that is divided equally among all classes, in [0, 1).
+
+    >>> BinaryCrossEntropy()(torch.zeros(1, 2), torch.tensor([0]))
+    tensor(0.6931)
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:

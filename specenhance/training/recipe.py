@@ -43,7 +43,7 @@ Select = Literal["best", "last"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 FITTED = ("frames", "epochs", "batch_size")
-"""Fields that are fitted to the training clips if they are 0; see :mod:`specenhance.training.defaults`."""
+"""Fields that are fitted to the training clips if they are 0, see :mod:`specenhance.training.defaults`."""
 
 RECIPE = "recipe.toml"
 """Name of the recipe's file in a run folder."""
@@ -56,7 +56,7 @@ _FLAGS = {"true": True, "false": False}
 
 
 def _number(default: Any, about: str, least: float, most: float, why: str) -> Any:
-    """Make the field of a number. A value out of its bounds is a slip, or would never end or fit into memory."""
+    """Make the field of a number. A value out of its bounds is a mistake, takes too long, or does not fit into memory."""
     return Field(default, description=about, ge=least, le=most, json_schema_extra={"why": why})
 
 
@@ -248,7 +248,7 @@ class Recipe(BaseModel):
             value = _FLAGS.get(str(value).lower(), value)
             if not isinstance(value, bool):
                 raise ValueError(f"{info.field_name} = {value!r}: expected true or false")
-        elif isinstance(value, bool):  # to pydantic a number
+        elif isinstance(value, bool):  # pydantic takes it for a number
             return str(value)
         elif isinstance(value, os.PathLike):
             return os.fspath(value)
@@ -282,10 +282,16 @@ class Recipe(BaseModel):
             raise ValueError(f"{name} = {getattr(self, name)!r}: expected {expected}")
 
     def replace(self, **changes: Any) -> Recipe:
-        """Return a copy with some fields changed. ``TABLE.KEY`` changes one entry of a table such as ``frontend_args``.
+        """Return a copy with some fields changed.
+
+        Args:
+            **changes: fields with their new values. ``TABLE.KEY`` changes one entry of a table such as ``frontend_args``.
 
         Raises:
-            ValueError: for an unknown field, or a value of the wrong type or out of range.
+            ValueError: for an unknown field, and for a value of the wrong type or out of its range.
+
+        >>> Recipe().replace(**{"epochs": 3, "frontend_args.kernel_size": 9}).frontend_args
+        {'kernel_size': 9}
         """
         return Recipe(**_merged(self.model_dump(), changes))
 
@@ -298,6 +304,11 @@ class Recipe(BaseModel):
 
         Raises:
             FileNotFoundError: if the data does not exist.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Recipe(data="folder", root="sounds").moved_to(root=Path(folder)).root == folder
+        True
         """
         places = {name: os.path.abspath(path) for name, path in (("root", root), ("csv", csv)) if path is not None}
         moved = self.replace(**places)
@@ -310,7 +321,11 @@ class Recipe(BaseModel):
     def differences(self, asked: Recipe) -> list[str]:
         """List the fields in which this recipe of a run differs from another recipe.
 
-        Fields that ``asked`` leaves to the data are not compared, because the run has filled them in.
+        Args:
+            asked: the other recipe. Fields that it leaves to the data are not compared, because the run has filled them in.
+
+        >>> Recipe(epochs=3, frames=96).differences(Recipe(epochs=5, frames=0))
+        ['epochs']
         """
         left = {name for name in FITTED if not getattr(asked, name)}
         left |= {name for name in ("mean", "std", "clip_seconds") if getattr(asked, name) is None}
@@ -368,11 +383,11 @@ def recipe_for(data: str, **changes: Any) -> Recipe:
     For ``role="teacher"`` it is the recipe of the paper, if the paper has one for the data set.
 
     Args:
-        data: one of :func:`specenhance.data.list_data`.
+        data: name of the data set, one of :func:`specenhance.data.list_data`.
         **changes: fields of :class:`Recipe`. Numbers may be given as text.
 
     Raises:
-        ValueError: for an unknown data set or field, or a value of the wrong type or out of range.
+        ValueError: for an unknown data set or field, and for a value of the wrong type or out of its range.
 
     >>> recipe_for("synthetic", epochs=3).frames
     96
@@ -388,13 +403,16 @@ def paper_recipe(data: str, **changes: Any) -> Recipe:
     """Return the paper's recipe of a data set of :data:`PAPER`, with some fields changed.
 
     Args:
-        data: one of :data:`PAPER`.
+        data: name of the data set, one of :data:`PAPER`.
         **changes: fields of :class:`Recipe`. ``role="teacher"`` returns the recipe of the teacher.
 
     Raises:
         ValueError: as :func:`recipe_for`.
 
-    Source: Xing et al., Table I; the files in ``specenhance/training/recipes``.
+    Source: Xing et al., Table I. The recipes are files in ``specenhance/training/recipes``.
+
+    >>> paper_recipe("esc50", root="ESC-50-master").frames
+    512
     """
     end = "_teacher" if changes.get("role") == "teacher" else ""
     return load_recipe(Path(__file__).with_name("recipes") / f"{data}{end}.toml", **changes)
@@ -412,6 +430,13 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for malformed TOML, and as :func:`recipe_for`. The message starts with the path.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "recipe.toml"
+    ...     _ = path.write_text('data = "synthetic"\\nfrontend = "tfe2"')
+    ...     load_recipe(path, epochs=3).frontend
+    'tfe2'
     """
     try:
         found = tomllib.loads(_text(path))
@@ -443,7 +468,7 @@ def _dumps(fields: dict[str, Any]) -> str:
 
 def _text(path: str | os.PathLike[str]) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")  # -sig: some editors put a byte-order mark first
+        return Path(path).read_text(encoding="utf-8-sig")  # -sig: some editors write a byte-order mark first
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such recipe; expected a TOML file of recipe fields, such as a run's recipe.toml"
@@ -458,7 +483,20 @@ def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
-    """Write a recipe as TOML, whole or not at all. Fields that are None are left out. ``root`` and ``csv`` become absolute."""
+    """Write a recipe to a TOML file, whole or not at all.
+
+    Fields that are None are left out. ``root`` and ``csv`` become absolute paths.
+
+    Args:
+        recipe: the recipe.
+        path: the file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_recipe(Recipe(epochs=3), f"{folder}/recipe.toml")
+    ...     load_recipe(f"{folder}/recipe.toml") == Recipe(epochs=3)
+    True
+    """
     fields = {name: value for name, value in recipe.model_dump(mode="json").items() if value not in (None, {})}
     fields = dict(sorted(fields.items(), key=lambda item: isinstance(item[1], dict)))  # TOML has tables last
     fields |= {name: os.path.abspath(fields[name]) for name in ("root", "csv") if fields[name]}
@@ -466,7 +504,14 @@ def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
 
 
 def explain(recipe: Recipe) -> str:
-    """Return a recipe as TOML with a description of every field. :func:`load_recipe` reads it."""
+    """Return a recipe as TOML with a description of every field. :func:`load_recipe` reads it.
+
+    Args:
+        recipe: the recipe.
+
+    >>> print(explain(Recipe()).splitlines()[0])
+    role = "student"  # What the model is for: ...
+    """
     lines, tables = [], []
     for name, field in Recipe.model_fields.items():
         value = getattr(recipe, name)

@@ -1,4 +1,4 @@
-"""The report of a run: its folder is read here, the page is :mod:`specenhance.analysis.report`'s."""
+"""Write the report of a run. This module reads the run folder, :mod:`specenhance.analysis.report` writes the page."""
 
 from __future__ import annotations
 
@@ -30,19 +30,23 @@ def report_run(
 
     Args:
         run: the run folder.
-        out: the file to write; ``report.html`` in the run folder if left out.
-        split: the clips to look at, ``"train"``, ``"validation"`` or ``"test"``.
-        clips: audio files whose mask is shown. If left out: some clips of the split that the model classifies right.
+        out: the file to write. None writes ``report.html`` into the run folder.
+        split: the clips that are classified: ``"train"``, ``"validation"`` or ``"test"``.
+        clips: audio files whose mask is shown. Without any, some clips of the split are shown that the model classifies right.
         worst: number of wrongly classified clips to show.
-        root: the data set's folder, if it has moved.
-        csv: the data set's table, if it has moved.
+        root: the data set's new folder, if it has moved.
+        csv: the data set's new table, if it has moved.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`specenhance.training.store.load_stored`, the data set and
-            :func:`specenhance.analysis.report.report` do.
+            :func:`specenhance.analysis.report.report`.
+
+    Example (it needs a finished run, so it does not run as a test)::
+
+        report_run("runs/a")  # writes runs/a/report.html
     """
     run = Path(run)
     model, classes, recipe = load_stored(run)
@@ -70,7 +74,7 @@ def report_run(
 
 
 def _facts(recipe: Recipe, classes: int) -> dict[str, str]:
-    """Say what a recipe trains, in rows of a table."""
+    """Describe a recipe in the rows of a table."""
     facts = {
         "spectrogram": f"{recipe.features}, {recipe.frames} frames x {recipe.bins} bins at {recipe.sample_rate} Hz",
         "training": f"{recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} at {recipe.lr:g}, "

@@ -1,4 +1,4 @@
-"""Stopping a run by Ctrl-C or a stop signal: after the current step, or at once."""
+"""Stop a run by Ctrl-C or a stop signal: after the current step, or at once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """A signal has stopped a run. What the run has done is kept.
+    """A signal has stopped a run. The finished steps of the run are kept.
 
     It is no ``Exception``, because code that handles failures must not handle it.
 
     Args:
         signum: number of the signal.
-        message: what to do next.
+        message: message for the user, such as how to continue the run.
+
+    >>> Stopped(signal.SIGTERM, "continue with: specenhance train --resume run").signum == signal.SIGTERM
+    True
     """
 
     def __init__(self, signum: int, message: str = "stopped") -> None:
@@ -34,7 +37,14 @@ class StopSignals:
 
     Attributes:
         requested: number of the signal that has asked for a stop. None if none has.
-        gentle: whether ``requested`` is checked after each step. Otherwise a signal raises :class:`Stopped` at once.
+        gentle: whether the run checks ``requested`` after each step. Otherwise a signal raises :class:`Stopped` at once.
+
+    >>> stop = StopSignals()
+    >>> stop(signal.SIGTERM, None)
+    Traceback (most recent call last):
+    specenhance.training.stopping.Stopped: stopped
+    >>> stop.requested == signal.SIGTERM
+    True
     """
 
     def __init__(self) -> None:
@@ -42,13 +52,16 @@ class StopSignals:
         self.gentle = False
 
     def install(self) -> None:
-        """Handle the stop signals from now on. Only the main thread can: in another thread nothing happens."""
+        """Handle the stop signals from now on. In another thread than the main thread, nothing happens."""
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
                 signal.signal(signum, self)
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        """Remember a signal, or raise. The second signal ends the process at once. Files on the disk are whole at any time."""
+        """Remember the first signal, or raise :class:`Stopped`. A second signal ends the process at once.
+
+        Files are written whole or not at all, so the second signal does no harm to them.
+        """
         name = signal.Signals(signum).name
         if self.requested is not None:
             os.write(2, f"\n{name} again: ended at once\n".encode())
@@ -63,7 +76,12 @@ class StopSignals:
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Handle Ctrl-C and the stop signal while the block runs. Only the main thread can: in another thread nothing happens."""
+    """Handle Ctrl-C and the stop signal while the block runs. In another thread than the main thread, nothing happens.
+
+    >>> with stop_signals() as stop:
+    ...     print(stop.requested)
+    None
+    """
     stop = StopSignals()
     if threading.current_thread() is not threading.main_thread():
         yield stop

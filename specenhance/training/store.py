@@ -1,4 +1,4 @@
-"""The model of a run folder: its recipe, class names and weights. Reading needs no Lightning and no pickle."""
+"""Read and write the model of a run folder: its recipe, class names and weights. Reading needs no Lightning and no pickle."""
 
 from __future__ import annotations
 
@@ -36,17 +36,36 @@ HISTORY = "metrics.csv"
 
 
 class Stored(NamedTuple):
-    """A trained model, with the class names and the recipe that its use needs."""
+    """A trained model with its class names and its recipe.
 
-    model: FrontendModel  # in evaluation mode; maps waveforms (B, samples) to logits (B, num_classes)
+    Attributes:
+        model: the model, in evaluation mode. It maps waveforms ``(B, samples)`` to logits ``(B, classes)``.
+        classes: the names of the classes, in order.
+        recipe: the recipe that the model was trained by.
+    """
+
+    model: FrontendModel
     classes: list[str]
     recipe: Recipe
 
 
 def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
-    """Write a model, with its class names, into a run folder, as :meth:`FrontendModel.save_pretrained` does.
+    """Write a model and its class names into a run folder, as :meth:`FrontendModel.save_pretrained` does.
 
     Of a model that was given as an object, and cannot be made again from names, only the weights are written.
+
+    Args:
+        model: the model. Its ``classes`` are set.
+        classes: the names of the classes, in order.
+        run: the run folder.
+
+    >>> import tempfile
+    >>> from specenhance.training.build import build_model
+    >>> model = build_model(Recipe(backbone="test_resnet", frontend="tfe1"), num_classes=2)
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     save_model(model, ["no", "yes"], run)
+    ...     (Path(run) / WEIGHTS).is_file()
+    True
     """
     model.classes = classes
     if model.why_not_saved():
@@ -58,7 +77,20 @@ def save_model(model: FrontendModel, classes: list[str], run: str | os.PathLike[
 def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.PathLike[str]) -> None:
     """Write a model's backbone into the folder ``pretrained`` of a run, in the format of the backbone's library.
 
-    ``ast_teacher`` reads an AST there, and ``timm_teacher("local-dir:FOLDER")`` a model of timm.
+    ``ast_teacher`` reads an AST from this folder. ``timm_teacher("local-dir:FOLDER")`` reads a model of timm from it.
+
+    Args:
+        model: the model.
+        classes: the names of the classes, in order.
+        run: the run folder.
+
+    >>> import tempfile
+    >>> from specenhance.training.build import build_model
+    >>> model = build_model(Recipe(backbone="test_resnet"), num_classes=2)
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     save_pretrained(model, ["no", "yes"], run)
+    ...     sorted(os.listdir(f"{run}/pretrained"))
+    ['config.json', 'model.safetensors']
     """
     folder = Path(run) / PRETRAINED
     backbone = copy.deepcopy(model.backbone)
@@ -72,7 +104,7 @@ def save_pretrained(model: FrontendModel, classes: list[str], run: str | os.Path
             str(temporary),
             model_config={"label_names": classes},
             safe_serialization=True,
-            data_config={"mean": 0.0, "std": 1.0},  # its input is normalised already, and not as images are
+            data_config={"mean": 0.0, "std": 1.0},  # a spectrogram is already normalised, and not as an image is
         )
 
 
@@ -86,6 +118,16 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
     Raises:
         FileNotFoundError: if the folder is no run folder, or its training is not finished.
         ValueError: if the weights do not fit the recipe, or if their file has changed since it was written.
+
+    >>> import tempfile
+    >>> from specenhance.training import save_recipe
+    >>> from specenhance.training.build import build_model
+    >>> recipe = Recipe(backbone="test_resnet", frontend="tfe1")
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     save_recipe(recipe, f"{run}/{RECIPE}")
+    ...     save_model(build_model(recipe, num_classes=2), ["no", "yes"], run)
+    ...     load_stored(run).classes
+    ['no', 'yes']
     """
     run = Path(run)
     if not (run / RECIPE).is_file():
@@ -112,13 +154,23 @@ def load_stored(run: str | os.PathLike[str], device: str | torch.device = "cpu")
 
 
 def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") -> FrontendModel:
-    """Read a model, in evaluation mode: of a finished run, from waveforms ``(B, samples)`` to logits; or what was saved.
+    """Read a model from a folder. It is in evaluation mode.
+
+    The model of a run maps waveforms ``(B, samples)`` to logits ``(B, classes)``.
 
     Args:
-        run: a run folder, or a folder that :meth:`FrontendModel.save_pretrained` wrote.
-        device: where to put the model.
+        run: the folder of a finished run, or a folder that :meth:`FrontendModel.save_pretrained` wrote.
+        device: device of the model.
 
     It raises as :func:`load_stored`.
+
+    >>> import tempfile
+    >>> from specenhance.training.build import build_model
+    >>> model = build_model(Recipe(backbone="test_resnet", frontend="tfe1", frames=24), num_classes=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save_pretrained(folder)
+    ...     load_model(folder)(torch.zeros(3, 16000)).shape
+    torch.Size([3, 2])
     """
     if not (Path(run) / RECIPE).is_file() and (Path(run) / CONFIG).is_file():
         return FrontendModel.from_pretrained(run).to(device)
@@ -126,13 +178,35 @@ def load_model(run: str | os.PathLike[str], device: str | torch.device = "cpu") 
 
 
 def read_history(run: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Read a run's figures: a row per epoch, with the figures that the epoch has."""
+    """Read the figures of a run: one row for each epoch. A row has only the figures that the epoch has.
+
+    Args:
+        run: the run folder.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     _ = (Path(run) / HISTORY).write_text("epoch,train_loss,val_loss\\n0,1.5,\\n")
+    ...     read_history(run)
+    [{'epoch': 0.0, 'train_loss': 1.5}]
+    """
     with (Path(run) / HISTORY).open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def stored_runs(run: str | os.PathLike[str]) -> list[Path]:
-    """List the folders that hold a model: the run folder, or the folders of its folds."""
+    """List the folders of a run that hold a model: the run folder itself, or the folders of its folds.
+
+    Args:
+        run: the run folder.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     for fold in ("fold1", "fold2"):
+    ...         (Path(run) / fold).mkdir()
+    ...         (Path(run) / fold / WEIGHTS).touch()
+    ...     [folder.name for folder in stored_runs(run)]
+    ['fold1', 'fold2']
+    """
     return _folds(Path(run)) or [Path(run)]
 
 

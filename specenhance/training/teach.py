@@ -1,4 +1,4 @@
-"""The teacher that a recipe names. It must know the student's classes, and it takes the student's spectrograms."""
+"""Load the teacher of a recipe. It must know the student's classes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
         FileNotFoundError: for a run that does not exist or is not finished.
         ValueError: for a teacher of other classes or other features, or one that was trained on the test clips of the
             recipe's fold.
+
+    >>> load_teacher(Recipe(teacher=""), ["no", "yes"]) is None
+    True
     """
     if not recipe.teacher or recipe.kd_weight == 1:
         return None
@@ -63,7 +66,7 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
 
 
 class _Adapted(nn.Module):
-    """Give a student's spectrogram the teacher's normalisation and length."""
+    """Convert a student's spectrogram to the teacher's normalisation and length."""
 
     def __init__(self, student: Recipe, teacher: Recipe) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class _Adapted(nn.Module):
 
     def forward(self, spec: Tensor) -> Tensor:
         values = (spec * (2 * self.std) + self.mean - self.new_mean) / (2 * self.new_std)
-        missing = self.frames - spec.shape[2]  # negative: cut at the end
+        missing = self.frames - spec.shape[2]  # F.pad cuts the end if it is negative
         return F.pad(values, (0, 0, 0, missing), value=-self.new_mean / (2 * self.new_std))  # 0 before normalisation
 
 

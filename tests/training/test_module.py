@@ -37,7 +37,7 @@ def test_the_loss_is_smoothed_cross_entropy_of_augmented_spectrograms(module, ba
     assert seen[0].shape == clean.shape == (4, 1, 24, 32)
     assert not torch.equal(seen[0], clean)
     torch.manual_seed(1)
-    logits = module.model.classify(module.augment(clean))
+    logits = module.model.classify(module.augment(clean)[0])
     torch.manual_seed(1)
     shares = torch.full((4, 3), 0.1 / 3).scatter(1, batch.label[:, None], 1 - 0.1 + 0.1 / 3)
     expected = -(shares * logits.log_softmax(1)).sum(1).mean()
@@ -74,7 +74,7 @@ def test_the_draws_depend_on_seed_and_step_alone(module, batch):
         module.recipe = module.recipe.replace(seed=seed)
         torch.rand(5)  # whatever was drawn before
         module.on_train_batch_start(batch, 0)
-        return module.augment(torch.zeros(4, 1, 24, 32))
+        return module.augment(torch.zeros(4, 1, 24, 32))[0]
 
     assert torch.equal(draw(0), draw(0))
     assert not torch.equal(draw(0), draw(1))
@@ -91,7 +91,7 @@ def test_binary_cross_entropy_counts_every_class_on_its_own(module, batch):
     torch.manual_seed(1)
     loss = module.training_step(batch, 0)
     torch.manual_seed(1)
-    logits = module.model.classify(module.augment(module.model.spectrogram(batch.waveform, batch.length))).double()
+    logits = module.model.classify(module.augment(module.model.spectrogram(batch.waveform, batch.length))[0]).double()
     shares = torch.full((4, 3), 0.1 / 3).scatter(1, batch.label[:, None], 1 - 0.1 + 0.1 / 3)
     yes = logits.sigmoid()
     expected = -(shares * yes.log() + (1 - shares) * (1 - yes).log()).mean()
@@ -108,7 +108,7 @@ def test_mixed_clips_are_learned_with_mixed_labels(module, batch, kind):
     assert shares.shape == (4, 3)
     assert not torch.equal(waveform, batch.waveform)
     assert ((shares > 0).sum(1) == 2).any()
-    logits = module.model.classify(module.augment(module.model.spectrogram(waveform, batch.length))).double()
+    logits = module.model.classify(module.augment(module.model.spectrogram(waveform, batch.length))[0]).double()
     if kind == "cross_entropy":
         expected = -(shares * logits.log_softmax(1)).sum(1).mean()
     else:
@@ -131,7 +131,7 @@ def test_student_and_teacher_meet_the_same_augmented_spectrograms(module, batch)
     assert torch.equal(seen["student"], seen["teacher"])
     torch.manual_seed(1)
     waveform, shares = mix(batch, module.recipe, 3)
-    logits = module.model.classify(module.augment(module.model.spectrogram(waveform, batch.length))).double()
+    logits = module.model.classify(module.augment(module.model.spectrogram(waveform, batch.length))[0]).double()
     label = -(shares * logits.log_softmax(1)).sum(1).mean()
     taught = torch.tensor([2.5, 0.0, 0.0], dtype=torch.float64).softmax(0)
     divergence = (taught * (taught.log() - logits.log_softmax(1))).sum(1).mean()

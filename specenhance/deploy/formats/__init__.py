@@ -1,1 +1,1 @@
-"""Formats of exported files, one file a format."""
+"""Formats of exported files. Each module holds one format."""

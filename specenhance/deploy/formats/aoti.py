@@ -1,4 +1,4 @@
-"""Packages compiled ahead of time for this kind of processor: C++ and Python run them."""
+"""Packages that are compiled ahead of time for this kind of processor. C++ and Python can run them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ __all__ = ["Aoti"]
 
 @register_format("aoti")
 class Aoti:
-    """A package of AOTInductor, with metadata."""
+    """A package of AOTInductor, with metadata. See :class:`specenhance.deploy.formats.registry.Format`.
+
+    >>> Aoti().file
+    'model-aoti.pt2'
+    """
 
     file = "model-aoti.pt2"
     cure = "install a C++ compiler such as g++"
 
     def require(self) -> None:
-        """Need nothing but PyTorch and a compiler, whose absence PyTorch tells."""
+        """Check nothing: no other package is needed. PyTorch itself reports a missing C++ compiler."""
 
     def write(self, program: torch.export.ExportedProgram, path: Path, about: Mapping[str, Any]) -> Callable[[], Run]:
-        """Compile a program; see :class:`specenhance.deploy.formats.registry.Format`."""
+        """Compile a program, see :class:`specenhance.deploy.formats.registry.Format`."""
         texts = {key: json.dumps(value) for key, value in about.items()}
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(path), inductor_configs={"aot_inductor.metadata": texts}
@@ -33,4 +37,4 @@ class Aoti:
         return lambda: torch._inductor.aoti_load_package(str(path))
 
     def finish(self, path: Path) -> None:
-        """Write nothing beside it."""
+        """Do nothing: no file is written beside it."""

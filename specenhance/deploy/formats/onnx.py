@@ -1,4 +1,4 @@
-"""ONNX files, with metadata and a checksum, and beside each what it says of itself as JSON."""
+"""ONNX files with metadata and a checksum. A JSON file beside each holds the same metadata."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from specenhance.deploy.program import axes
 __all__ = ["OPSET", "Onnx", "labels_path", "sign"]
 
 OPSET = 18
-"""Version of the ONNX operators: the oldest that PyTorch's exporter writes without converting."""
+"""Version of the ONNX operators. It is the oldest one that PyTorch's exporter writes without a conversion."""
 
 
 @register_format("onnx")
 class Onnx:
-    """A file for onnxruntime."""
+    """An ONNX file, for onnxruntime. See :class:`specenhance.deploy.formats.registry.Format`.
+
+    >>> Onnx().file
+    'model.onnx'
+    """
 
     file = "model.onnx"
     cure = "choose another backbone or format"
 
     def require(self) -> None:
-        """Raise ImportError where a package is missing."""
+        """Raise ImportError if a package is missing."""
         try:
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
@@ -39,7 +43,7 @@ class Onnx:
             raise missing(error, "ONNX needs more packages", "onnx", "onnxruntime", "onnxscript") from error
 
     def write(self, program: torch.export.ExportedProgram, path: Path, about: Mapping[str, Any]) -> Callable[[], Run]:
-        """Write a program; see :class:`specenhance.deploy.formats.registry.Format`."""
+        """Write a program, see :class:`specenhance.deploy.formats.registry.Format`."""
         (name,) = program.graph_signature.user_inputs
         with torch.no_grad():
             made = torch.onnx.export(
@@ -64,14 +68,17 @@ class Onnx:
         return load
 
     def finish(self, path: Path) -> None:
-        """Write the metadata beside the file, for readers that cannot see a graph's."""
+        """Write the metadata to a JSON file beside it, for programs that cannot read the metadata of ONNX."""
         from specenhance.deploy.runtime import OnnxModel
 
         write_text(labels_path(path), json.dumps(OnnxModel(path).metadata, indent=1, ensure_ascii=False) + "\n")
 
 
 def labels_path(model: str | os.PathLike[str]) -> Path:
-    """Name the JSON file beside an ONNX file: ``model.labels.json`` beside ``model.onnx``, so that each model has its own.
+    """Return the path of the JSON file beside an ONNX file. Each ONNX file in a folder has a JSON file of its own.
+
+    Args:
+        model: the ONNX file.
 
     >>> labels_path("model-int8.onnx").name
     'model-int8.labels.json'
@@ -80,11 +87,11 @@ def labels_path(model: str | os.PathLike[str]) -> Path:
 
 
 def _name_axes(path: Path, axes: dict[str, str]) -> None:
-    """Give the sizes of an ONNX file's input and outputs their names, in place of the exporter's symbols."""
+    """Replace the exporter's symbols for the sizes of inputs and outputs by names."""
     import onnx
 
     model = onnx.load(path)
-    # What the exporter says of sizes within may hold for the example only (a size of 1), and onnxruntime would believe it.
+    # The exporter's sizes of inner values may be right only for the example (a size of 1). onnxruntime would rely on them.
     del model.graph.value_info[:]
     for value in (*model.graph.input, *model.graph.output):
         for size in value.type.tensor_type.shape.dim:
@@ -94,7 +101,21 @@ def _name_axes(path: Path, axes: dict[str, str]) -> None:
 
 
 def sign(path: Path, about: Mapping[str, Any]) -> None:
-    """Write what a model is into its ONNX file, take out where its code lay on this machine, check it and seal it."""
+    """Write metadata and a checksum into an ONNX file, and check it. Paths of this machine's code are removed.
+
+    Args:
+        path: the file. It is overwritten.
+        about: the metadata, by the keys of :data:`specenhance.deploy.metadata.SCHEMA`.
+
+    >>> import onnx, tempfile
+    >>> graph = '<ir_version: 8, opset_import: ["": 18]> g (float[N] x) => (float[N] y) {y = Add(x, x)}'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "double.onnx"
+    ...     onnx.save(onnx.parser.parse_model(graph), path)
+    ...     sign(path, {"input": "waveform"})
+    ...     [entry.key for entry in onnx.load(path).metadata_props]
+    ['input', 'sha256']
+    """
     import onnx
 
     from specenhance.deploy.quantise import SCOPES

@@ -16,18 +16,29 @@ __all__ = ["Pt2"]
 
 @register_format("pt2")
 class Pt2:
-    """A program of ``torch.export``, with the extra file ``specenhance.json``."""
+    """A program of ``torch.export``, with metadata in ``specenhance.json``.
+
+    See :class:`specenhance.deploy.formats.registry.Format`.
+
+    >>> import tempfile
+    >>> program = torch.export.export(torch.nn.ReLU(), (torch.zeros(2),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load = Pt2().write(program, Path(folder) / "relu.pt2", {"input": "waveform"})
+    ...     run = load()
+    >>> run(torch.tensor([-1.0, 1.0]))
+    tensor([0., 1.])
+    """
 
     file = "model.pt2"
     cure = "choose another backbone or format"
 
     def require(self) -> None:
-        """Need nothing but PyTorch."""
+        """Check nothing: only PyTorch is needed."""
 
     def write(self, program: torch.export.ExportedProgram, path: Path, about: Mapping[str, Any]) -> Callable[[], Run]:
-        """Write a program; see :class:`specenhance.deploy.formats.registry.Format`."""
+        """Write a program, see :class:`specenhance.deploy.formats.registry.Format`."""
         torch.export.save(program, path, extra_files={"specenhance.json": json.dumps(about, indent=1)})
         return lambda: torch.export.load(path).module()
 
     def finish(self, path: Path) -> None:
-        """Write nothing beside it."""
+        """Do nothing: no file is written beside it."""

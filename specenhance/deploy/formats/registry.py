@@ -1,6 +1,6 @@
-"""Export formats by name: register one, list them.
+"""Export formats by name: register, list and make them.
 
-A format is a class without arguments, of :class:`Format`'s attributes and methods.
+A format is a class with the attributes and methods of :class:`Format`. It is made without arguments.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from specenhance._registry import Registry
 __all__ = ["FORMATS", "Format", "Run", "create_format", "list_formats", "register_format"]
 
 Run: TypeAlias = Callable[[Tensor], Tensor]
-"""A written file, loaded again: from the input of the model to logits."""
+"""A file that has been loaded again: it maps the input of the model to logits."""
 
 
 class Format(Protocol):
-    """How a model becomes a file.
+    """A way to write a model to a file. :func:`register_format` has an example.
 
     Attributes:
-        file: the name of the file in a run folder, such as ``"model.onnx"``; its suffix is that of all its files.
-        cure: what may help where a model cannot be written.
+        file: name of the file in a run folder, such as ``"model.onnx"``. All files of the format have its suffix.
+        cure: advice for a model that cannot be written.
     """
 
     file: str
     cure: str
 
     def require(self) -> None:
-        """Raise ImportError where a package is missing; called before any work."""
+        """Raise ImportError if a package is missing. It is called before any work."""
 
     def write(self, program: torch.export.ExportedProgram, path: Path, about: Mapping[str, Any]) -> Callable[[], Run]:
-        """Write a program to a path, with what it says of itself; give what loads the file.
+        """Write a program and its metadata to a file. Return a function that loads the file.
 
         Args:
-            program: the model, recorded by ``torch.export``: one input, one output.
-            path: the file.
+            program: the model, recorded by ``torch.export``. It has one input and one output.
+            path: the file to write.
             about: the metadata, by the keys of :data:`specenhance.deploy.metadata.SCHEMA`.
         """
 
     def finish(self, path: Path) -> None:
-        """Write what stands beside a file that is in its place."""
+        """Write further files beside a file that has its final path."""
 
 
 FORMATS: Registry[Format] = Registry("export format", "specenhance.deploy.formats", group="specenhance.formats")
@@ -53,13 +53,26 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
 def register_format(name: str) -> Callable[[Factory], Factory]:
-    """Make an export format known by name, as a decorator of its class.
+    """Make an export format known by name: a decorator of its class.
 
     Args:
-        name: lower-case letters, digits, ``_``, ``-`` and ``.``.
+        name: name of lower-case letters, digits, ``_``, ``-`` and ``.``.
 
     Raises:
-        ValueError: if the name is malformed or already taken by another class.
+        ValueError: if the name is malformed, or if another format has it.
+
+    >>> @register_format("example_text")
+    ... class Text:
+    ...     file, cure = "model.txt", "choose another format"
+    ...
+    ...     def require(self): ...
+    ...     def write(self, program, path, about):
+    ...         path.write_text(str(program))
+    ...         return lambda: torch.export.load(path)
+    ...
+    ...     def finish(self, path): ...
+    >>> create_format("example_text").file
+    'model.txt'
     """
     return FORMATS.register(name)
 
@@ -67,8 +80,8 @@ def register_format(name: str) -> Callable[[Factory], Factory]:
 def list_formats() -> list[str]:
     """List the names that :func:`create_format` knows, sorted.
 
-    >>> list_formats()
-    ['aoti', 'onnx', 'pt2']
+    >>> {"aoti", "onnx", "pt2"} <= set(list_formats())
+    True
     """
     return FORMATS.names()
 
@@ -76,8 +89,11 @@ def list_formats() -> list[str]:
 def create_format(name: str) -> Format:
     """Make a format by name.
 
+    Args:
+        name: one of :func:`list_formats`.
+
     Raises:
-        ValueError: for an unknown name; the message has the nearest known ones.
+        ValueError: for an unknown name. The message has the nearest known names.
 
     >>> create_format("onnx").file
     'model.onnx'
