@@ -7,8 +7,9 @@ from pathlib import Path
 
 from specenhance._published import NORMALISATION
 from specenhance.data.base import AudioDataset
-from specenhance.data.layout import read_table, require_files, require_folder
+from specenhance.data.layout import require_files, require_folder
 from specenhance.data.registry import register_data
+from specenhance.data.tables import read_table
 
 __all__ = ["ESC50"]
 

@@ -17,13 +17,13 @@ from specenhance.data.layout import (
     check_split,
     others,
     plain_path,
-    read_table,
     require_files,
     require_folder,
     split_named,
     subfolders,
 )
 from specenhance.data.registry import register_data
+from specenhance.data.tables import read_table
 
 __all__ = ["AudioFolder"]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from specenhance._published import NORMALISATION
 from specenhance.audio import SUFFIXES
 from specenhance.data.base import AudioDataset
-from specenhance.data.layout import audio_names, check_split, others, read_list, require_folder, subfolders
+from specenhance.data.layout import audio_names, check_split, others, require_folder, subfolders
 from specenhance.data.registry import register_data
+from specenhance.data.tables import read_list
 
 __all__ = ["SpeechCommandsV2"]
 

@@ -60,7 +60,7 @@ def export(
             the processor that writes it.
         input: input of the file: ``"waveform"`` ``(B, samples)``, or a normalised ``"spectrogram"`` ``(B, 1, T, F)``.
         int8: clips that are needed to convert the backbone to 8-bit integers, see
-            :func:`specenhance.deploy.quantise.quantise`. Only for ONNX from waveforms. None keeps float32.
+            :func:`specenhance.deploy.int8_candidates.quantise`. Only for ONNX from waveforms. None keeps float32.
         clip_seconds: usual length of the training clips, in seconds, for programs that cut a stream into windows.
 
     Returns:

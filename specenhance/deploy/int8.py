@@ -17,7 +17,7 @@ import numpy as np
 
 from specenhance.data import AudioDataset
 from specenhance.deploy.formats.onnx import sign
-from specenhance.deploy.quantise import interval, judge, latencies, quantise
+from specenhance.deploy.int8_candidates import interval, judge, latencies, quantise
 
 __all__ = ["Clips", "accuracy", "to_int8"]
 

@@ -17,12 +17,12 @@ from specenhance import KaldiFbank, LogMel, TrainableMel, with_frontend
 from specenhance.cli import app
 from specenhance.data import read_audio
 from specenhance.deploy import export as export_module
+from specenhance.deploy import int8_candidates
 from specenhance.deploy import program as program_module
-from specenhance.deploy import quantise
 from specenhance.deploy.formats.onnx import OPSET
 from specenhance.deploy.int8 import accuracy
+from specenhance.deploy.int8_candidates import RANGES, SCOPES
 from specenhance.deploy.program import SpectrogramModel, WaveformModel
-from specenhance.deploy.quantise import RANGES, SCOPES
 from specenhance.deploy.runtime import KEYS, OnnxModel
 from specenhance.training.build import build_split
 from specenhance.training.exporting import export_run as export
@@ -138,8 +138,8 @@ def test_int8_that_loses_too_much_is_not_written_unless_forced(run, tmp_path, mo
                 found[name] = TensorData(lowest=np.float32(0.02) * low, highest=np.float32(0.02) * high)
         return ranges
 
-    measure = quantise.measure_ranges
-    monkeypatch.setattr(quantise, "measure_ranges", narrow)
+    measure = int8_candidates.measure_ranges
+    monkeypatch.setattr(int8_candidates, "measure_ranges", narrow)
     path = tmp_path / "model.onnx"
     message = r"model.onnx: not written, INT8 loses \d+.\d\d points on 6 test clips, more than 1; these are too few .* --force"
     with pytest.raises(ValueError, match=message):

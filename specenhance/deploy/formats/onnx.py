@@ -118,7 +118,7 @@ def sign(path: Path, about: Mapping[str, Any]) -> None:
     """
     import onnx
 
-    from specenhance.deploy.quantise import SCOPES
+    from specenhance.deploy.int8_candidates import SCOPES
 
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in {**about, KEY: BLANK}.items()})

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from specenhance.data import AudioDataset
-from specenhance.deploy import quantise
-from specenhance.deploy.quantise import Judged, choose, interval, judge, measure_ranges
+from specenhance.deploy import int8_candidates
+from specenhance.deploy.int8_candidates import Judged, choose, interval, judge, measure_ranges
 from specenhance.training import recipe_for
 from specenhance.training.build import build_split
 from specenhance.training.exporting import clips_for_int8
@@ -74,19 +74,19 @@ class Clips(AudioDataset):
 @pytest.fixture(scope="module")
 def prepared(exported, tmp_path_factory):
     path = tmp_path_factory.mktemp("prepared") / "prepared.onnx"
-    quantise.quant_pre_process(exported, path)
+    int8_candidates.quant_pre_process(exported, path)
     return path
 
 
 def operators(path):
-    return [node for node in onnx.load(path).graph.node if node.op_type in quantise.OPERATORS]
+    return [node for node in onnx.load(path).graph.node if node.op_type in int8_candidates.OPERATORS]
 
 
 def test_ranges_are_measured_on_a_clip_at_a_time(prepared):
     data = Clips(40)
     ranges = measure_ranges(prepared, operators(prepared), lambda: (data[i][0].numpy() for i in range(40)))
     assert data.most <= 2
-    assert set(ranges) == set(quantise.RANGES)
+    assert set(ranges) == set(int8_candidates.RANGES)
     whole = {name: found.range_value for name, found in ranges["min-max"].items()}
     assert len(whole) > 20
     for found in ranges.values():
@@ -135,7 +135,7 @@ def test_a_path_that_is_off_has_a_range_too(tmp_path, weight):
 
 
 def test_operators_outside_the_backbone_stay_and_those_that_may_are_named(exported, prepared):
-    inside, outside, floats = quantise._operators(exported, prepared)
+    inside, outside, floats = int8_candidates._operators(exported, prepared)
     assert {*outside, *(node.name for node in inside)} == {node.name for node in operators(prepared)}
     assert len([name for name in outside if "conv1d" in name]) == 8  # TFE(2): two convolutions, two paths, two blocks
     assert list(floats) == ["", ", first in float32"]  # this backbone has no depthwise convolution
