@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 __all__ = [
+    "Augment",
     "Device",
     "FeaturesOn",
     "Input",
@@ -23,6 +24,9 @@ Role = Literal["student", "teacher"]
 
 FeaturesOn = Literal["device", "worker"]
 """Where spectrograms are made: by the model on its device, or in the processes that read clips."""
+
+Augment = Literal["none", "light", "robust"]
+"""A named set of augmentation."""
 
 Split = Literal["train", "validation", "test"]
 """A part of a data set."""

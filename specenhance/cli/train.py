@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specenhance._choices import Role
+from specenhance._choices import Augment, Role
 from specenhance._names import file_name
 from specenhance.cli import options
 from specenhance.cli.console import say, told
@@ -85,6 +85,10 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed of the weights, the order of clips and the augmentation.")
     ] = None,
+    augment: Annotated[
+        Augment | None,
+        typer.Option(help="A named set of augmentation. robust is for devices and the field: noise, levels, rooms."),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(help="A TOML file of recipe fields, such as a run's recipe.toml. The options above override it."),
@@ -148,7 +152,7 @@ def train(
     }
     with told():
         if resume is not None:
-            if fields.keys() - {"epochs", "root", "csv"} or set_ or recipe or out:
+            if fields.keys() - {"epochs", "root", "csv"} or set_ or recipe or out or augment:
                 raise ValueError(
                     f"--resume continues a run by its own recipe; only these options go with it: {WITH_RESUME}"
                 )
@@ -157,7 +161,7 @@ def train(
 
             resume_run(resume, epochs=epochs, root=root, csv=csv, **machine)
             return
-        chosen = _recipe(recipe, fields | _settings(set_ or [], fields))
+        chosen = _recipe(recipe, _augmentation(augment) | fields | _settings(set_ or [], fields))
         _require_data(chosen)
         folder = out or _new_folder(chosen)
         say(f"training in {folder}")  # what follows takes seconds to load
@@ -225,6 +229,12 @@ def _settings(pairs: list[str], given: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"--set {pair}: {name} is also given as {other}; leave one out")
         fields[name] = value
     return fields
+
+
+def _augmentation(name: str | None) -> dict[str, str]:
+    from specenhance.training.recipe import augmentation
+
+    return {} if name is None else {field: str(value) for field, value in augmentation(name).items()}
 
 
 def _recipe(path: Path | None, fields: dict[str, str]) -> Recipe:

@@ -5,6 +5,7 @@ The random numbers come from PyTorch's global generator, so its seed repeats the
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,9 @@ __all__ = [
     "Mixed",
     "add_noise",
     "draw_shifts",
+    "filter_bins",
     "mask_span",
+    "mix_styles",
     "mix_waveforms",
     "place_in_noise",
     "roll_frames",
@@ -148,6 +151,85 @@ def add_noise(spec: Tensor, maximum: float) -> Tensor:
         return spec
     amplitude = torch.rand(spec.shape[0], 1, 1, 1, device=spec.device, dtype=spec.dtype) * maximum
     return spec + amplitude * torch.rand_like(spec)
+
+
+def mix_styles(spec: Tensor, probability: float, alpha: float, eps: float = 1e-6) -> Tensor:
+    """Give some samples a mixture of their own frequency response and that of another sample of the batch (Freq-MixStyle).
+
+    Mean m and deviation s of each bin over channels and time stand for the response of a device. A sample x becomes
+    ``(x - m) / s * (l * s + (1 - l) * s2) + l * m + (1 - l) * m2``, where m2 and s2 are those of its partner, and
+    ``l ~ Beta(alpha, alpha)``.
+
+    Args:
+        spec: spectrograms ``(B, C, T, F)``.
+        probability: the probability that a sample is changed.
+        alpha: parameter of the Beta distribution, greater than 0.
+        eps: a number that is added to the variance.
+
+    Returns:
+        A new tensor, or ``spec`` itself if ``probability`` is 0.
+
+    >>> mix_styles(torch.randn(4, 1, 10, 8), 0.5, 0.4).shape
+    torch.Size([4, 1, 10, 8])
+
+    Source: Kim et al., arXiv:2206.12513, and Schmid et al., DCASE 2022; MixStyle is Zhou et al., arXiv:2104.02008.
+    """
+    if probability == 0:
+        return spec
+    B = len(spec)
+    device = spec.device
+    chosen = torch.rand(B, 1, 1, 1, device=device) < probability
+    partner = torch.randperm(B, device=device)
+    keep = torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1, 1, 1)).to(spec.dtype)
+    mean = spec.mean((1, 2), keepdim=True)
+    deviation = (spec.var((1, 2), correction=0, keepdim=True) + eps).sqrt()
+    new_mean = keep * mean + (1 - keep) * mean[partner]
+    new_deviation = keep * deviation + (1 - keep) * deviation[partner]
+    return torch.where(chosen, (spec - mean) / deviation * new_deviation + new_mean, spec)
+
+
+BANDS = (2, 5)  # minimum and maximum number of the bands of a filter
+
+
+def filter_bins(spec: Tensor, maximum: float, scale: float = 1.0) -> Tensor:
+    """Filter each sample by a random curve over frequency (FilterAugment, linear).
+
+    Two to five bands have random edges. The gain at each edge is uniform from ``-maximum`` to ``maximum`` in dB. Between edges
+    it changes linearly in dB.
+
+    Args:
+        spec: spectrograms ``(B, C, T, F)`` of log energies.
+        maximum: maximum gain, in dB, 0 or more.
+        scale: the units of the spectrogram in one unit of the natural logarithm of energy: ``1 / (2 * std)`` if it is
+            normalised.
+
+    Returns:
+        A new tensor, or ``spec`` itself if ``maximum`` is 0.
+
+    >>> moved = filter_bins(torch.zeros(8, 1, 10, 32), 6.0)
+    >>> bool(moved.abs().max() <= 6 * math.log(10) / 10 + 1e-6)
+    True
+
+    Source: Nam et al., "FilterAugment: An Acoustic Environmental Data Augmentation Method", ICASSP 2022, arXiv:2110.03282.
+    """
+    if maximum == 0:
+        return spec
+    B, F = len(spec), spec.shape[3]
+    device = spec.device
+    most = BANDS[1]
+    bands = torch.randint(BANDS[0], most + 1, (B, 1), device=device)
+    inner = torch.rand(B, most - 1, device=device).sort(1).values
+    place = torch.arange(1, most, device=device)
+    # Edges beyond a sample's own number of bands lie at the upper end.
+    inner = torch.where(place < bands, inner, 1.0).sort(1).values
+    edges = torch.cat([torch.zeros(B, 1, device=device), inner, torch.ones(B, 1, device=device)], 1)  # (B, most + 1)
+    gains = (2 * torch.rand(B, most + 1, device=device) - 1) * maximum
+    x = torch.linspace(0, 1, F, device=device).expand(B, F).contiguous()
+    upper = torch.searchsorted(edges.contiguous(), x).clamp(1, most)
+    left, right = edges.gather(1, upper - 1), edges.gather(1, upper)
+    part = ((x - left) / (right - left).clamp(min=1e-6)).clamp(0, 1)
+    curve = gains.gather(1, upper - 1) * (1 - part) + gains.gather(1, upper) * part  # dB
+    return spec + (curve * (math.log(10) / 10 * scale)).to(spec.dtype)[:, None, None, :]
 
 
 class Mixed(NamedTuple):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from specenhance.data import AudioDataset, Batch, collate
+from specenhance.training.acoustics import alter
 from specenhance.training.augment import mix_waveforms, place_in_noise
 from specenhance.training.recipe import Recipe
 
@@ -217,10 +218,11 @@ def mix(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Tensor, Tensor]
     >>> waveform.shape, target.shape
     (torch.Size([2, 3]), torch.Size([2, 2]))
     """
+    waveform = alter(batch.waveform, batch.length, recipe)
     if recipe.mixup == 0:
-        return batch.waveform, batch.label
+        return waveform, batch.label
     target = nn.functional.one_hot(batch.label, num_classes).float()
-    return mix_waveforms(batch.waveform, batch.length, target, recipe.mixup, recipe.mixup_alpha)
+    return mix_waveforms(waveform, batch.length, target, recipe.mixup, recipe.mixup_alpha)
 
 
 class _Failure(NamedTuple):

@@ -16,7 +16,15 @@ from specenhance.data import Batch
 from specenhance.distillation.loss import DistillationLoss, Distiller
 from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.models.adapter import FrontendModel
-from specenhance.training.augment import add_noise, draw_shifts, mask_span, roll_frames, smooth_labels
+from specenhance.training.augment import (
+    add_noise,
+    draw_shifts,
+    filter_bins,
+    mask_span,
+    mix_styles,
+    roll_frames,
+    smooth_labels,
+)
 from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix
 from specenhance.training.recipe import Recipe
 
@@ -34,7 +42,7 @@ class Classifier(L.LightningModule):
     >>> from specenhance.training.build import build_model
     >>> recipe = Recipe(backbone="test_resnet", frontend="tfe1", frames=96, bins=32, time_mask=10)
     >>> module = Classifier(build_model(recipe, num_classes=2), recipe)
-    >>> module.augment(torch.ones(3, 1, 96, 32)).shape
+    >>> module.augment(torch.ones(3, 1, 96, 32))[0].shape
     torch.Size([3, 1, 96, 32])
     """
 
@@ -97,6 +105,8 @@ class Classifier(L.LightningModule):
             spec = roll_frames(spec, shifts)
             if real is not None:
                 real = roll_frames(real.expand(len(spec), -1)[:, None, :, None], shifts)[:, 0, :, 0]
+        spec = filter_bins(spec, recipe.filter_gain, 0.5 / (recipe.std or 0.5))
+        spec = mix_styles(spec, recipe.mixstyle, recipe.mixstyle_alpha)
         spec = mask_span(spec, recipe.time_mask, dim=2)
         spec = mask_span(spec, recipe.freq_mask, dim=3)
         return add_noise(spec, recipe.noise), real

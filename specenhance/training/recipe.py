@@ -24,11 +24,14 @@ from specenhance.data.ready import GIVEN
 from specenhance.data.registry import data_folds, list_data, recipe_defaults, takes
 
 __all__ = [
+    "AUGMENTATIONS",
     "FITTED",
+    "MADE",
     "PAPER",
     "Precision",
     "Recipe",
     "Role",
+    "augmentation",
     "load_recipe",
     "paper_recipe",
     "recipe_for",
@@ -41,6 +44,35 @@ Schedule = Literal["onecycle", "step", "constant"]
 Loss = Literal["cross_entropy", "binary_cross_entropy"]
 Select = Literal["best", "last"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+MADE = {"background": ("white", "pink", "mixed"), "rooms": ("simulated",)}
+"""Kinds of noise and of rooms that are made. Any other value of these fields is a folder of recordings."""
+
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "none": {"gain": 0.0, "background": "", "rooms": "", "filter_gain": 0.0, "mixstyle": 0.0},
+    "light": {
+        "gain": 6.0,
+        "background": "mixed",
+        "background_probability": 0.3,
+        "snr_low": 10.0,
+        "snr_high": 35.0,
+        "rooms": "",
+        "filter_gain": 0.0,
+        "mixstyle": 0.0,
+    },
+    "robust": {
+        "gain": 15.0,
+        "background": "mixed",
+        "background_probability": 0.7,
+        "snr_low": -5.0,
+        "snr_high": 35.0,
+        "rooms": "simulated",
+        "rooms_probability": 0.2,
+        "filter_gain": 6.0,
+        "mixstyle": 0.0,
+    },
+}
+"""Named sets of augmentation: the fields that each sets."""
 
 FITTED = ("frames", "epochs", "batch_size")
 """Fields that are fitted to the training clips if they are 0, see :mod:`specenhance.training.defaults`."""
@@ -222,6 +254,31 @@ class Recipe(BaseModel):
         1e4,
         "of a Beta distribution",
     )
+    gain: float = _number(0.0, "Maximum change of a clip's level, in dB, in both directions.", 0, 60, "dB")
+    background: str = Field(
+        "",
+        description='Noise behind the clips: "white", "pink", "mixed" (each clip one of the two), or a folder of recordings.',
+    )
+    background_probability: float = _number(0.7, "Probability that a clip gets noise.", 0, 1, "a probability")
+    snr_low: float = _number(-5.0, "Minimum signal-to-noise ratio of a clip with noise, in dB.", -60, 120, "dB")
+    snr_high: float = _number(35.0, "Maximum signal-to-noise ratio of a clip with noise, in dB.", -60, 120, "dB")
+    rooms: str = Field(
+        "", description='Rooms around the clips: "simulated", or a folder of recorded impulse responses.'
+    )
+    rooms_probability: float = _number(0.5, "Probability that a clip is put into a room.", 0, 1, "a probability")
+    filter_gain: float = _number(
+        0.0, "Maximum gain of a random filter over frequency, in dB (FilterAugment).", 0, 60, "dB"
+    )
+    mixstyle: float = _number(
+        0.0,
+        "Probability that a clip gets a part of another one's frequency response (Freq-MixStyle).",
+        0,
+        1,
+        "a probability",
+    )
+    mixstyle_alpha: float = _number(
+        0.4, "Parameter of the Beta distribution of the part that it keeps.", 1e-3, 1e4, "of a Beta distribution"
+    )
     # Distillation, if there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
     teacher: str = Field(
         "", description='Run folder of a teacher, or a name such as "ast:NAME_OR_PATH". It must know the same classes.'
@@ -274,6 +331,7 @@ class Recipe(BaseModel):
         )
         self._expect("mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
         self._expect("cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
+        self._expect("snr_low", self.snr_low <= self.snr_high, f"at most snr_high = {self.snr_high}")
         self._expect("betas", all(0 <= beta < 1 for beta in self.betas or ()), "two numbers from 0 to below 1")
         return self
 
@@ -399,6 +457,23 @@ def recipe_for(data: str, **changes: Any) -> Recipe:
     return _recipe(data, changes)
 
 
+def augmentation(name: str) -> dict[str, Any]:
+    """Return the recipe fields of a named set of augmentation.
+
+    ``"none"`` changes nothing. ``"light"`` changes the level a little and adds soft noise. ``"robust"`` is for models that are
+    used on devices and in the field: other levels, noise up to above the sound's own level, rooms, and frequency responses.
+
+    Raises:
+        ValueError: for another name.
+
+    >>> augmentation("light")["gain"]
+    6.0
+    """
+    if name not in AUGMENTATIONS:
+        raise ValueError(f"augment = {name!r}: expected one of {', '.join(AUGMENTATIONS)}")
+    return dict(AUGMENTATIONS[name])
+
+
 def paper_recipe(data: str, **changes: Any) -> Recipe:
     """Return the paper's recipe of a data set of :data:`PAPER`, with some fields changed.
 
@@ -421,7 +496,7 @@ def paper_recipe(data: str, **changes: Any) -> Recipe:
 def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     """Read a recipe from a TOML file. A field that the file leaves out has the default of the data set.
 
-    A relative ``root``, ``csv`` or ``teacher`` in the file is relative to the file's folder.
+    A relative ``root``, ``csv``, ``teacher``, ``background`` or ``rooms`` in the file is relative to the file's folder.
 
     Args:
         path: the file.
@@ -441,12 +516,12 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     try:
         found = tomllib.loads(_text(path))
         folder = Path(path).absolute().parent
-        for name in ("root", "csv", "teacher"):
-            # A teacher may also be a name on a hub.
+        for name in ("root", "csv", "teacher", "background", "rooms"):
+            # The last three may also be names.
             if (
                 isinstance(found.get(name), str)
                 and found[name]
-                and (name != "teacher" or (folder / found[name]).is_dir())
+                and (name in ("root", "csv") or (folder / found[name]).is_dir())
             ):
                 found[name] = os.path.normpath(folder / found[name])
         fields = _merged(found, changes)
@@ -485,7 +560,7 @@ def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
 def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
     """Write a recipe to a TOML file, whole or not at all.
 
-    Fields that are None are left out. ``root`` and ``csv`` become absolute paths.
+    Fields that are None are left out. Folders and the table become absolute paths.
 
     Args:
         recipe: the recipe.
@@ -499,7 +574,8 @@ def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
     """
     fields = {name: value for name, value in recipe.model_dump(mode="json").items() if value not in (None, {})}
     fields = dict(sorted(fields.items(), key=lambda item: isinstance(item[1], dict)))  # TOML has tables last
-    fields |= {name: os.path.abspath(fields[name]) for name in ("root", "csv") if fields[name]}
+    places = ("root", "csv", *(name for name, made in MADE.items() if fields[name] not in made))
+    fields |= {name: os.path.abspath(fields[name]) for name in places if fields[name]}
     write_text(path, _dumps(fields))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from specenhance._files import write_text
+from specenhance.training.acoustics import check_folders
 from specenhance.training.artefacts import finish
 from specenhance.training.batches import loader
 from specenhance.training.build import build_features, build_model, build_split, check_backbone, measure_normalisation
@@ -238,6 +239,7 @@ def _check_parts(recipe: Recipe, machine: Machine) -> None:
 
 def _check_names(recipe: Recipe, machine: Machine, given: Given) -> None:
     """Refuse unknown names, parts that do not fit together, and features that cannot be made where the machine has them."""
+    check_folders(recipe)
     check_backbone(recipe)
     some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0 is not fitted yet
     first = some.replace(fold=1) if has_folds(recipe) else some

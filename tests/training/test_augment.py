@@ -1,9 +1,18 @@
 """Augmentations: what they may change and how far, each sample by its own draw, the draws even."""
 
+import numpy as np
 import pytest
 import torch
 
-from specenhance.training.augment import add_noise, mask_span, mix_waveforms, shift_frames, smooth_labels
+from specenhance.training.augment import (
+    add_noise,
+    filter_bins,
+    mask_span,
+    mix_styles,
+    mix_waveforms,
+    shift_frames,
+    smooth_labels,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -209,3 +218,39 @@ def test_smoothing_is_that_of_cross_entropy():
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-12)
     with pytest.raises(ValueError, match=r"amount=1\.0: expected a part in \[0, 1\)"):
         smooth_labels(smoothed, 1.0)
+
+
+def test_styles_are_mixtures_of_the_batchs_own():
+    torch.manual_seed(0)
+    spec = torch.randn(400, 1, 30, 8) * (1 + torch.rand(400, 1, 1, 8)) + 5 * torch.randn(400, 1, 1, 8)
+    mixed = mix_styles(spec, 0.5, 0.4)
+    changed = (mixed != spec).flatten(1).any(1)
+    assert abs(changed.float().mean() - 0.5) < 0.08
+    # What is left of a clip without its own moments stays.
+    bare, left = (
+        (x - x.mean(2, keepdim=True)) / x.std(2, correction=0, keepdim=True) for x in (spec[changed], mixed[changed])
+    )
+    assert torch.allclose(bare, left, atol=1e-3)
+    low, high = spec.mean(2).amin(0), spec.mean(2).amax(0)
+    assert ((mixed.mean(2) >= low - 1e-4) & (mixed.mean(2) <= high + 1e-4)).all()
+    assert mix_styles(spec, 0.0, 0.4) is spec
+    alone = spec[:1]
+    assert torch.allclose(mix_styles(alone, 1.0, 0.4), alone, atol=1e-4)  # no partner but itself
+
+
+def test_a_filter_is_one_curve_for_each_clip():
+    torch.manual_seed(0)
+    spec = torch.randn(2000, 2, 5, 40)
+    added = filter_bins(spec, 6.0, scale=0.5) - spec
+    curve = added[:, 0, 0]
+    assert torch.allclose(
+        added, curve[:, None, None, :].expand_as(added), atol=1e-5
+    )  # the same in all frames and channels
+    decibels = curve / (0.5 * np.log(10) / 10)
+    assert decibels.abs().max() <= 6.001
+    assert decibels.abs().max() > 5.9
+    assert decibels.mean().abs() < 0.3
+    # Linear between edges: at most five bands, so few places where the slope changes.
+    bends = (decibels.diff(dim=1).diff(dim=1).abs() > 1e-3).sum(1)
+    assert bends.max() <= 2 * 4
+    assert filter_bins(spec, 0.0) is spec
