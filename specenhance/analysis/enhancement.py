@@ -22,6 +22,13 @@ def enhancement_picture(model: FrontendModel, waveform: Tensor | np.ndarray, tit
 
     Raises:
         TypeError, ValueError: as :func:`specenhance.inference.as_batch`.
+
+    >>> import timm
+    >>> from specenhance import KaldiFbank, with_frontend
+    >>> backbone = timm.create_model("test_resnet", in_chans=1)
+    >>> model = with_frontend(backbone, "tfe1", features=KaldiFbank(frames=40))
+    >>> [axes.get_title() for axes in enhancement_picture(model, torch.zeros(8000)).axes][:3]
+    ['spectrogram', 'mask', 'enhanced']
     """
     with torch.no_grad():
         batch = as_batch(model, waveform)
