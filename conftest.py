@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from specenhance.conditions.registry import CONDITIONS
 from specenhance.data.registry import DATA
 from specenhance.deploy.formats.registry import FORMATS
 from specenhance.distillation.registry import TEACHERS
 from specenhance.features.registry import FEATURES
 from specenhance.frontends.registry import FRONTENDS
 
-REGISTRIES = (FRONTENDS, FEATURES, DATA, TEACHERS, FORMATS)
+REGISTRIES = (FRONTENDS, FEATURES, DATA, TEACHERS, FORMATS, CONDITIONS)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,8 @@ from specenhance._names import markup
 from specenhance.analysis.findings import Findings, examine
 from specenhance.analysis.masks import CONSTANT, TO_TRY
 from specenhance.analysis.plots import plot_confusion, plot_curves, plot_factors, plot_masks, plot_spectrogram
+from specenhance.conditions import create_condition
+from specenhance.conditions.altered import Altered
 from specenhance.data import AudioDataset, read_audio
 from specenhance.frontends.base import apply_frontend, factors_of
 from specenhance.functional import outer
@@ -84,6 +86,7 @@ def report(
     clips: Sequence[str | os.PathLike[str]] = (),
     worst: int = 8,
     batch_size: int = 64,
+    conditions: Sequence[str] = (),
 ) -> Path:
     """Write a page on a model: one HTML file that holds all its pictures and sounds.
 
@@ -104,6 +107,7 @@ def report(
         clips: audio files whose mask is shown. Without any, some clips of the data are shown that the model classifies right.
         worst: number of wrongly classified clips to show.
         batch_size: number of clips that are classified at once.
+        conditions: conditions under which the accuracy is measured too, such as ``"noise:20"``.
 
     Returns:
         The path of the file.
@@ -120,6 +124,7 @@ def report(
     if path.suffix not in (".html", ".htm") or path.is_dir():
         raise ValueError(f"out = {str(path)!r}: expected a file's name that ends in .html, such as report.html")
     sounds = [(Path(clip).name, read_audio(clip, data.sample_rate)) for clip in clips]
+    heard = [(text, Altered(data, create_condition(text))) for text in conditions]
     found = examine(model, data, batch_size)
     frontend = frontend or type(model.frontend).__name__
     names = f"{frontend} + {backbone or type(model.backbone).__name__}"
@@ -137,6 +142,7 @@ def report(
         called=title,
         title=f"{kind} {title}",
         facts=rows,
+        conditions=[(text, _accuracy(examine(model, altered, batch_size))) for text, altered in heard],
         curves=None if history is None else _curves(history),
         **_confusions(data.classes, found),
         worst=[_found(model, data, found, i) for i in wrong],

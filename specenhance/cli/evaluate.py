@@ -20,24 +20,42 @@ CONFUSIONS = 5  # printed for each model
 def evaluate(
     run: options.Run,
     split: options.SplitName = "test",
+    conditions: options.Conditions = None,
+    json: Annotated[Path | None, typer.Option(help="A file for the figures, as JSON.")] = None,
     root: options.MovedRoot = None,
     csv: options.MovedCsv = None,
     device: options.DeviceName = "auto",
     workers: options.Workers = 0,
 ) -> None:
-    """Measure a run's accuracy on the data set that it was trained for, and list its most frequent confusions."""
+    """Measure a run's accuracy on its data set, also under conditions such as noise, and list its most frequent confusions."""
     with told():
         require_run(run)
-        from specenhance.training.evaluate import evaluate_run
+        from specenhance._files import check_output, write_text
 
-        accuracies = []
-        for folder, classes, score in evaluate_run(run, split, root=root, csv=csv, device=device, workers=workers):
-            accuracies.append(score.accuracy)
-            say(f"{folder}: {split} accuracy {score.accuracy:.2%} of {int(score.confusion.sum())} clips")
-            for true, predicted, count, clips in score.confusions()[:CONFUSIONS]:
-                say(f"  {count} of {clips} {classes[true]} taken for {classes[predicted]}")
-        if len(accuracies) > 1:
-            say(f"mean of {len(accuracies)} folds: {sum(accuracies) / len(accuracies):.2%}")
+        if json is not None:
+            check_output(json)
+        from specenhance.training.evaluate import evaluate_run, figures
+
+        wanted = conditions.split(",") if conditions else ["clean"]
+        found = []
+        for one in evaluate_run(run, split, conditions=wanted, root=root, csv=csv, device=device, workers=workers):
+            found.append(one)
+            score, (low, high) = one.score, one.score.interval()
+            heard, within = (
+                (f", {one.condition}", f" (95% interval {low:.1%} to {high:.1%})") if conditions else ("", "")
+            )
+            clips = int(score.confusion.sum())
+            say(f"{one.folder}{heard}: {split} accuracy {score.accuracy:.2%} of {clips} clips{within}")
+            if one.condition == "clean":
+                for true, predicted, count, clips in score.confusions()[:CONFUSIONS]:
+                    say(f"  {count} of {clips} {one.classes[true]} taken for {one.classes[predicted]}")
+        for condition in wanted if len(found) > len(wanted) else []:
+            accuracies = [one.score.accuracy for one in found if one.condition == condition]
+            heard = f", {condition}" if conditions else ""
+            say(f"mean of {len(accuracies)} folds{heard}: {sum(accuracies) / len(accuracies):.2%}")
+        if json is not None:
+            write_text(json, figures(found, split))
+            say(json)
 
 
 def report(
@@ -48,6 +66,7 @@ def report(
         list[Path] | None, typer.Option("--clip", help="An audio file whose mask is shown. May be repeated.")
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Number of the worst clips that are shown.")] = 8,
+    conditions: options.Conditions = None,
     root: options.MovedRoot = None,
     csv: options.MovedCsv = None,
 ) -> None:
@@ -59,7 +78,18 @@ def report(
             check_output(out)
         from specenhance.training.reporting import report_run
 
-        say(report_run(run, out, split=split, clips=clips or [], worst=worst, root=root, csv=csv))
+        say(
+            report_run(
+                run,
+                out,
+                split=split,
+                clips=clips or [],
+                worst=worst,
+                conditions=conditions.split(",") if conditions else (),
+                root=root,
+                csv=csv,
+            )
+        )
 
 
 def reproduce(

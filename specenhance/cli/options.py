@@ -14,6 +14,7 @@ __all__ = [
     "TERMINAL",
     "AllowTruncated",
     "Cache",
+    "Conditions",
     "Csv",
     "Data",
     "DeviceName",
@@ -42,6 +43,14 @@ Csv = Annotated[
 ]
 MovedRoot = Annotated[Path | None, typer.Option("--root", help="The data set's new folder, if it has moved.")]
 MovedCsv = Annotated[Path | None, typer.Option("--csv", help="The data set's new CSV file, if it has moved.")]
+Conditions = Annotated[
+    str | None,
+    typer.Option(
+        "--conditions",
+        metavar="NAME:ARGUMENT,...",
+        help="Conditions under which the clips are heard: clean,noise:20,gain:-12,reverb:0.5,lowpass:4000,codec:opus-16k.",
+    ),
+]
 AllowTruncated = Annotated[
     bool,
     typer.Option("--allow-truncated", help="Use incomplete sound files too, as far as they can be read."),

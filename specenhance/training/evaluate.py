@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from specenhance._choices import Device, Split
+from specenhance.conditions import create_condition
+from specenhance.conditions.altered import Altered
 from specenhance.models.adapter import FrontendModel
 from specenhance.training.build import open_split
 from specenhance.training.loop import Score, test
@@ -16,7 +19,10 @@ from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import load_stored, stored_runs
 
-__all__ = ["Evaluated", "evaluate", "evaluate_run"]
+__all__ = ["CLEAN", "Evaluated", "evaluate", "evaluate_run", "figures"]
+
+CLEAN = "clean"
+"""The condition that changes nothing."""
 
 
 class Evaluated(NamedTuple):
@@ -26,17 +32,20 @@ class Evaluated(NamedTuple):
         folder: the folder of the model: a run folder, or the folder of a fold.
         classes: the names of the classes, in order.
         score: the score.
+        condition: the condition under which the clips were heard.
     """
 
     folder: Path
     classes: list[str]
     score: Score
+    condition: str = CLEAN
 
 
 def evaluate_run(
     run: str | os.PathLike[str],
     split: Split = "test",
     *,
+    conditions: Sequence[str] = (CLEAN,),
     root: Path | None = None,
     csv: Path | None = None,
     device: Device = "auto",
@@ -44,9 +53,12 @@ def evaluate_run(
 ) -> Iterator[Evaluated]:
     """Score the model of a finished run on its data set. For a run with folds, score the model of each fold.
 
+    Each model is scored under each condition. A clip sounds the same for all models.
+
     Args:
         run: the run folder.
         split: ``"train"``, ``"validation"`` or ``"test"``.
+        conditions: conditions such as ``"noise:20"``, see :func:`specenhance.conditions.create_condition`.
         root: the data set's new folder, if it has moved.
         csv: the data set's new table, if it has moved.
         device: device that computes. ``"auto"`` uses a GPU if there is one.
@@ -57,13 +69,36 @@ def evaluate_run(
 
     Example (it needs a finished run, so it does not run as a test)::
 
-        for folder, classes, score in evaluate_run("runs/a"):
-            print(folder, score.accuracy)
+        for found in evaluate_run("runs/a", conditions=["clean", "noise:20"]):
+            print(found.condition, found.score.accuracy)
     """
+    for condition in conditions:
+        create_condition(condition)  # before any model is scored
     for folder in stored_runs(run):
         model, classes, recipe = load_stored(folder)
-        score = evaluate(model, recipe.moved_to(root, csv), split, classes, device=device, workers=workers)
-        yield Evaluated(folder, classes, score)
+        moved = recipe.moved_to(root, csv)
+        for condition in conditions:
+            score = evaluate(model, moved, split, classes, condition=condition, device=device, workers=workers)
+            yield Evaluated(folder, classes, score, condition)
+
+
+def figures(found: Sequence[Evaluated], split: Split) -> str:
+    """Write scores as JSON: a list with the folder, condition, accuracy, its 95% interval and the number of clips of each."""
+    rows = []
+    for one in found:
+        low, high = one.score.interval()
+        rows.append(
+            {
+                "folder": str(one.folder),
+                "split": split,
+                "condition": one.condition,
+                "accuracy": one.score.accuracy,
+                "low": low,
+                "high": high,
+                "clips": int(one.score.confusion.sum()),
+            }
+        )
+    return json.dumps(rows, indent=2) + "\n"
 
 
 def evaluate(
@@ -72,6 +107,7 @@ def evaluate(
     split: Split,
     classes: Sequence[str],
     *,
+    condition: str = CLEAN,
     device: Device = "auto",
     workers: int = 0,
 ) -> Score:
@@ -82,6 +118,7 @@ def evaluate(
         recipe: the recipe that names the data.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         classes: the names of the model's classes, in order.
+        condition: the condition under which the clips are heard, such as ``"noise:20"``.
         device: device that computes. ``"auto"`` uses a GPU if there is one.
         workers: number of processes that read clips. With 0 the main process reads them.
 
@@ -93,6 +130,8 @@ def evaluate(
         evaluate(model, recipe_for("synthetic"), "test", model.classes).accuracy
     """
     data = open_split(recipe, split, classes)
+    if condition != CLEAN:
+        data = Altered(data, create_condition(condition))
     machine = Machine(device=device, workers=workers)
     trainer = make_trainer(machine, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return test(trainer, Classifier(model, recipe), data, recipe, machine)

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import specenhance
+from specenhance.analysis.findings import wilson
 from specenhance.data import AudioDataset
 from specenhance.data.cache import CachedWaveforms
 from specenhance.models.adapter import FrontendModel
@@ -43,6 +44,16 @@ class Score(NamedTuple):
 
     accuracy: float  # in [0, 1]
     confusion: Tensor  # counts (true, predicted)
+
+    def interval(self) -> tuple[float, float]:
+        """Return the 95% interval of the accuracy (Wilson), if the clips are independent.
+
+        >>> low, high = Score(0.9, torch.tensor([[9, 1], [0, 0]])).interval()
+        >>> round(low, 2), round(high, 2)
+        (0.6, 0.98)
+        """
+        clips = int(self.confusion.sum())
+        return wilson(round(self.accuracy * clips), clips)
 
     def confusions(self) -> list[tuple[int, int, int, int]]:
         """List which classes are taken for which, the most frequent confusion first.

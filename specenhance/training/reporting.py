@@ -23,6 +23,7 @@ def report_run(
     split: str = "test",
     clips: Sequence[str | os.PathLike[str]] = (),
     worst: int = 8,
+    conditions: Sequence[str] = (),
     root: Path | None = None,
     csv: Path | None = None,
 ) -> Path:
@@ -34,6 +35,7 @@ def report_run(
         split: the clips that are classified: ``"train"``, ``"validation"`` or ``"test"``.
         clips: audio files whose mask is shown. Without any, some clips of the split are shown that the model classifies right.
         worst: number of wrongly classified clips to show.
+        conditions: conditions under which the accuracy is measured too, such as ``"noise:20"``.
         root: the data set's new folder, if it has moved.
         csv: the data set's new table, if it has moved.
 
@@ -69,6 +71,7 @@ def report_run(
         result=result,
         clips=clips,
         worst=worst,
+        conditions=conditions,
         batch_size=recipe.batch_size,
     )
 
