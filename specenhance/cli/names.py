@@ -10,7 +10,7 @@ from specenhance.cli.console import say, told
 
 __all__ = ["COMMANDS", "list_names"]
 
-Kind = Literal["frontends", "features", "data", "teachers", "formats", "backbones"]
+Kind = Literal["frontends", "features", "data", "teachers", "formats", "conditions", "backbones"]
 
 
 def list_names(
@@ -19,7 +19,7 @@ def list_names(
     ] = None,
     pattern: Annotated[str, typer.Option(help="A pattern of names, such as 'efficientnet*'. For backbones.")] = "*",
 ) -> None:
-    """List what has a name: front ends, features, data sets, teachers, export formats, or timm's backbones."""
+    """List what has a name: front ends, features, data sets, teachers, export formats, conditions, or timm's backbones."""
     with told():
         if kind == "backbones":
             import timm
@@ -29,6 +29,7 @@ def list_names(
                 raise ValueError(f"--pattern {pattern!r}: no timm model has such a name; try '*{pattern.strip('*')}*'")
             say(*names)
             return
+        from specenhance.conditions import list_conditions
         from specenhance.data.registry import list_data
         from specenhance.deploy.formats.registry import list_formats
         from specenhance.distillation.registry import list_teachers
@@ -41,6 +42,7 @@ def list_names(
             "data": list_data,
             "teachers": list_teachers,
             "formats": list_formats,
+            "conditions": list_conditions,
         }
         if kind is not None:
             say(*known[kind]())
