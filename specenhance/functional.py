@@ -39,6 +39,7 @@ __all__ = [
     "pool",
     "reference_enhance",
     "reference_mask",
+    "standardised",
 ]
 
 
@@ -150,6 +151,19 @@ def path_factor(z: Tensor, weights: PathWeights) -> Tensor:
     padding = weights.conv1_weight.shape[-1] // 2
     hidden = nn.functional.relu(nn.functional.conv1d(z, weights.conv1_weight, weights.conv1_bias, padding=padding))
     return torch.sigmoid(nn.functional.conv1d(hidden, weights.conv2_weight, weights.conv2_bias, padding=padding))
+
+
+def standardised(z: Tensor, eps: float = 1e-8) -> Tensor:
+    """Give the means of a path ``(B, C, L)`` mean 0 and variance 1 along their axis.
+
+    ``(z - mean) / sqrt(variance + eps)``. The variance divides by L.
+
+    >>> standardised(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[-1.2247,  0.0000,  1.2247]]])
+    """
+    exact = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+    centred = exact - exact.mean(-1, keepdim=True)
+    return (centred * (centred.square().mean(-1, keepdim=True) + eps).rsqrt()).to(z.dtype)
 
 
 def next_means(e_t: Tensor, e_f: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from specenhance.frontends.pcen import PCEN
 from specenhance.frontends.rfn import RelaxedNorm
 from specenhance.frontends.tfa import TFA
 from specenhance.frontends.tfe import TFE
+from specenhance.frontends.tfes import StandardisedTFE
 
 __all__ = [
     "PCEN",
@@ -27,4 +28,5 @@ __all__ = [
     "FreqNorm",
     "Identity",
     "RelaxedNorm",
+    "StandardisedTFE",
 ]

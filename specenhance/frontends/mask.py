@@ -78,6 +78,7 @@ class MaskFrontend(nn.Module):
         kernel_size: The taps of every convolution, an odd number >= 1.
         backend: ``"torch"`` for PyTorch. ``"triton"`` for the fused Triton kernels. ``"auto"`` for the kernels where they
             accept the call (a CUDA or ROCm tensor within their limits), else PyTorch.
+        standardise: Whether each path first standardises its means along their axis. The Triton kernels do not.
 
     Raises:
         ValueError: for widths, a kernel size or a backend other than these, or ``"triton"`` without Triton.
@@ -88,7 +89,9 @@ class MaskFrontend(nn.Module):
 
     __jit_unused_properties__ = ("in_chans",)  # TorchScript compiles every property that is not listed here
 
-    def __init__(self, channels: Sequence[int], kernel_size: int = 17, backend: str = "auto") -> None:
+    def __init__(
+        self, channels: Sequence[int], kernel_size: int = 17, backend: str = "auto", standardise: bool = False
+    ) -> None:
         super().__init__()
         channels = tuple(channels)
         if len(channels) < 2 or any(not isinstance(c, int) or c < 1 for c in channels) or channels[0] != channels[-1]:
@@ -107,6 +110,7 @@ class MaskFrontend(nn.Module):
         self.channels = channels
         self.kernel_size = kernel_size
         self.backend = backend
+        self.standardise = standardise
         self.blocks: Any = nn.ModuleList(EnhancerBlock(a, b, kernel_size) for a, b in pairwise(channels))
 
     @property
@@ -122,7 +126,9 @@ class MaskFrontend(nn.Module):
         """Compute ``e_t (B, C, T)`` and ``e_f (B, C, F)`` of ``spec (B, C, T, F)``, in PyTorch; each value is in (0, 1)."""
         functional.check_spectrogram(spec, self.in_chans)
         weights = self._plain_weights()
-        return self._call_blocks(spec, self._dtype()) if weights is None else cpu.factors(spec, weights)
+        return (
+            self._call_blocks(spec, self._dtype()) if weights is None else cpu.factors(spec, weights, self.standardise)
+        )
 
     def mask(self, spec: Tensor) -> Tensor:
         """Compute the mask ``(B, C, T, F)`` of ``spec (B, C, T, F)``: the outer product of the factors, eq. (1)."""
@@ -141,7 +147,7 @@ class MaskFrontend(nn.Module):
         functional.check_spectrogram(spec, self.in_chans)
         weights = self._plain_weights()
         if weights is not None:
-            return dispatch.enhance(spec, weights, self.backend)
+            return dispatch.enhance(spec, weights, self.backend, self.standardise)
         if self.backend == "triton":
             raise ValueError(
                 f"backend='triton' cannot run here: {self._changed()}, so that its weights do not say what it computes, "
@@ -154,6 +160,8 @@ class MaskFrontend(nn.Module):
         z_t, z_f = functional.pool(spec, dtype)
         e_t, e_f = z_t, z_f
         for block in self.blocks:
+            if self.standardise:
+                z_t, z_f = functional.standardised(z_t), functional.standardised(z_f)
             e_t, e_f = block(z_t, z_f)
             z_t, z_f = functional.next_means(e_t, e_f)
         return e_t, e_f

@@ -19,12 +19,13 @@ LONG = 4096  # frames of a batch; from here on oneDNN's gradient of several chan
 _ONEDNN = torch.backends.mkldnn.is_available()  # asked at import: a compiled graph cannot ask
 
 
-def factors(spec: Tensor, blocks: Sequence[BlockWeights]) -> tuple[Tensor, Tensor]:
+def factors(spec: Tensor, blocks: Sequence[BlockWeights], standardise: bool = False) -> tuple[Tensor, Tensor]:
     """Compute the two factors of a TFE's mask, as :func:`specenhance.functional.factors`.
 
     Args:
         spec: The spectrogram ``(B, c_0, T, F)``.
         blocks: The weights of the blocks, first to last.
+        standardise: Whether each path first standardises its means along their axis.
 
     Returns:
         ``e_t (B, c_n, T)`` and ``e_f (B, c_n, F)``.
@@ -33,7 +34,11 @@ def factors(spec: Tensor, blocks: Sequence[BlockWeights]) -> tuple[Tensor, Tenso
     >>> factors(torch.ones(1, 1, 2, 3), [BlockWeights(path, path)])
     (tensor([[[0.5000, 0.5000]]]), tensor([[[0.5000, 0.5000, 0.5000]]]))
     """
-    return functional.factors(spec, blocks, path_factor)
+    return functional.factors(spec, blocks, _standardised_factor if standardise else path_factor)
+
+
+def _standardised_factor(z: Tensor, weights: PathWeights) -> Tensor:
+    return path_factor(functional.standardised(z), weights)
 
 
 def path_factor(z: Tensor, weights: PathWeights) -> Tensor:

@@ -22,7 +22,7 @@ _logged: set[str] = set()
 
 
 @torch.fx.wrap
-def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto") -> Tensor:
+def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto", standardise: bool = False) -> Tensor:
     """Weigh a spectrogram by a TFE's mask: ``S' = S * M_n``, eq. (2).
 
     Args:
@@ -30,6 +30,7 @@ def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto")
         blocks: The weights of the blocks, first to last.
         backend: ``"torch"`` for the factorised form in PyTorch. ``"triton"`` for the fused kernels. ``"auto"`` for the fused
             kernels where they accept the call (a CUDA or ROCm tensor within their limits), else PyTorch.
+        standardise: Whether each path first standardises its means along their axis. The fused kernels do not.
 
     Returns:
         A tensor of the spectrogram's shape and dtype.
@@ -42,11 +43,13 @@ def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto")
     torch.Size([2, 1, 40, 16])
     """
     if backend == "torch":
-        return apply_factors(spec, *factors(spec, blocks))
+        return apply_factors(spec, *factors(spec, blocks, standardise))
     weights = [weight for block in blocks for path in block for weight in path]
     if backend == "auto" and not spec.is_cuda:
         # The kernels are not asked: on a CPU, "auto" never imports Triton, interpreted or not.
         reason: str | None = f"the spectrogram is on {spec.device.type!r}, and the fused kernels are for CUDA and ROCm"
+    elif standardise:
+        reason = "the means are standardised, and the fused kernels do not do that"
     else:
         reason = _fused_refusal(spec, weights)
     if reason is None:
@@ -59,7 +62,7 @@ def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto")
     if not torch.compiler.is_compiling() and reason not in _logged:
         _logged.add(reason)
         _log.debug("backend='auto' uses the factorised form in PyTorch: %s", reason)
-    return apply_factors(spec, *factors(spec, blocks))
+    return apply_factors(spec, *factors(spec, blocks, standardise))
 
 
 def triton_missing() -> str | None:
