@@ -1,0 +1,105 @@
+"""The study over all speakers: folds without a speaker in two splits, intervals over speakers, runs that are kept."""
+
+import csv
+import json
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+
+from specenhance.experiments import robustness
+from specenhance.experiments.robustness import FOLDS, by_speaker, speaker_folds, speaker_of, write_tables
+
+
+def test_every_speaker_is_in_one_fold():
+    speakers = [f"s{i:02}" for i in range(24)]
+    folds = speaker_folds(speakers, speakers[5:8], speakers[11:14])
+    assert folds[:2] == [speakers[5:8], speakers[11:14]]
+    assert [len(fold) for fold in folds] == [3] * FOLDS
+    assert sorted(name for fold in folds for name in fold) == speakers
+
+
+def test_tables_have_each_clip_once_and_no_speaker_in_two_splits(shared, tmp_path):
+    root = shared / "arabic_speech_commands"
+    tested = []
+    for table in write_tables(root, tmp_path):
+        rows = list(csv.DictReader(table.open(encoding="utf-8")))
+        assert len(rows) == 8400
+        speakers = {
+            split: {speaker_of(row["path"]) for row in rows if row["split"] == split}
+            for split in ("train", "validation", "test")
+        }
+        assert [len(found) for found in speakers.values()] == [18, 3, 3]
+        assert not speakers["train"] & (speakers["validation"] | speakers["test"])
+        assert not speakers["validation"] & speakers["test"]
+        tested += [row["path"] for row in rows if row["split"] == "test"]
+    assert len(tested) == len(set(tested)) == 8400
+
+
+def test_intervals_are_those_of_all_draws_of_speakers():
+    """Three speakers have 27 equally probable draws, which can be listed."""
+    speakers = ["a"] * 2 + ["b"] * 4 + ["c"] * 4
+    right = [1, 1, 1, 0, 1, 0, 0, 0, 0, 1]
+    base = [1, 0, 1, 0, 0, 0, 0, 0, 1, 1]
+    rows = {name: [i for i, s in enumerate(speakers) if s == name] for name in "abc"}
+
+    def means(values):
+        drawn = [[i for name in draw for i in rows[name]] for draw in product("abc", repeat=3)]
+        return np.array([100 * np.mean([values[i] for i in draw]) for draw in drawn])
+
+    for baseline in (None, base):
+        values = right if baseline is None else [r - b for r, b in zip(right, base, strict=True)]
+        found = by_speaker(right, speakers, baseline)
+        assert found.value == pytest.approx(100 * np.mean(values))
+        low, high = np.percentile(np.repeat(means(values), 1000), [2.5, 97.5])
+        assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+@pytest.fixture
+def spoken(tones, tmp_path):
+    """The tones as files of Speech Commands, each by a speaker who says every word."""
+    root = tmp_path / "spoken"
+    lists = {"validation": [], "testing": [], "train": []}
+    for split, lines in zip(("validation", "test", "train"), lists.values(), strict=True):
+        for file in sorted((tones / split).rglob("*.wav")):
+            name = f"{file.parent.name}/{split}{file.stem}_nohash_0.wav"
+            (root / file.parent.name).mkdir(exist_ok=True, parents=True)
+            (root / name).write_bytes(file.read_bytes())
+            lines.append(name)
+    for name in ("validation", "testing"):
+        (root / f"{name}_list.txt").write_text("\n".join(lists[name]))
+    return root
+
+
+def test_it_trains_once_and_reports(spoken, tmp_path, monkeypatch, capsys):
+    changes = {"BACKBONE": "test_resnet", "FOLDS": 3, "CONDITIONS": ("clean", "gain:-12")}
+    for name, value in changes.items():
+        monkeypatch.setattr(robustness, name, value)
+    arms = ["identity", "clipnorm, robust"]
+    command = [
+        "robustness",
+        "train",
+        str(spoken),
+        "--out",
+        str(tmp_path),
+        "--folds",
+        "1",
+        "--epochs",
+        "1",
+        "--arms",
+        *arms,
+    ]
+    monkeypatch.setattr(sys, "argv", command)
+    robustness.main()
+    heard = tmp_path / "clipnorm-robust-fold1" / "heard-test.json"
+    assert set(json.loads(heard.read_text())) == {"speakers", "clean", "gain:-12"}
+    stamp = heard.stat().st_mtime_ns
+    robustness.main()
+    assert heard.stat().st_mtime_ns == stamp
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", [*command[:1], "report", *command[2:]])
+    robustness.main()
+    said = capsys.readouterr().out
+    assert "| clipnorm, robust |" in said
+    assert "Difference to identity, paired:" in said
