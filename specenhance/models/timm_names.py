@@ -31,6 +31,7 @@ from timm.models import DefaultCfg, PretrainedCfg, register_model
 from timm.models._hub import load_state_dict_from_hf, load_state_dict_from_path
 from torch import Tensor
 
+from specenhance.frontends.base import out_channels
 from specenhance.frontends.registry import create_frontend, list_frontends
 from specenhance.models.adapter import FrontendModel, with_frontend
 from specenhance.models.timm_interface import backbone_cfg, input_channels
@@ -101,6 +102,8 @@ def _entrypoint(frontend: str) -> Callable[..., FrontendModel]:
         # timm's in_chans is the number of channels of the input, so the front end has as many as the backbone.
         chans = input_channels(backbone)
         made = create_frontend(frontend, in_chans=chans)
+        if out_channels(made, chans) not in (1, chans):  # it makes channels of its own, such as delta
+            made = create_frontend(frontend, in_chans=1)
         if whole:
             backbone.pretrained_cfg.pop("state_dict")  # timm would keep it in memory
             if made_for == chans:

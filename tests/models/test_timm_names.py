@@ -247,3 +247,8 @@ def test_names_that_timm_cannot_have() -> None:
         with pytest.raises(ValueError, match=message):
             register_timm_models(name)
     assert type(timm.create_model("resnet18")).__name__ == "ResNet"
+
+
+def test_a_front_end_that_makes_channels_reads_one() -> None:
+    model = timm.create_model("delta.test_resnet", num_classes=2)
+    assert model(noise(2, 1, 64, 32)).shape == (2, 2)
