@@ -21,12 +21,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from specenhance._imports import HINT
 
-__all__ = ["Registry"]
+__all__ = ["ArgumentsError", "Registry"]
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 NAME = re.compile(r"[a-z0-9_.\-]*(\{n\})?[a-z0-9_.\-]*")
+
+
+class ArgumentsError(TypeError, ValueError):
+    """Arguments that a named thing does not take. To Python a wrong call, to a user of the command line a wrong value."""
 
 
 class _Entry(NamedTuple):
@@ -125,12 +129,12 @@ class Registry(Generic[T]):
         """
         factory, numbers = self.find(name)
         if twice := numbers.keys() & arguments.keys():
-            raise TypeError(f"{self.kind} {name!r}: the name says {', '.join(twice)} already; leave it out")
+            raise ArgumentsError(f"{self.kind} {name!r}: the name says {', '.join(twice)} already; leave it out")
         signature = inspect.signature(factory)
         try:
             signature.bind(**numbers, **arguments)
         except TypeError as error:
-            raise TypeError(
+            raise ArgumentsError(
                 f"{self.kind} {name!r}: {error}; it takes {', '.join(signature.parameters) or 'none'}"
             ) from None
         made: Any = factory(**numbers, **arguments)

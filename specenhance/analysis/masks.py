@@ -18,7 +18,8 @@ CONSTANT = 0.01
 """A mask that changes by less than this part of its mean is called constant. Any augmentation changes a spectrogram by more."""
 
 TO_TRY = (
-    "a shorter chain (tfe1), another seed, or only the backbone (identity): a constant mask has not been seen to help"
+    "standardised means (tfe4s), a shorter chain (tfe1), or only the backbone (identity): a constant mask has not been seen to "
+    "help"
 )
 """What to do about a constant mask."""
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from specenhance._registry import Registry
+from specenhance._registry import ArgumentsError, Registry
 from specenhance.frontends.base import out_channels
 from specenhance.frontends.chain import chain
 
@@ -84,7 +84,7 @@ def create_frontend(name: str, in_chans: int = 1, *, bins: int | None = None, **
     if len(names) == 1:
         return FRONTENDS.create(name, in_chans=in_chans, **_with_bins(name, bins, kwargs))
     if unknown := kwargs.keys() - set(names):
-        raise TypeError(
+        raise ArgumentsError(
             f"front end {name!r}: no link is called {', '.join(sorted(unknown))}; the arguments of a chain are a dictionary "
             f"for each link, such as {names[-1]}={{...}}"
         )
@@ -93,7 +93,9 @@ def create_frontend(name: str, in_chans: int = 1, *, bins: int | None = None, **
     for link in names:
         arguments = kwargs.get(link, {})
         if not isinstance(arguments, dict):
-            raise TypeError(f"front end {name!r}: {link}={arguments!r}: expected a dictionary of the link's arguments")
+            raise ArgumentsError(
+                f"front end {name!r}: {link}={arguments!r}: expected a dictionary of the link's arguments"
+            )
         links.append(FRONTENDS.create(link, in_chans=chans, **_with_bins(link, bins, arguments)))
         chans = out_channels(links[-1], chans)
     made: Any = chain(links)

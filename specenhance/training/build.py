@@ -15,6 +15,8 @@ from specenhance.data.classes import with_classes
 from specenhance.data.layout import SPLITS
 from specenhance.distillation.teachers import timm_teacher
 from specenhance.features import create_features
+from specenhance.frontends.base import out_channels
+from specenhance.frontends.registry import create_frontend
 from specenhance.models.adapter import FrontendModel, with_frontend
 from specenhance.training.given import GIVEN_MODEL, NOTHING, Given, complete
 from specenhance.training.recipe import Recipe
@@ -147,9 +149,8 @@ def _refusal(recipe: Recipe) -> Exception | None:
     """Return the error that the recipe's backbone raises for the recipe's spectrograms, or None."""
     try:
         with torch.device("meta"), torch.no_grad():
-            model = with_frontend(
-                _backbone(recipe.replace(pretrained=False), 2), "identity", layout=recipe.layout, fit=recipe.fit
-            ).eval()
+            backbone = _backbone(recipe.replace(pretrained=False), 2)
+            model = with_frontend(backbone, "identity", layout=recipe.layout, fit=recipe.fit).eval()
             model(torch.empty(2, 1, recipe.frames, recipe.bins))
     except Exception as error:  # timm raises many kinds
         return error
@@ -186,10 +187,23 @@ def measure_normalisation(recipe: Recipe, batches: DataLoader) -> Normalisation:
 
 def _backbone(recipe: Recipe, num_classes: int) -> nn.Module:
     size: dict[str, Any] = {"frames": recipe.frames, "bins": recipe.bins, "pretrained": recipe.pretrained}
+    chans = _frontend_channels(recipe)
     if recipe.backbone.startswith(AST_PREFIX):
         from specenhance.models.ast import ast_teacher  # needs transformers, which not every user has
 
         return ast_teacher(recipe.backbone.removeprefix(AST_PREFIX), num_classes, **size, **recipe.backbone_args)
     if recipe.fit == "resize":
         size |= {"frames": None, "bins": None}
-    return timm_teacher(recipe.backbone, num_classes, **size, **recipe.backbone_args)
+    try:
+        return timm_teacher(recipe.backbone, num_classes, **{"in_chans": chans, **size, **recipe.backbone_args})
+    except TypeError as error:  # timm's, of an argument that the model does not take
+        if not recipe.backbone_args:
+            raise
+        raise ValueError(f"backbone_args = {recipe.backbone_args!r}: {error}") from error
+
+
+def _frontend_channels(recipe: Recipe) -> int:
+    """Return the number of channels that the backbone is made for: those of the front end's result."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # its weights are not kept
+        frontend = create_frontend(recipe.frontend, bins=recipe.bins, **recipe.frontend_args)
+    return out_channels(frontend, 1)

@@ -421,18 +421,29 @@ def _told(error: Any) -> str:
 
 
 def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return fields with changes. ``TABLE.KEY`` changes an entry of a table, and its text is read as TOML if it is valid."""
+    """Return fields with changes. ``TABLE.KEY`` changes an entry of a table, and its text is read as TOML if it is valid.
+
+    ``TABLE.KEY.KEY`` changes an entry of a table in the table.
+    """
     merged = dict(fields)
     for name, value in changes.items():
-        table, dot, key = name.partition(".")
-        if not dot or table not in _TABLES:
+        table, *keys = name.split(".")
+        if not keys or table not in _TABLES:
             merged[name] = value
             continue
         if isinstance(value, str):
             with contextlib.suppress(tomllib.TOMLDecodeError):  # such as text without quotes
                 value = tomllib.loads(f"value = {value}")["value"]
-        merged[table] = {**merged.get(table, {}), key: value}
+        merged[table] = _with_entry(merged.get(table, {}), keys, value)
     return merged
+
+
+def _with_entry(table: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = keys
+    if not rest:
+        return {**table, first: value}
+    inner = table.get(first, {})
+    return {**table, first: _with_entry(inner if isinstance(inner, dict) else {}, rest, value)}
 
 
 def recipe_for(data: str, **changes: Any) -> Recipe:

@@ -159,3 +159,37 @@ def test_weights_that_cannot_be_fetched_are_an_error_with_its_cure(quick, monkey
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(ValueError, match=r"weights of 'test_resnet' could not be fetched.*--no-pretrained"):
         build_model(quick.replace(pretrained=True), 3)
+
+
+def test_the_backbone_reads_the_channels_that_the_front_end_makes(quick):
+    recipe = quick.replace(mean=-4.0, std=2.0, frontend="clipnorm+delta", backbone="test_resnet")
+    model = build_model(recipe, 3)
+    assert model.in_chans == 3
+    assert model(torch.randn(2, 4000)).shape == (2, 3)
+    check_backbone(recipe)
+    torch.manual_seed(0)
+    first = build_model(quick.replace(frontend="identity"), 3).backbone
+    torch.manual_seed(0)
+    second = build_model(quick.replace(frontend="tfe4"), 3).backbone  # whose weights are drawn after the backbone's
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"frontend_args.kernel": "9"},
+            "front end 'tfe2': got an unexpected keyword argument 'kernel'; it takes in_chans",
+        ),
+        ({"feature_args.shift": "9"}, "features 'kaldi': got an unexpected keyword argument 'shift'"),
+        ({"backbone_args.foo": "9"}, r"backbone_args = {'foo': 9}: .* unexpected keyword argument 'foo'"),
+        (
+            {"frontend": "clipnorm+tfe2", "frontend_args.tfe3.kernel_size": "9"},
+            r"front end 'clipnorm\+tfe2': no link is called tfe3",
+        ),
+    ],
+)
+def test_an_argument_that_a_part_does_not_take_is_a_wrong_value(quick, changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(quick.replace(frontend=changes.pop("frontend", "tfe2"), backbone="test_resnet", **changes), 3)

@@ -248,3 +248,11 @@ def test_a_change_goes_before_the_files_own_value(tmp_path):
     assert load_recipe(path, root="x", epochs="7").epochs == 7
     with pytest.raises(ValueError, match=r"r\.toml: root = '': expected a folder"):
         load_recipe(path)
+
+
+def test_a_chains_arguments_are_a_table_for_each_link(tmp_path):
+    changes = {"frontend": "clipnorm+tfe4", "frontend_args.tfe4.kernel_size": "9", "frontend_args.clipnorm.eps": "1e-3"}
+    recipe = recipe_for("synthetic", **changes).replace(**{"frontend_args.tfe4.backend": "torch"})
+    assert recipe.frontend_args == {"tfe4": {"kernel_size": 9, "backend": "torch"}, "clipnorm": {"eps": 1e-3}}
+    save_recipe(recipe, tmp_path / "r.toml")
+    assert load_recipe(tmp_path / "r.toml") == recipe
