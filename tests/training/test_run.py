@@ -372,8 +372,11 @@ class FirstLogits(torch.nn.Module):
     def spectrogram(self, *args):
         return self.model.spectrogram(*args)
 
-    def classify(self, spec):
-        return self.model.classify(spec)[:, self.order]
+    def real_frames(self, *args):
+        return self.model.real_frames(*args)
+
+    def classify(self, *args):
+        return self.model.classify(*args)[:, self.order]
 
 
 @pytest.fixture
