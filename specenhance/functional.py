@@ -156,14 +156,15 @@ def path_factor(z: Tensor, weights: PathWeights) -> Tensor:
 def standardised(z: Tensor, eps: float = 1e-8) -> Tensor:
     """Give the means of a path ``(B, C, L)`` mean 0 and variance 1 along their axis.
 
-    ``(z - mean) / sqrt(variance + eps)``. The variance divides by L.
+    ``(z - mean) / sqrt(max(variance, eps))``. The variance divides by L.
 
     >>> standardised(torch.tensor([[[1.0, 2.0, 3.0]]]))
     tensor([[[-1.2247,  0.0000,  1.2247]]])
     """
     exact = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     centred = exact - exact.mean(-1, keepdim=True)
-    return (centred * (centred.square().mean(-1, keepdim=True) + eps).rsqrt()).to(z.dtype)
+    # A sum with eps would look like layer norm to onnxruntime, whose own loses so small a variance to rounding.
+    return (centred / centred.square().mean(-1, keepdim=True).clamp(min=eps).sqrt()).to(z.dtype)
 
 
 def next_means(e_t: Tensor, e_f: Tensor) -> tuple[Tensor, Tensor]:

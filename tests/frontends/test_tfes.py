@@ -26,7 +26,7 @@ def literal(spec, frontend):
         factors = []
         for path, axis in ((block.time, 3), (block.freq, 2)):
             z = mask.mean(axis)
-            z = (z - z.mean(2, keepdims=True)) / np.sqrt(z.var(2, keepdims=True) + 1e-8)
+            z = (z - z.mean(2, keepdims=True)) / np.sqrt(np.maximum(z.var(2, keepdims=True), 1e-8))
             factors.append(sigmoid(convolved(np.maximum(convolved(z, path.conv1), 0), path.conv2)))
         mask = factors[0][:, :, :, None] * factors[1][:, :, None, :]
     return spec * mask
