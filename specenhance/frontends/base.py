@@ -22,6 +22,7 @@ __all__ = [
     "factors_of",
     "moments",
     "needs_energies",
+    "normalised",
     "out_channels",
     "uses_real_frames",
     "without_padding",
@@ -107,6 +108,16 @@ def moments(spec: Tensor, real: Tensor | None, dims: tuple[int, ...]) -> tuple[T
     count = (weight.sum(2, keepdim=True) * others).clamp(min=1)
     mean = (spec * weight).sum(dims, keepdim=True) / count
     return mean, ((spec - mean).square() * weight).sum(dims, keepdim=True) / count
+
+
+def normalised(spec: Tensor, real: Tensor | None, dims: tuple[int, ...], eps: float) -> Tensor:
+    """Compute ``(x - mean) / sqrt(variance + eps)`` with the moments of :func:`moments`.
+
+    >>> normalised(torch.tensor([1.0, 3.0]).view(1, 1, 2, 1), None, (2, 3), 1e-5).flatten().round().tolist()
+    [-1.0, 1.0]
+    """
+    mean, variance = moments(spec, real, dims)
+    return (spec - mean) * (variance + eps).rsqrt()
 
 
 def without_padding(spec: Tensor, real: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from specenhance import functional
-from specenhance.frontends.base import at_least_float32, moments, without_padding
+from specenhance.frontends.base import at_least_float32, normalised, without_padding
 from specenhance.frontends.registry import register_frontend
 
 __all__ = ["BinNorm", "ClipNorm"]
@@ -49,9 +49,8 @@ class ClipNorm(nn.Module):
             ValueError, TypeError: as :func:`specenhance.functional.check_spectrogram`.
         """
         functional.check_spectrogram(spec, self.in_chans)
-        exact = at_least_float32(spec)
-        mean, variance = moments(exact, real, self.dims)
-        return without_padding((exact - mean) * (variance + self.eps).rsqrt(), real).to(spec.dtype)
+        found = normalised(at_least_float32(spec), real, self.dims, self.eps)
+        return without_padding(found, real).to(spec.dtype)
 
     def extra_repr(self) -> str:
         """The arguments, for ``print(model)``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from specenhance import functional
-from specenhance.frontends.base import at_least_float32, moments, without_padding
+from specenhance.frontends.base import at_least_float32, normalised, without_padding
 from specenhance.frontends.registry import register_frontend
 
 __all__ = ["RelaxedNorm"]
@@ -53,13 +53,9 @@ class RelaxedNorm(nn.Module):
         """
         functional.check_spectrogram(spec, self.in_chans)
         exact = at_least_float32(spec)
-        of_clip, of_bin = (self._normalised(exact, real, dims) for dims in ((1, 2, 3), (1, 2)))
+        of_clip, of_bin = (normalised(exact, real, dims, self.eps) for dims in ((1, 2, 3), (1, 2)))
         mixed = self.relax * of_clip + (1 - self.relax) * of_bin
         return without_padding(mixed, real).to(spec.dtype)
-
-    def _normalised(self, spec: Tensor, real: Tensor | None, dims: tuple[int, ...]) -> Tensor:
-        mean, variance = moments(spec, real, dims)
-        return (spec - mean) * (variance + self.eps).rsqrt()
 
     def extra_repr(self) -> str:
         """The arguments, for ``print(model)``."""

@@ -55,7 +55,7 @@ def given_parts(
     if model is None and recipe.backbone.startswith(GIVEN_MODEL):
         raise ValueError("the model of this run was given as an object; give it again, as model=")
     if model is not None:
-        recipe = recipe.replace(**_described(model, recipe))
+        recipe = recipe.replace(**_described(model))
     parts = None
     if data is not None:
         parts = ready_splits(data, classes, recipe.sample_rate)
@@ -100,7 +100,7 @@ def check_model(model: FrontendModel, classes: int) -> None:
         model.backbone.num_classes = classes
 
 
-def _described(model: nn.Module, recipe: Recipe) -> dict[str, Any]:
+def _described(model: nn.Module) -> dict[str, Any]:
     """Give the fields of a recipe that a given model decides."""
     if not isinstance(model, FrontendModel):
         return {"backbone": f"{GIVEN_MODEL}{type(model).__name__}", "pretrained": False}
