@@ -1,6 +1,6 @@
 """How much sound a second does each feature module transform?
 
-KaldiFbank, LogMel and TrainableMel on a batch of 48 clips of 5 s, beside ``torchaudio.compliance.kaldi.fbank`` clip by clip in
+Each feature module on a batch of 48 clips of 5 s, beside ``torchaudio.compliance.kaldi.fbank`` clip by clip in
 a Python loop.
 
     python benchmarks/features.py --threads 2 --device cpu
@@ -17,7 +17,7 @@ from command import Benchmark, main
 from side_by_side import ratio, spread, take_turns
 from torch import Tensor
 
-from specenhance.features import KaldiFbank, LogMel, TrainableMel
+from specenhance.features import KaldiFbank, Leaf, LogMel, SincNet, TrainableMel
 
 SAMPLE_RATE = 16000
 B, SECONDS = 48, 5.0
@@ -53,6 +53,9 @@ def measure(rounds: int = 10, device: str = "cpu") -> dict[str, Any]:
         "LogMel": LogMel().to(device),
         "TrainableMel": TrainableMel().to(device),
         "TrainableMel, trainable_stft": TrainableMel(trainable_stft=True).to(device),
+        "Leaf": Leaf().to(device),
+        "Leaf, 40 bins": Leaf(num_mel_bins=40).to(device),
+        "SincNet, 40 bins": SincNet(num_mel_bins=40).to(device),
     }
 
     def call(features: Callable[[Tensor], Tensor]) -> Callable[[], None]:
@@ -69,17 +72,27 @@ def measure(rounds: int = 10, device: str = "cpu") -> dict[str, Any]:
             "ms": spread(measured).scaled(1e3),
             "hours of sound a second": B * SECONDS / 3600 / spread(measured).median,
             "times faster than clip by clip": ratio(times, REFERENCE, name),
+            "times KaldiFbank's time": ratio(times, name, "KaldiFbank"),
         }
         for name, measured in times.items()
     ]
-    return {"rows": rows, "ratios": {"features: clip by clip / KaldiFbank": ratio(times, REFERENCE, "KaldiFbank")}}
+    ratios = {
+        "features: clip by clip / KaldiFbank": ratio(times, REFERENCE, "KaldiFbank"),
+        "features: Leaf / KaldiFbank": ratio(times, "Leaf", "KaldiFbank"),
+    }
+    return {"rows": rows, "ratios": ratios}
 
 
 BENCHMARK = Benchmark(
     "Features",
     __doc__,
     measure,
-    {"ms": ".1f", "hours of sound a second": ".3f", "times faster than clip by clip": ".2f"},
+    {
+        "ms": ".1f",
+        "hours of sound a second": ".3f",
+        "times faster than clip by clip": ".2f",
+        "times KaldiFbank's time": ".2f",
+    },
 )
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ __all__ = [
     "MelFeatures",
     "hann_power_spectrum",
     "log_energies",
+    "mel_edges",
     "power_spectrum",
     "slaney_centres",
     "whole_samples",
@@ -295,6 +296,27 @@ def whole_samples(seconds: float, sample_rate: int) -> int:
     """
     # Kaldi rounds down. But 0.29 * 100 must be 29, not 28.999999999999996.
     return int(round(seconds * sample_rate, 6))
+
+
+def mel_edges(count: int, low: float, high: float) -> list[float]:
+    """List frequencies, in Hz, that are equally spaced on the mel scale of HTK.
+
+    Args:
+        count: The number of frequencies, with both ends.
+        low, high: The ends, in Hz.
+
+    Raises:
+        ValueError: for fewer than 3, or ends that are not in order.
+
+    >>> [round(hertz) for hertz in mel_edges(4, 60, 8000)]
+    [60, 1013, 3160, 8000]
+    """
+    if count < 3:
+        raise ValueError(f"{count} frequencies on the mel scale: expected 3 or more; num_mel_bins is too small")
+    if not 0 <= low < high:
+        raise ValueError(f"frequencies from {low} to {high} Hz: expected 0 or more, and the second above the first")
+    bottom, top = (1127 * math.log1p(hertz / 700) for hertz in (low, high))
+    return [700 * math.expm1((bottom + (top - bottom) * i / (count - 1)) / 1127) for i in range(count)]
 
 
 def slaney_centres(num_mel_bins: int, sample_rate: int) -> list[float]:

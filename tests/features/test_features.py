@@ -25,7 +25,9 @@ from specenhance.features import (
 )
 
 RAW = {"mean": 0.0, "std": 0.5}  # (x - mean) / (2 * std) is then x
-ALL = ["kaldi", "logmel", "trainable_mel"]
+MEL = ["kaldi", "logmel", "trainable_mel"]
+ALL = [*MEL, "leaf", "sincnet"]
+LEARNED = {"trainable_mel": ["mel_basis"], "leaf": ["centre", "length", "width"], "sincnet": ["low", "band"]}
 DATA = Path(__file__).parents[3] / "shared" / "data"
 AST = {
     "htk_compat": True,
@@ -234,7 +236,7 @@ def test_padding_is_zero_before_the_normalisation_and_cutting_is_at_the_end(name
     torch.testing.assert_close(make(name, frames=9, **RAW)(clips), raw[:, :, :9])
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MEL)
 def test_a_filter_has_its_peak_at_its_frequency(name: str) -> None:
     features = make(name)
     filters = features.mel_basis.T if name == "trainable_mel" else features.mel
@@ -313,7 +315,7 @@ def test_silence_has_a_floor_and_a_gradient_of_zero(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_gradient_to_the_waveform_is_right(name: str) -> None:
-    kwargs = {"n_fft": 32} if name != "kaldi" else {}
+    kwargs = {"n_fft": 32} if name in ("logmel", "trainable_mel") else {}
     features = make(name, sample_rate=1000, num_mel_bins=4, frames=6, mean=-4.0, std=3.0, **kwargs)
     clips = torch.randn(2, 60, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: features(x, torch.tensor([60, 45])), (clips,))
@@ -352,7 +354,7 @@ def test_copies_and_checkpoints(name: str) -> None:
     features = make(name, frames=20)
     clips = made_sound(0.2)
     expected = features(clips)
-    assert list(features.state_dict()) == (["mel_basis"] if name == "trainable_mel" else [])
+    assert list(features.state_dict()) == LEARNED.get(name, [])
     again = make(name, frames=20)
     again.load_state_dict(features.state_dict())
     for copied in (copy.deepcopy(features), pickle.loads(pickle.dumps(features)), again):
@@ -365,9 +367,7 @@ def test_copies_and_checkpoints(name: str) -> None:
 
 
 # Inductor, the default, for the one that the recipes use; for the others what can break: the graph and its gradient.
-@pytest.mark.parametrize(
-    ("name", "backend"), [("kaldi", "inductor"), ("logmel", "aot_eager"), ("trainable_mel", "aot_eager")]
-)
+@pytest.mark.parametrize(("name", "backend"), [(name, "inductor" if name == "kaldi" else "aot_eager") for name in ALL])
 @pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex operators")
 def test_compiles_into_one_graph(name: str, backend: str) -> None:
     features = make(name, frames=30)
@@ -436,7 +436,7 @@ def test_a_sound_shorter_than_a_frame_is_all_padding() -> None:
 def test_features_by_name() -> None:
     assert list_features() == sorted(ALL)
     assert isinstance(create_features("kaldi", frames=128), KaldiFbank)
-    with pytest.raises(ValueError, match=r"'mfcc'.*kaldi, logmel, trainable_mel"):
+    with pytest.raises(ValueError, match=r"'mfcc'.*kaldi, leaf, logmel, sincnet, trainable_mel"):
         create_features("mfcc")
 
 

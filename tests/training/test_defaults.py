@@ -42,7 +42,7 @@ def test_what_the_recipe_says_stays(left):
     assert (recipe.frames, recipe.batch_size, recipe.epochs, recipe.clip_seconds) == (50, 3, 7, 2.0)
 
 
-@pytest.mark.parametrize("features", ["kaldi", "logmel", "trainable_mel"])
+@pytest.mark.parametrize("features", ["kaldi", "logmel", "trainable_mel", "leaf", "sincnet"])
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 44100])
 def test_the_frames_reach_to_the_end_of_the_clip(left, features, sample_rate):
     from specenhance.training.build import build_features

@@ -1,0 +1,104 @@
+"""SincNet: band-pass filters that learn only their two edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from specenhance.features.base import LOG_FLOOR, MelFeatures, mel_edges, whole_samples
+from specenhance.features.registry import register_features
+
+__all__ = ["SincNet"]
+
+LEAST = 50.0  # Hz: the lowest edge, and the smallest width of a band
+
+
+@register_features("sincnet")
+class SincNet(MelFeatures):
+    """The logarithm of the mean power in bands whose edges learn.
+
+    The filter of a bin passes the band from f1 to f2:
+    ``g(n) = (sin(2 pi f2 n) - sin(2 pi f1 n)) / (2 pi (f2 - f1) n) * (0.54 + 0.46 cos(2 pi n / K))``, with g(0) = 1 and the
+    frequencies as parts of the sample rate. A frame's energy is the mean of the square of ``x * g`` over K samples. K is the
+    length of the filters too, so a frame sees 2 K - 1 samples.
+
+    Args:
+        frames: The frames T of the result, which is padded with 0 or cut at its end; None keeps all frames and adds none.
+        sample_rate: The sample rate of the waveform, in Hz.
+        num_mel_bins: The number of filters F.
+        frame_length: The length K of the filters and of the frames, in seconds. It is made an odd number of samples.
+        frame_shift: The time from one frame to the next, in seconds.
+        mean: The mean of the log energies.
+        std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``, by default x itself.
+
+    Attributes:
+        low, band: The learned changes (F,) of the lower edge and of the band's width. They are the logarithms of factors, 0 at
+            the start.
+        frequencies: The middles of the bands before training, in Hz.
+        hop_seconds: The time from one frame to the next, in seconds.
+
+    Raises:
+        ValueError: for frames, num_mel_bins, lengths or std out of range.
+
+    >>> features = SincNet(frames=64, num_mel_bins=40)
+    >>> features(torch.zeros(2, 16000)).shape
+    torch.Size([2, 1, 64, 40])
+
+    Source: Ravanelli and Bengio, "Speaker Recognition from Raw Waveform with SincNet", SLT 2018, arXiv:1808.00158, eq. (4) to
+    (7). The first edges are those of speechbrain's ``SincConv``. The energies take the place of the paper's further layers.
+    """
+
+    first_low: Tensor
+    first_band: Tensor
+
+    def __init__(
+        self,
+        frames: int | None = None,
+        *,
+        sample_rate: int = 16000,
+        num_mel_bins: int = 128,
+        frame_length: float = 0.025,
+        frame_shift: float = 0.010,
+        mean: float = 0.0,
+        std: float = 0.5,
+    ) -> None:
+        edges = np.array(mel_edges(num_mel_bins + 1, LEAST, sample_rate / 2 - 2 * LEAST))
+        low, band = LEAST + edges[:-1], LEAST + np.diff(edges)
+        half = whole_samples(frame_length, sample_rate) // 2
+        super().__init__(
+            frames=frames,
+            sample_rate=sample_rate,
+            window_length=4 * half + 1,
+            hop_length=whole_samples(frame_shift, sample_rate),
+            frequencies=(low + band / 2).tolist(),
+            mean=mean,
+            std=std,
+        )
+        self.middle = half
+        self.register_buffer("first_low", torch.from_numpy(low.astype(np.float32)), persistent=False)
+        self.register_buffer("first_band", torch.from_numpy(band.astype(np.float32)), persistent=False)
+        self.low = nn.Parameter(torch.zeros(num_mel_bins))
+        self.band = nn.Parameter(torch.zeros(num_mel_bins))
+
+    def filters(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Compute the filters (F, K)."""
+        most = self.sample_rate / 2
+        first_low, first_band, low, band = (x.to(dtype) for x in (self.first_low, self.first_band, self.low, self.band))
+        low = (first_low * low.exp()).clamp(max=most - LEAST)
+        high = (low + first_band * band.exp()).clamp(max=most)
+        n = torch.arange(1, self.middle + 1, dtype=dtype, device=low.device)
+        turn = 2 * math.pi / self.sample_rate * n
+        right = ((high[:, None] * turn).sin() - (low[:, None] * turn).sin()) / ((high - low)[:, None] * turn)
+        right = right * (0.54 + 0.46 * (2 * math.pi / (2 * self.middle + 1) * n).cos())
+        return torch.cat([right.flip(1), torch.ones_like(right[:, :1]), right], dim=1)
+
+    def _log_mel(self, wave: Tensor) -> Tensor:
+        filters = self.filters(wave.dtype)
+        power = F.conv1d(wave[:, None], filters[:, None]).square()
+        power = F.avg_pool1d(power, filters.shape[1], self.hop_length)
+        return rearrange(power, "b f t -> b t f").clamp(min=LOG_FLOOR).log()
