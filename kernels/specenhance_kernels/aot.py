@@ -17,7 +17,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from specenhance_kernels import apply, chain, configs, pool, weights
+from specenhance_kernels import apply, chain, configs, pool, standardise, weights
 from specenhance_kernels.configs import Arithmetic
 
 # Shared memory that one program may use, bytes: CUDA's programming guide, "technical specifications per compute
@@ -74,6 +74,10 @@ def configurations(hip: bool) -> list[Configuration]:
                 f"sum_segments {_short(dtype)}", weights.sum_segments_kernel, {"out": dtype}, configs.sum_options(hip)
             )
         )
+    found += [
+        _make("moments", standardise.moments_kernel, {}, configs.path_options(hip)),
+        _make("standardise_backward", standardise.standardise_backward_kernel, {}, configs.path_options(hip)),
+    ]
     for channels in (configs.SMALL, configs.LARGE):
         for math in arithmetics(hip):
             name = f"{_short(math.operand)} {math.precision} {channels} channels"
@@ -122,6 +126,8 @@ def _make(
     for arg in kernel.arg_names:
         if arg in constants:
             types[arg] = "constexpr"
+        elif arg == "eps":
+            types[arg] = "fp32"
         elif arg in integers or re.fullmatch("[xyo]s_[bctf]", arg):
             types[arg] = "i32"
         else:

@@ -2,7 +2,8 @@
 
 A program takes one tile of one path of one sample (a unit, see ``plan.py``). In forward a program
 
-1. multiplies its input by the other path's means and stores the product with the halo of two convolutions,
+1. multiplies its input by the other path's means, standardises it where that is asked for (``standardise.py`` has computed the
+   mean and the deviation), and stores the result with the halo of two convolutions,
 2. convolves, applies the ReLU and stores the result with the halo of one convolution,
 3. convolves, applies the sigmoid, and stores the positions that it owns and their sum. The next block makes means of the sums.
 
@@ -105,18 +106,18 @@ def convolve(
     return acc
 
 
-@triton.jit(do_not_specialize=[*_SIZES, "means_known"])
+@triton.jit(do_not_specialize=[*_SIZES, "means_known", "standardise"])
 def block_forward_kernel(
-    x_t, x_f, x_sums, w1_t, b1_t, w2_t, b2_t, w1_f, b1_f, w2_f, b2_f, means, z, hidden, e_t, e_f, sums,
-    c_in, c_out, T, F, parts_f, tiles_t, tiles, K, span, width, means_known,
+    x_t, x_f, x_sums, w1_t, b1_t, w2_t, b2_t, w1_f, b1_f, w2_f, b2_f, means, z, hidden, e_t, e_f, sums, centre, scale,
+    c_in, c_out, T, F, parts_f, tiles_t, tiles, K, span, width, means_known, standardise,
     BLOCK_C: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_R: tl.constexpr, TILE: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, STAGE: tl.constexpr,
 ):  # fmt: skip
     """Run one block on one unit.
 
     The input is ``x_t (B, c_in, 1, T)`` and ``x_f (B, c_in, parts_f, F)``, summed over their parts. ``x_sums (B, tiles, c_in)``
-    holds the input's sum of each tile, unless ``means_known`` is 1: then the input itself holds sums. The outputs have the
-    layout of ``Plan.saved_shapes``.
+    holds the input's sum of each tile, unless ``means_known`` is 1: then the input itself holds sums. If ``standardise`` is 1,
+    ``centre`` and ``scale (B, 2, c_in)`` standardise it. The outputs have the layout of ``Plan.saved_shapes``.
     """
     pid = tl.program_id(0)
     sample, path, first, length = unit_place(pid, tiles_t, tiles, T, F, span)
@@ -128,6 +129,8 @@ def block_forward_kernel(
     hidden += unit * c_out * width
     means += unit * c_in
     sums += unit * c_out
+    centre += (sample * 2 + path) * c_in
+    scale += (sample * 2 + path) * c_in
     x_sums += sample * tiles * c_in
 
     if STAGE == 0 or STAGE == 1:
@@ -144,9 +147,13 @@ def block_forward_kernel(
                     mask=(c < c_in)[:, None] & inside[None, :],
                     other=0.0,
                 )
+            # Every block has these loads: the addresses are always valid, and the kernel has no branch.
+            less = tl.load(centre + c, mask=(c < c_in) & (standardise == 1), other=0.0)
+            by = tl.load(scale + c, mask=(c < c_in) & (standardise == 1), other=1.0)
+            value = (value * mean[:, None] - less[:, None]) * by[:, None]
             tl.store(
                 z + ((c * width)[:, None] + j[None, :]),
-                value * mean[:, None],
+                tl.where(inside[None, :], value, 0.0),  # the first convolution's zero padding
                 mask=(c < c_in)[:, None] & (j < width)[None, :],
             )
     if STAGE == 0:
@@ -191,11 +198,11 @@ def block_forward_kernel(
             tl.store(sums + m, tl.sum(acc, 1), mask=m < c_out)
 
 
-@triton.jit(do_not_specialize=[*_SIZES, "last", "d_channels", "has_before"])
+@triton.jit(do_not_specialize=[*_SIZES, "last", "d_channels", "has_before", "standardise"])
 def block_backward_kernel(
     de_t, de_f, shifts, e_t, e_f, hidden, means, before_t, before_f, w1_t, w2_t, w1_f, w2_f,
     da, dh, dx_t, dx_f, dx_shifts,
-    c_in, c_out, T, F, parts_f, tiles_t, tiles, K, span, width, last, d_channels, has_before,
+    c_in, c_out, T, F, parts_f, tiles_t, tiles, K, span, width, last, d_channels, has_before, standardise,
     BLOCK_C: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_R: tl.constexpr, TILE: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, STAGE: tl.constexpr,
 ):  # fmt: skip
@@ -205,7 +212,8 @@ def block_backward_kernel(
     block is the ``last``, the gradient through its mean is added: the other path's ``shifts (B, tiles, c_out)``, summed over
     tiles and divided by its own length. The kernel writes the gradients ``da (B, tiles, c_out, width)`` before the sigmoid and
     ``dh (B, tiles, c_out, width)`` before the ReLU; the weights' gradients need them. For the first ``d_channels`` input
-    channels it writes ``dx (B, c_in, L)``, times the mean, and, if there is a block before, ``dx_shifts (B, tiles, c_in)``.
+    channels it writes ``dx (B, c_in, L)``, times the mean, and, if there is a block before, ``dx_shifts (B, tiles, c_in)``. If
+    ``standardise`` is 1, it writes only the gradient of the standardised input, to ``dx``.
     """
     pid = tl.program_id(0)
     sample, path, first, length = unit_place(pid, tiles_t, tiles, T, F, span)
@@ -265,7 +273,7 @@ def block_backward_kernel(
             )
             real = (m < c_in)[:, None] & owned[None, :]
             place = m[:, None] * length + position[None, :]
-            mean = tl.load(means + m, mask=m < c_in, other=0.0)
+            mean = tl.load(means + m, mask=(m < c_in) & (standardise == 0), other=1.0)
             tl.store(dx + place, acc * mean[:, None], mask=real)
             # Every block has this load: the address is always valid, and the kernel has no branch.
             value = tl.load(before + place, mask=real & (has_before == 1), other=0.0)
@@ -284,6 +292,8 @@ def block_forward(
 ) -> None:
     """Run block number ``block`` and fill its arrays in ``saved``; 1 launch, on ROCm 3.
 
+    If the input is standardised, ``saved`` has its ``centre`` and ``scale`` already.
+
     Args:
         block: The block's number, from 0.
         x_t, x_f: The input ``(B, c_in, T)`` and ``(B, c_in, F)`` or, for the pool's partial sums, ``(B, c_in, parts, F)``.
@@ -294,10 +304,12 @@ def block_forward(
     """
     c_in, c_out = plan.blocks[block]
     own = [saved[f"{name}.{block}"] for name in ("means", "z", "hidden", "e_t", "e_f", "sums")]
+    # Placeholders where nothing is standardised: none is read.
+    own += [saved[f"{name}.{block}"] for name in (("centre", "scale") if plan.standardise else ("means", "means"))]
     for stage in stages():
         block_forward_kernel[(plan.B * plan.tiles,)](
             x_t, x_f, x_t if x_sums is None else x_sums, *weights, *own, *_sizes(c_in, c_out, x_f, plan),
-            int(x_sums is None), **chain_options(c_in, c_out, math, stage),
+            int(x_sums is None), int(plan.standardise), **chain_options(c_in, c_out, math, stage),
         )  # fmt: skip
 
 
@@ -324,6 +336,7 @@ def block_backward(
         saved: The saved arrays by name, see :meth:`Plan.saved_shapes`.
         da, dh: The arrays ``(B, tiles, c_out, width)`` to fill.
         dx: The arrays ``(B, c_in, T)``, ``(B, c_in, F)`` and ``(B, tiles, c_in)`` to fill; None where no gradient is needed.
+            If the input is standardised, the first two get the gradient of the standardised input, and the third nothing.
         plan, math: The plan and the arithmetic of this call.
     """
     c_in, c_out = plan.blocks[block]
@@ -334,8 +347,8 @@ def block_backward(
         block_backward_kernel[(plan.B * plan.tiles,)](
             de_t, de_f, de_t if shifts is None else shifts, e_t, e_f, hidden, means, before_t, before_f,
             weights[0], weights[2], weights[4], weights[6], da, dh, dx_t, dx_f, dx_shifts,
-            *_sizes(c_in, c_out, de_f, plan), int(shifts is None), 0 if dx is None else c_in, int(block > 0),
-            **chain_options(c_in, c_out, math, stage),
+            *_sizes(c_in, c_out, de_f, plan), int(shifts is None), 0 if dx is None else c_in,
+            int(block > 0 and not plan.standardise), int(plan.standardise), **chain_options(c_in, c_out, math, stage),
         )  # fmt: skip
 
 

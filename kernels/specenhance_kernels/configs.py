@@ -91,6 +91,11 @@ def weight_options(c_out: int, math: Arithmetic, widen: bool = INTERPRETED, hip:
     return own | _matrix(c_out, math, widen, hip)
 
 
+def path_options(hip: bool = HIP) -> dict[str, Any]:
+    """Give the options of the kernels that standardise a path."""
+    return {"BLOCK_C": ROWS, "BLOCK_L": TILE, "num_warps": _warps(hip)}
+
+
 def sum_options(hip: bool = HIP) -> dict[str, Any]:
     """Give the options of the kernel that adds the segments of the weights' gradients."""
     return {"BLOCK": THREADS, "num_warps": _warps(hip)}

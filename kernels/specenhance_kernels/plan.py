@@ -34,6 +34,7 @@ class Plan:
         B, T, F: The batch, frames and bins of the spectrogram ``(B, C, T, F)``; C is ``channels[0]``.
         channels: The widths ``(c_0, ..., c_n)`` of the chain.
         kernel: The taps K of every convolution, an odd number.
+        standardise: Whether each block's input is standardised.
     """
 
     B: int
@@ -41,6 +42,7 @@ class Plan:
     F: int
     channels: tuple[int, ...]
     kernel: int
+    standardise: bool = False
 
     @property
     def half(self) -> int:
@@ -98,7 +100,8 @@ class Plan:
         ``rows (C, T)`` and ``cols (C, parts, F)`` are the pool's sums. The arrays of block j are: ``means.j (tiles, c_in)``,
         the factor of each tile's input; ``z.j (tiles, c_in, width)``, the product; ``hidden.j (tiles, c_out, width)``, the
         result of the first convolution; ``e_t.j (c_out, T)`` and ``e_f.j (c_out, F)``, the output; ``sums.j (tiles, c_out)``,
-        the output's sum of each tile.
+        the output's sum of each tile. If the input is standardised: ``centre.j (2, c_in)`` and ``scale.j (2, c_in)``, the mean
+        and 1 / the standard deviation of each path's input.
         """
         C = self.channels[0]
         shapes: dict[str, tuple[int, ...]] = {"rows": (C, self.T), "cols": (C, self.parts, self.F)}
@@ -109,11 +112,13 @@ class Plan:
             shapes[f"e_t.{j}"] = (c_out, self.T)
             shapes[f"e_f.{j}"] = (c_out, self.F)
             shapes[f"sums.{j}"] = (self.tiles, c_out)
+            if self.standardise:
+                shapes[f"centre.{j}"] = shapes[f"scale.{j}"] = (2, c_in)
         return {name: (self.B, *shape) for name, shape in shapes.items()}
 
 
-def make_plan(shape: Sequence[int], weights: Sequence[Tensor]) -> Plan:
+def make_plan(shape: Sequence[int], weights: Sequence[Tensor], standardise: bool) -> Plan:
     """Make the plan from the spectrogram's shape ``(B, C, T, F)`` and the flat weights, 8 tensors per block."""
     B, _, T, F = shape
     channels = (weights[0].shape[1], *(weights[i].shape[0] for i in range(0, len(weights), 8)))
-    return Plan(B, T, F, channels, weights[0].shape[2])
+    return Plan(B, T, F, channels, weights[0].shape[2], standardise)

@@ -78,7 +78,7 @@ class MaskFrontend(nn.Module):
         kernel_size: The taps of every convolution, an odd number >= 1.
         backend: ``"torch"`` for PyTorch. ``"triton"`` for the fused Triton kernels. ``"auto"`` for the kernels where they
             accept the call (a CUDA or ROCm tensor within their limits), else PyTorch.
-        standardise: Whether each path first standardises its means along their axis. The Triton kernels do not.
+        standardise: Whether each path first standardises its means along their axis.
 
     Raises:
         ValueError: for widths, a kernel size or a backend other than these, or ``"triton"`` without Triton.

@@ -22,7 +22,7 @@ class StandardisedTFE(TFE):
         n: The number of blocks.
         kernel_size: The taps of every convolution, an odd number.
         channels: The widths, see :class:`~specenhance.frontends.tfe.TFE`.
-        backend: ``"auto"`` or ``"torch"``. The Triton kernels do not standardise.
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``, see :class:`~specenhance.frontends.mask.MaskFrontend`.
 
     Raises:
         ValueError: as :class:`~specenhance.frontends.tfe.TFE`.

@@ -30,7 +30,7 @@ def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto",
         blocks: The weights of the blocks, first to last.
         backend: ``"torch"`` for the factorised form in PyTorch. ``"triton"`` for the fused kernels. ``"auto"`` for the fused
             kernels where they accept the call (a CUDA or ROCm tensor within their limits), else PyTorch.
-        standardise: Whether each path first standardises its means along their axis. The fused kernels do not.
+        standardise: Whether each path first standardises its means along their axis.
 
     Returns:
         A tensor of the spectrogram's shape and dtype.
@@ -48,14 +48,13 @@ def enhance(spec: Tensor, blocks: Sequence[BlockWeights], backend: str = "auto",
     if backend == "auto" and not spec.is_cuda:
         # The kernels are not asked: on a CPU, "auto" never imports Triton, interpreted or not.
         reason: str | None = f"the spectrogram is on {spec.device.type!r}, and the fused kernels are for CUDA and ROCm"
-    elif standardise:
-        reason = "the means are standardised, and the fused kernels do not do that"
     else:
         reason = _fused_refusal(spec, weights)
     if reason is None:
         import specenhance_kernels
 
-        return specenhance_kernels.enhance(spec, cast(list[Tensor], weights))  # the kernels would have refused a None
+        # The kernels would have refused a None.
+        return specenhance_kernels.enhance(spec, cast(list[Tensor], weights), standardise)
     if backend == "triton":
         raise ValueError(f"backend='triton' cannot run here: {reason}; or use backend='auto' or 'torch'")
     # Each reason is logged once, and not while compiling: a log line would break the graph.

@@ -35,6 +35,20 @@ def unpoisoned() -> None:
     """Ask for this to have torch.empty leave memory alone."""
 
 
+def literal_mask(spec: Tensor, blocks: list[functional.BlockWeights]) -> Tensor:
+    """Write a mask with standardised means out, block by block."""
+
+    def path(mask: Tensor, axis: int, weights: functional.PathWeights) -> Tensor:
+        z = mask.mean(axis)
+        variance = z.var(-1, correction=0, keepdim=True)
+        return functional.path_factor((z - z.mean(-1, keepdim=True)) / variance.clamp(min=1e-8).sqrt(), weights)
+
+    mask = spec
+    for block in blocks:
+        mask = functional.outer(path(mask, -1, block.time), path(mask, -2, block.freq))
+    return mask
+
+
 class Checker:
     """Run a front end on a spectrogram by the kernels and by the literal chain in float64, and compare."""
 
@@ -43,7 +57,7 @@ class Checker:
 
     def run(self, frontend: MaskFrontend, spec: Tensor, dy: Tensor) -> list[Tensor]:
         """Give S', dS and the weights' gradients by the kernels."""
-        out = dispatch.enhance(spec, frontend.weights(), "triton")
+        out = dispatch.enhance(spec, frontend.weights(), "triton", frontend.standardise)
         assert out.shape == spec.shape
         assert out.dtype == spec.dtype
         return [out.detach(), *torch.autograd.grad(out, [spec, *frontend.parameters()], dy)]
@@ -53,7 +67,11 @@ class Checker:
         exact = MaskFrontend(frontend.channels, frontend.kernel_size, "torch").to(self.device, torch.float64)
         exact.load_state_dict(frontend.state_dict())
         spec = spec.detach().double().requires_grad_()
-        out = functional.reference_enhance(spec, exact.weights())
+        out = (
+            spec * literal_mask(spec, exact.weights())
+            if frontend.standardise
+            else functional.reference_enhance(spec, exact.weights())
+        )
         return [out.detach(), *torch.autograd.grad(out, [spec, *exact.parameters()], dy.double())]
 
     def check(
@@ -63,13 +81,14 @@ class Checker:
         spec: Tensor,
         weights: torch.dtype = torch.float32,
         tolerances: tuple[float, float, float] = (1e-5, 1e-5, 1e-5),
+        standardise: bool = False,
     ) -> None:
         """Compare; the tolerances are for S', dS and the weights' gradients, each relative to its tensor's largest value.
 
         A bias's gradient is a sum that may cancel to almost nothing, and some units are dead: so the largest of a weight and
         its bias counts, and at least a thousandth of the largest of all weights' gradients.
         """
-        frontend = MaskFrontend(channels, kernel, "torch").to(self.device, weights)
+        frontend = MaskFrontend(channels, kernel, "torch", standardise).to(self.device, weights)
         spec = spec.to(self.device).requires_grad_()
         dy = torch.randn(spec.shape).to(self.device, spec.dtype)
         got, expected = self.run(frontend, spec, dy), self.reference(frontend, spec, dy)

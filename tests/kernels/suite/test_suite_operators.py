@@ -16,13 +16,23 @@ def flat(module: MaskFrontend) -> list[torch.Tensor]:
     return [weight for block in module.weights() for path in block for weight in path]
 
 
-def test_opcheck(small, device):
+@pytest.mark.parametrize("standardise", [False, True])
+def test_opcheck(small, device, standardise):
     spec = torch.randn(SHAPE, device=device, requires_grad=True)
-    forward = (spec, flat(small), torch.float32)
+    forward = (spec, flat(small), torch.float32, standardise)
     torch.library.opcheck(torch.ops.specenhance.enhance.default, forward)
     saved = torch.ops.specenhance.enhance(*forward)[1]
     weights = [weight.detach() for weight in flat(small)]
-    backward = (torch.randn(SHAPE, device=device), spec.detach(), saved, weights, torch.float32, True, True)
+    backward = (
+        torch.randn(SHAPE, device=device),
+        spec.detach(),
+        saved,
+        weights,
+        torch.float32,
+        standardise,
+        True,
+        True,
+    )
     torch.library.opcheck(torch.ops.specenhance.enhance_backward.default, backward)
 
 
@@ -102,14 +112,20 @@ def test_launches(device, monkeypatch):
         (k.chain, ["block_forward_kernel", "block_backward_kernel"]),
         (k.apply, ["weigh_kernel", "factor_grad_kernel"]),
         (k.weights, ["weight_grad_kernel", "sum_segments_kernel"]),
+        (k.standardise, ["moments_kernel", "standardise_backward_kernel"]),
     ):
         for name in names:
             count(module, name)
-    out = MaskFrontend((1, 2, 2, 2, 1), 3, "triton").to(device)(torch.randn(SHAPE, device=device))
-    assert sum(counted.values()) == 6  # n + 2
-    counted.clear()
-    out.sum().backward()
-    assert sum(counted.values()) == 10  # 2 n + 2
+    for standardise in (False, True):
+        counted.clear()
+        module = MaskFrontend((1, 2, 2, 2, 1), 3, "triton", standardise).to(device)
+        out = module(torch.randn(SHAPE, device=device))
+        assert sum(counted.values()) == (10 if standardise else 6)  # n + 2, and n
+        counted.clear()
+        out.sum().backward()
+        assert sum(counted.values()) == (
+            13 if standardise else 10
+        )  # 2 n + 2, and n - 1: the spectrogram needs no gradient
 
 
 def test_saved_is_the_spectrogram_itself_and_1d_data(device):
@@ -131,12 +147,13 @@ def test_second_derivative_is_a_clear_error(small, device):
         first.sum().backward()
 
 
-def test_ten_steps_of_training_as_the_torch_backend(device):
+@pytest.mark.parametrize("standardise", [False, True])
+def test_ten_steps_of_training_as_the_torch_backend(device, standardise):
     spec, label = torch.randn(4, 1, 20, 16, device=device), torch.arange(4, device=device) % 3
     losses = {}
     for backend in ("torch", "triton"):
         torch.manual_seed(1)
-        frontend = MaskFrontend((1, 3, 1), 5, backend)
+        frontend = MaskFrontend((1, 3, 1), 5, backend, standardise)
         model = nn.Sequential(frontend, nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).to(
             device
         )
