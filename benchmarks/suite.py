@@ -21,6 +21,7 @@ import features
 import growth
 import mask_path
 import model
+import pcen
 import torch
 from command import Argument, Benchmark, cells, machine, parse, save, show, text
 
@@ -30,7 +31,7 @@ from specenhance.analysis.plots import save_figure
 HERE = Path(__file__).parent
 MARGIN = 0.25
 
-FILES = {file.BENCHMARK.title: file for file in (mask_path, model, features, data_path, growth, device)}
+FILES = {file.BENCHMARK.title: file for file in (mask_path, model, features, pcen, data_path, growth, device)}
 BENCHMARKS: dict[str, Benchmark] = {title: file.BENCHMARK for title, file in FILES.items()}
 
 

@@ -204,6 +204,15 @@ def test_fixed_pcen_has_no_parameter_that_learns():
     assert len(list(create_frontend("pcen").parameters())) == 4
 
 
+@pytest.mark.parametrize("T", [1, 8, 9, 70])
+def test_gradients_of_the_smoother(T):
+    inputs = (noise(2, 1, T, 3).exp(), torch.tensor([0.9, 0.5, 0.1]).double().log(), noise(2, 1, 3).exp())
+    inputs = tuple(x.requires_grad_() for x in inputs)
+    assert torch.autograd.gradcheck(smooth, inputs)
+    assert torch.autograd.gradgradcheck(smooth, inputs)
+    assert torch.autograd.gradcheck(smooth, inputs, check_forward_ad=True, check_backward_ad=False)
+
+
 def test_gradients_of_pcen():
     made, _ = with_random_parameters(3)
     assert torch.autograd.gradcheck(made, (noise(1, 1, 40, 3).requires_grad_(),), atol=1e-6)
