@@ -10,6 +10,7 @@ import torch
 import torchaudio
 
 from specenhance import KaldiFbank, create_frontend, list_frontends, with_frontend
+from specenhance.frontends.pcen import smooth
 from specenhance.testing import check_frontend
 
 MORE = ("clipnorm+tfe4", "pcen+freqnorm", "delta+eca", "rfn+coord", "binnorm+delta+cbam")
