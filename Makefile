@@ -15,7 +15,7 @@ help:
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
-	@echo "make bench        what a CPU can measure, five minutes on two cores; writes benchmarks/RESULTS.md"
+	@echo "make bench        what a CPU can measure, fifteen minutes on two cores; writes benchmarks/RESULTS.md"
 	@echo "make bench-check  measures again, and fails where a ratio has fallen below the recorded one"
 	@echo "make bench-gpu    kernels, whole models and features on a GPU, where there is one"
 	@echo "make clean        remove the virtual environments and what the tools left"

@@ -1,6 +1,7 @@
 """All the benchmarks that a CPU can run, one after the other: tables, figures and pictures, or a check against them.
 
     python benchmarks/suite.py              # measures; writes RESULTS.md, results.json and plots/ beside this file
+    python benchmarks/suite.py --only pcen  # measures one file; the others' figures stay
     python benchmarks/suite.py --check      # measures again, and fails where a ratio has fallen
     python benchmarks/suite.py --page       # measures nothing; writes RESULTS.md and plots/ from results.json
 
@@ -12,12 +13,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import data_path
 import device
 import features
+import frontends
 import growth
 import mask_path
 import model
@@ -31,18 +34,28 @@ from specenhance.analysis.plots import save_figure
 HERE = Path(__file__).parent
 MARGIN = 0.25
 
-FILES = {file.BENCHMARK.title: file for file in (mask_path, model, features, pcen, data_path, growth, device)}
+FILES = {
+    file.BENCHMARK.title: file for file in (mask_path, model, frontends, features, pcen, data_path, growth, device)
+}
 BENCHMARKS: dict[str, Benchmark] = {title: file.BENCHMARK for title, file in FILES.items()}
 
 
-def measure() -> dict[str, Any]:
-    """Run every benchmark."""
+def measure(only: Sequence[str] = (), recorded: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Run every benchmark, or only the named files, and take the other reports from what is recorded."""
     reports: dict[str, Any] = {}
     for title, benchmark in BENCHMARKS.items():
+        if only and Path(FILES[title].__file__).stem not in only:
+            if recorded is not None and title in recorded["reports"]:
+                reports[title] = recorded["reports"][title]
+            continue
         start = time.perf_counter()
-        reports[title] = benchmark.measure() | {"seconds": round(time.perf_counter() - start, 1)}
+        report = benchmark.measure()
+        reports[title] = report | {
+            "seconds": round(time.perf_counter() - start, 1),
+            "date": time.strftime("%Y-%m-%d"),
+        }
         show(benchmark, reports[title])
-    return {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "reports": reports}
+    return {"machine": machine(), "reports": reports}
 
 
 def ratios(found: dict[str, Any]) -> dict[str, list[float]]:
@@ -70,14 +83,15 @@ def markdown(found: dict[str, Any]) -> str:
         f"fallen by more than {MARGIN:.0%}. Times are medians with their quartiles over rounds in which the candidates take "
         "turns in one process; a ratio is the median of the rounds' ratios. On a GPU: [gpu.md](gpu.md).",
         "",
-        f"{found['date']}: {about['cpu']}, {about['cores']} cores, {about['threads']} threads, Python {about['python']}, torch "
+        f"{about['cpu']}, {about['cores']} cores, {about['threads']} threads, Python {about['python']}, torch "
         f"{about['torch']}, timm {about['timm']}, torchaudio {about['torchaudio']}, nnAudio {about['nnAudio']}, "
         f"onnxruntime {about['onnxruntime']}.",
     ]
     for title, report in found["reports"].items():
         benchmark = BENCHMARKS[title]
         question = benchmark.doc.strip().partition("\n\n    python")[0]
-        lines += ["", f"## {title}", "", question, "", f"`python benchmarks/{Path(FILES[title].__file__).name}`", ""]
+        command = f"`python benchmarks/{Path(FILES[title].__file__).name}`, {report['date']}"
+        lines += ["", f"## {title}", "", question, "", command, ""]
         if benchmark.draw is not None:
             lines += [f"![{title}](plots/{_plot(title)})", ""]
         names, rows = cells(benchmark, report["rows"])
@@ -106,6 +120,7 @@ def main() -> None:
         __doc__,
         [
             Argument("--check", action="store_true", help="compare with results.json and write nothing"),
+            Argument("--only", nargs="+", choices=[Path(f.__file__).stem for f in FILES.values()], default=[]),
             Argument("--page", action="store_true", help="write the page from results.json and measure nothing"),
         ],
     )
@@ -117,7 +132,8 @@ def main() -> None:
         print("\n".join(lines) or f"no ratio has fallen by more than {MARGIN:.0%}")
         raise SystemExit(1 if lines else 0)
     if not settings["page"]:
-        save(results, measure())
+        recorded = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
+        save(results, measure(settings["only"], recorded))
     write_page(json.loads(results.read_text(encoding="utf-8")))
 
 

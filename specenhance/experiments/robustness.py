@@ -6,15 +6,19 @@
 The protocol:
 
 - Data: a folder laid out as Speech Commands V2. Its speakers are divided into eight folds. The speakers of the testing list are
-  fold 1, those of the validation list fold 2, the others follow in the order of their names. Fold k is tested by a model that
-  never heard its speakers. The speakers of fold k + 1 validate, all others train.
-- Model: mobilenetv3_small_050 from scratch, 128 frames x 128 bins, one seed (the fold's number), :data:`EPOCHS` epochs of the
-  default recipe. The epoch that is best on the clean validation clips is tested.
+  fold 1, those of the validation list fold 2, the others follow in the order of their names. Or a folder laid out as ESC-50,
+  whose table has the folds, and in ``src_file`` the recording from which a clip was cut. A group is a speaker or a recording,
+  and no group is in two folds. Fold k is tested by a model that never heard its groups. Those of fold k + 1 validate, all
+  others train.
+- Model: mobilenetv3_small_050 from scratch, 128 bins, one seed (the fold's number), the default recipe. Speech Commands: 128
+  frames, 30 epochs, batch 64. ESC-50: 512 frames, 60 epochs, batch 16. The epoch that is best on the clean validation clips is
+  tested.
 - Arms: :data:`ARMS`. In a fold all arms have the same weights of the backbone at the start, and the same order of clips.
-- Choice of epochs and arms: only on the training and validation speakers of fold 1.
+- Choice of epochs and arms: only on the training and validation speakers of fold 1 of Speech Commands. ESC-50 is measured with
+  what was chosen there.
 - Conditions: :data:`CONDITIONS`. A clip sounds the same for all arms.
-- Result: accuracy over all clips of all speakers. Its 95% interval, and that of the difference to identity, by a bootstrap over
-  speakers (10,000 draws; a draw takes the same speakers for both).
+- Result: accuracy over all clips of all groups. Its 95% interval, and that of the difference to identity, by a bootstrap over
+  groups (10,000 draws; a draw takes the same groups for both).
 
 Runs are kept in DIR and resumed. Two processes may share the work by --folds.
 """
@@ -27,7 +31,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,17 +41,28 @@ from specenhance._files import write_text
 from specenhance.analysis.findings import examine
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
-from specenhance.data.tables import read_list
+from specenhance.data.tables import read_list, read_table
 from specenhance.experiments.grid import Run, run_grid
 from specenhance.training.build import open_split
 from specenhance.training.recipe import Recipe, augmentation, recipe_for
 from specenhance.training.store import load_stored
 
-__all__ = ["ARMS", "CONDITIONS", "Interval", "by_speaker", "markdown", "recipe", "speaker_folds", "write_tables"]
+__all__ = [
+    "ARMS",
+    "CONDITIONS",
+    "Clip",
+    "Interval",
+    "by_group",
+    "clips_of",
+    "group_of",
+    "markdown",
+    "recipe",
+    "speaker_folds",
+    "write_tables",
+]
 
 BACKBONE = "mobilenetv3_small_050"
-EPOCHS = 30
-FOLDS = 8
+FOLDS = 8  # of Speech Commands
 DRAWS = 10_000
 CONDITIONS = ("clean", "noise:20", "noise:10", "noise:5", "gain:-12", "gain:+12", "reverb:0.5")
 ARMS: dict[str, dict[str, Any]] = {
@@ -83,16 +98,27 @@ def speaker_folds(speakers: Sequence[str], test: Sequence[str], validation: Sequ
     ]
 
 
-def write_tables(root: Path, out: Path) -> list[Path]:
-    """Write a table of clips for each fold, as the data set ``folder`` reads them.
+class Clip(NamedTuple):
+    """A clip: its file, relative to the folder, its class, and the number of its fold, from 0."""
 
-    Args:
-        root: a folder laid out as Speech Commands V2.
-        out: the folder for the tables.
+    path: str
+    label: str
+    fold: int
+
+
+def _is_esc50(root: Path) -> bool:
+    return (root / "meta" / "esc50.csv").is_file()
+
+
+def clips_of(root: Path) -> list[Clip]:
+    """List all clips of a folder laid out as Speech Commands V2 or ESC-50, with their folds.
 
     Raises:
         FileNotFoundError: if a list is missing.
     """
+    if _is_esc50(root):
+        rows = read_table(root / "meta" / "esc50.csv", ["filename", "fold", "category"])
+        return [Clip(f"audio/{row['filename']}", row["category"], int(row["fold"]) - 1) for _, row in rows]
     lists = {name: read_list(root / f"{name}_list.txt") for name in ("testing", "validation")}
     paths = sorted(
         path.relative_to(root).as_posix() for path in root.glob("*/*_nohash_*") if not path.parent.name.startswith("_")
@@ -101,30 +127,62 @@ def write_tables(root: Path, out: Path) -> list[Path]:
         sorted({speaker_of(path) for path in paths}),
         *(sorted({speaker_of(path) for path in lists[name]}) for name in ("testing", "validation")),
     )
+    of = {speaker: k for k, fold in enumerate(folds) for speaker in fold}
+    return [Clip(path, path.partition("/")[0], of[speaker_of(path)]) for path in paths]
+
+
+def group_of(root: Path) -> Callable[[Path], str]:
+    """Give the function that tells a file's group: its speaker or, in ESC-50, the recording that it was cut from."""
+    if not _is_esc50(root):
+        return lambda path: speaker_of(path.as_posix())
+    rows = read_table(root / "meta" / "esc50.csv", ["filename", "src_file"])
+    source = {row["filename"]: row["src_file"] for _, row in rows}
+    return lambda path: source[path.name]
+
+
+def write_tables(root: Path, out: Path) -> list[Path]:
+    """Write a table of clips for each fold, as the data set ``folder`` reads them.
+
+    Args:
+        root: a folder laid out as Speech Commands V2 or ESC-50.
+        out: the folder for the tables.
+
+    Raises:
+        FileNotFoundError: if a list is missing.
+    """
+    clips = clips_of(root)
+    folds = 1 + max(clip.fold for clip in clips)
     made = []
-    for k in range(FOLDS):
-        split = dict.fromkeys(folds[k], "test") | dict.fromkeys(folds[(k + 1) % FOLDS], "validation")
+    for k in range(folds):
+        split = {k: "test", (k + 1) % folds: "validation"}
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["path", "label", "split"])
-        writer.writerows((path, path.partition("/")[0], split.get(speaker_of(path), "train")) for path in paths)
+        writer.writerows((clip.path, clip.label, split.get(clip.fold, "train")) for clip in clips)
         table = out / f"fold{k + 1}.csv"
         write_text(table, text.getvalue())
         made.append(table)
     return made
 
 
-def recipe(root: Path, table: Path, arm: str, fold: int, epochs: int = EPOCHS) -> Recipe:
-    """Make the recipe of an arm on a fold."""
-    fixed = {"frames": 128, "batch_size": 64, "crop": "start", "backbone": BACKBONE, "epochs": epochs, "seed": fold}
-    return recipe_for("folder", root=root.resolve(), csv=table.resolve(), **fixed, **ARMS[arm])
+def recipe(root: Path, table: Path, arm: str, fold: int, epochs: int | None = None) -> Recipe:
+    """Make the recipe of an arm on a fold. With another number of epochs than the protocol's it is only a trial."""
+    size = (
+        {"frames": 512, "batch_size": 16, "epochs": 60}
+        if _is_esc50(root)
+        else {"frames": 128, "batch_size": 64, "epochs": 30}
+    )
+    if epochs is not None:
+        size["epochs"] = epochs
+    fixed = {"crop": "start", "backbone": BACKBONE, "seed": fold}
+    return recipe_for("folder", root=root.resolve(), csv=table.resolve(), **size, **fixed, **ARMS[arm])
 
 
 def _folder(out: Path, arm: str, fold: int) -> Path:
     return out / f"{arm.replace(', ', '-')}-fold{fold}"
 
 
-def _train(root: Path, out: Path, arms: Sequence[str], folds: Sequence[int], epochs: int, split: str) -> None:
+def _train(root: Path, out: Path, arms: Sequence[str], folds: Sequence[int], epochs: int | None, split: str) -> None:
     tables = write_tables(root, out / "tables")
     runs = [
         Run(arm, fold, _folder(out, arm, fold), recipe(root, tables[fold - 1], arm, fold, epochs))
@@ -132,18 +190,18 @@ def _train(root: Path, out: Path, arms: Sequence[str], folds: Sequence[int], epo
         for arm in arms
     ]
     for run, _ in run_grid(runs, device="cpu", cache="memory"):
-        _heard(run.folder, split)
+        _heard(run.folder, split, root)
 
 
-def _heard(run: Path, split: str) -> dict[str, Any]:
-    """Measure a run under all conditions, once: which clips of which speakers are right."""
+def _heard(run: Path, split: str, root: Path) -> dict[str, Any]:
+    """Measure a run under all conditions, once: which clips of which groups are right."""
     file = run / f"heard-{split}.json"
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
     model, classes, made = load_stored(run)
     data = open_split(made, split, classes)
-    found = {"speakers": [speaker_of(path.as_posix()) for path in data.paths]}
+    found = {"groups": list(map(group_of(root), data.paths))}
     for condition in CONDITIONS:
         heard = examine(model, Altered(data, create_condition(condition)), made.batch_size)
         found[condition] = (heard.predicted == heard.labels).int().tolist()
@@ -168,21 +226,21 @@ class Interval(NamedTuple):
         return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
-def by_speaker(
-    right: Sequence[int], speakers: Sequence[str], baseline: Sequence[int] | None = None, draws: int = DRAWS
+def by_group(
+    right: Sequence[int], groups: Sequence[str], baseline: Sequence[int] | None = None, draws: int = DRAWS
 ) -> Interval:
-    """Compute an accuracy in percent, or its difference to a baseline, with an interval by a bootstrap over speakers.
+    """Compute an accuracy in percent, or its difference to a baseline, with an interval by a bootstrap over groups.
 
     Args:
         right: 1 for each clip that is classified right, otherwise 0.
-        speakers: the speaker of each clip.
+        groups: the speaker or the recording of each clip.
         baseline: the same for another model on the same clips.
         draws: number of draws.
 
-    >>> by_speaker([1, 1, 0, 0], ["a", "a", "b", "b"], draws=100)
+    >>> by_group([1, 1, 0, 0], ["a", "a", "b", "b"], draws=100)
     Interval(value=50.0, low=0.0, high=100.0)
     """
-    names, of = np.unique(np.asarray(speakers), return_inverse=True)
+    names, of = np.unique(np.asarray(groups), return_inverse=True)
     values = np.asarray(right, float) - (0 if baseline is None else np.asarray(baseline, float))
     sums = np.bincount(of, values, len(names))
     counts = np.bincount(of, minlength=len(names))
@@ -196,28 +254,28 @@ def markdown(found: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
     """Write the tables of the report.
 
     Args:
-        found: for each arm the speakers of all clips, and for each condition which clips are right.
+        found: for each arm the groups of all clips, and for each condition which clips are right.
     """
     lines = ["| arm | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 1) + "|"]
     for arm, heard in found.items():
-        cells = [by_speaker(heard[c], heard["speakers"]).text() for c in CONDITIONS]
+        cells = [by_group(heard[c], heard["groups"]).text() for c in CONDITIONS]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     lines += ["", "Difference to identity, paired:", "", *lines[:2]]
     base = found["identity"]
     for arm, heard in found.items():
         if arm != "identity":
-            if list(heard["speakers"]) != list(base["speakers"]):
+            if list(heard["groups"]) != list(base["groups"]):
                 raise ValueError(f"{arm} has other folds than identity; train the missing ones")
-            cells = [by_speaker(heard[c], heard["speakers"], base[c]).text("+.1f") for c in CONDITIONS]
+            cells = [by_group(heard[c], heard["groups"], base[c]).text("+.1f") for c in CONDITIONS]
             lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _report(out: Path, arms: Sequence[str], folds: Sequence[int], split: str) -> str:
+def _report(root: Path, out: Path, arms: Sequence[str], folds: Sequence[int], split: str) -> str:
     found: dict[str, dict[str, list[Any]]] = {}
     for arm in arms:
-        parts = [_heard(_folder(out, arm, fold), split) for fold in folds]
-        found[arm] = {name: [value for part in parts for value in part[name]] for name in ("speakers", *CONDITIONS)}
+        parts = [_heard(_folder(out, arm, fold), split, root) for fold in folds]
+        found[arm] = {name: [value for part in parts for value in part[name]] for name in ("groups", *CONDITIONS)}
     return markdown(found)
 
 
@@ -228,15 +286,16 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--folds", nargs="+", type=int, default=list(range(1, FOLDS + 1)))
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--folds", nargs="+", type=int, help="the default is all")
+    parser.add_argument("--epochs", type=int, help="another number than the protocol's, for a trial")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     given = parser.parse_args()
+    folds = given.folds or sorted({clip.fold + 1 for clip in clips_of(given.root)})
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     if given.step == "train":
-        _train(given.root, given.out, given.arms, given.folds, given.epochs, given.split)
+        _train(given.root, given.out, given.arms, folds, given.epochs, given.split)
     else:
-        print(_report(given.out, given.arms, given.folds, given.split))
+        print(_report(given.root, given.out, given.arms, folds, given.split))
 
 
 if __name__ == "__main__":

@@ -174,7 +174,9 @@ class MelFeatures(nn.Module):
             kept = min(found, frames)
             wave = wave[:, : self.window_length + (kept - 1) * self.hop_length]
             if kept and batch:
-                spectrogram = _by_chunks(self._normalised_log_mel, wave, clips=math.ceil(CHUNK_FRAMES / kept))
+                log_mel = self._analysis(wave)
+                spectrogram = _by_chunks(log_mel, wave, clips=math.ceil(CHUNK_FRAMES / kept))
+                spectrogram = (spectrogram - self.mean) / (2 * self.std)
             else:
                 spectrogram = wave.new_zeros(batch, kept, len(self.frequencies))
             if lengths is not None:
@@ -184,8 +186,9 @@ class MelFeatures(nn.Module):
             spectrogram = F.pad(spectrogram, (0, 0, 0, frames - kept), value=self.padding)
         return rearrange(spectrogram, "b t f -> b 1 t f").to(waveform.dtype)
 
-    def _normalised_log_mel(self, wave: Tensor) -> Tensor:
-        return (self._log_mel(wave) - self.mean) / (2 * self.std)
+    def _analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+        """Give the function that maps rows of ``wave`` to log energies. Filters that learn are made here, once a batch."""
+        return self._log_mel
 
     def _log_mel(self, wave: Tensor) -> Tensor:
         """Map (B, samples), float32 or float64 and at least one frame long, to log energies (B, T, F)."""

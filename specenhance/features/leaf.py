@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -115,30 +117,40 @@ class Leaf(MelFeatures):
             0.4 * 1.25 ** width.tanh(),
         )
 
-    def _log_mel(self, wave: Tensor) -> Tensor:
-        T = self.num_frames(wave.shape[1])
+    def _analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+        return partial(self._energies, self._filters_and_windows(wave))
+
+    def _filters_and_windows(self, wave: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Make each group's filters ``(2 filters, 1, taps)``, real parts first, and windows ``(filters, 1, steps)``."""
         centre, length, width = self.filters(wave.dtype)
-        energies = []
+        made = []
         for step, half, first, last in self.groups:
             of = slice(first, last)
             n = torch.arange(-half, half + 1, dtype=wave.dtype, device=wave.device)
             turn = centre[of, None] * n
             bell = (-0.5 * (n / length[of, None]).square()).exp() / (math.sqrt(2 * math.pi) * length[of, None])
             gabor = torch.cat([bell * turn.cos(), bell * turn.sin()])
-            # The middle of frame 0 is sample 2 * self.middle. Its window takes the signal `side` steps before and after it.
             side = self.middle // step
-            start = 2 * self.middle - side * step - half
-            steps = (T - 1) * (self.hop_length // step) + 2 * side
-            part = wave[:, start : start + steps * step + 2 * half + 1]
-            real, imaginary = F.conv1d(part[:, None], gabor[:, None], stride=step).chunk(2, dim=1)
-            power = real.square() + imaginary.square()
             n = step * torch.arange(-side, side + 1, dtype=wave.dtype, device=wave.device)
             # Each step stands for the samples around it, the last ones for the rest of the window.
             cells = torch.full_like(n, step)
             cells[0] = cells[-1] = self.middle + 0.5 - (side - 0.5) * step
             window = cells * (-0.5 * (n / (width[of, None] * self.middle)).square()).exp()
-            seen = power.unfold(2, 2 * side + 1, self.hop_length // step)
-            energies.append((seen * window[:, None]).sum(-1))
+            made.append((gabor[:, None], window[:, None]))
+        return made
+
+    def _energies(self, filters: list[tuple[Tensor, Tensor]], wave: Tensor) -> Tensor:
+        T = self.num_frames(wave.shape[1])
+        energies = []
+        for (step, half, _, _), (gabor, window) in zip(self.groups, filters, strict=True):
+            # The middle of frame 0 is sample 2 * self.middle. Its window takes the signal `side` steps before and after it.
+            side = self.middle // step
+            start = 2 * self.middle - side * step - half
+            steps = (T - 1) * (self.hop_length // step) + 2 * side
+            part = wave[:, start : start + steps * step + 2 * half + 1]
+            real, imaginary = F.conv1d(part[:, None], gabor, stride=step).chunk(2, dim=1)
+            power = real.square() + imaginary.square()
+            energies.append((power.unfold(2, 2 * side + 1, self.hop_length // step) * window).sum(-1))
         return rearrange(torch.cat(energies, dim=1), "b f t -> b t f").clamp(min=LOG_FLOOR).log()
 
 

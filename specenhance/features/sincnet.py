@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -97,8 +99,10 @@ class SincNet(MelFeatures):
         right = right * (0.54 + 0.46 * (2 * math.pi / (2 * self.middle + 1) * n).cos())
         return torch.cat([right.flip(1), torch.ones_like(right[:, :1]), right], dim=1)
 
-    def _log_mel(self, wave: Tensor) -> Tensor:
-        filters = self.filters(wave.dtype)
-        power = F.conv1d(wave[:, None], filters[:, None]).square()
-        power = F.avg_pool1d(power, filters.shape[1], self.hop_length)
+    def _analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+        return partial(self._energies, self.filters(wave.dtype)[:, None])
+
+    def _energies(self, filters: Tensor, wave: Tensor) -> Tensor:
+        power = F.conv1d(wave[:, None], filters).square()
+        power = F.avg_pool1d(power, filters.shape[2], self.hop_length)
         return rearrange(power, "b f t -> b t f").clamp(min=LOG_FLOOR).log()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from specenhance.experiments import robustness
-from specenhance.experiments.robustness import FOLDS, by_speaker, speaker_folds, speaker_of, write_tables
+from specenhance.experiments.robustness import FOLDS, by_group, group_of, speaker_folds, speaker_of, write_tables
 
 
 def test_every_speaker_is_in_one_fold():
@@ -37,6 +37,22 @@ def test_tables_have_each_clip_once_and_no_speaker_in_two_splits(shared, tmp_pat
     assert len(tested) == len(set(tested)) == 8400
 
 
+def test_esc50s_tables_have_no_recording_in_two_splits(shared, tmp_path):
+    root = shared / "esc50_fold4"
+    group, tested = group_of(root), []
+    for table in write_tables(root, tmp_path):
+        rows = list(csv.DictReader(table.open(encoding="utf-8")))
+        assert len(rows) == 400
+        groups = {
+            split: {group(root / row["path"]) for row in rows if row["split"] == split}
+            for split in ("train", "validation", "test")
+        }
+        assert not groups["train"] & (groups["validation"] | groups["test"])
+        assert not groups["validation"] & groups["test"]
+        tested += [row["path"] for row in rows if row["split"] == "test"]
+    assert len(tested) == len(set(tested)) == 400
+
+
 def test_intervals_are_those_of_all_draws_of_speakers():
     """Three speakers have 27 equally probable draws, which can be listed."""
     speakers = ["a"] * 2 + ["b"] * 4 + ["c"] * 4
@@ -50,7 +66,7 @@ def test_intervals_are_those_of_all_draws_of_speakers():
 
     for baseline in (None, base):
         values = right if baseline is None else [r - b for r, b in zip(right, base, strict=True)]
-        found = by_speaker(right, speakers, baseline)
+        found = by_group(right, speakers, baseline)
         assert found.value == pytest.approx(100 * np.mean(values))
         low, high = np.percentile(np.repeat(means(values), 1000), [2.5, 97.5])
         assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
@@ -93,7 +109,7 @@ def test_it_trains_once_and_reports(spoken, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", command)
     robustness.main()
     heard = tmp_path / "clipnorm-robust-fold1" / "heard-test.json"
-    assert set(json.loads(heard.read_text())) == {"speakers", "clean", "gain:-12"}
+    assert set(json.loads(heard.read_text())) == {"groups", "clean", "gain:-12"}
     stamp = heard.stat().st_mtime_ns
     robustness.main()
     assert heard.stat().st_mtime_ns == stamp
