@@ -40,7 +40,8 @@ class WaveformModel(nn.Module):
         wave = waveform
         if features.zero_mean:
             wave = wave - wave.mean(dim=-1, keepdim=True)
-        spec = features._normalised_log_mel(nn.functional.pad(wave, (0, self.samples))[:, : self.samples])
+        wave = nn.functional.pad(wave, (0, self.samples))[:, : self.samples]
+        spec = features.normalised(features.analysis(wave)(wave))
         ends = features.window_length + features.hop_length * torch.arange(features.frames)
         spec = torch.where((ends <= waveform.shape[1])[:, None], spec, features.padding)
         real = (ends <= waveform.shape[1])[None] if uses_real_frames(self.model.frontend) else None

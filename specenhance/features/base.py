@@ -174,9 +174,7 @@ class MelFeatures(nn.Module):
             kept = min(found, frames)
             wave = wave[:, : self.window_length + (kept - 1) * self.hop_length]
             if kept and batch:
-                log_mel = self._analysis(wave)
-                spectrogram = _by_chunks(log_mel, wave, clips=math.ceil(CHUNK_FRAMES / kept))
-                spectrogram = (spectrogram - self.mean) / (2 * self.std)
+                spectrogram = self.normalised(_by_chunks(self.analysis(wave), wave, math.ceil(CHUNK_FRAMES / kept)))
             else:
                 spectrogram = wave.new_zeros(batch, kept, len(self.frequencies))
             if lengths is not None:
@@ -186,9 +184,13 @@ class MelFeatures(nn.Module):
             spectrogram = F.pad(spectrogram, (0, 0, 0, frames - kept), value=self.padding)
         return rearrange(spectrogram, "b t f -> b 1 t f").to(waveform.dtype)
 
-    def _analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+    def analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
         """Give the function that maps rows of ``wave`` to log energies. Filters that learn are made here, once a batch."""
         return self._log_mel
+
+    def normalised(self, log_energies: Tensor) -> Tensor:
+        """Normalise log energies."""
+        return (log_energies - self.mean) / (2 * self.std)
 
     def _log_mel(self, wave: Tensor) -> Tensor:
         """Map (B, samples), float32 or float64 and at least one frame long, to log energies (B, T, F)."""

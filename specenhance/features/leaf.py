@@ -117,7 +117,8 @@ class Leaf(MelFeatures):
             0.4 * 1.25 ** width.tanh(),
         )
 
-    def _analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+    def analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+        """Give the function that maps rows of ``wave`` to log energies."""
         return partial(self._energies, self._filters_and_windows(wave))
 
     def _filters_and_windows(self, wave: Tensor) -> list[tuple[Tensor, Tensor]]:

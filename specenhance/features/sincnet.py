@@ -99,7 +99,8 @@ class SincNet(MelFeatures):
         right = right * (0.54 + 0.46 * (2 * math.pi / (2 * self.middle + 1) * n).cos())
         return torch.cat([right.flip(1), torch.ones_like(right[:, :1]), right], dim=1)
 
-    def _analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+    def analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+        """Give the function that maps rows of ``wave`` to log energies."""
         return partial(self._energies, self.filters(wave.dtype)[:, None])
 
     def _energies(self, filters: Tensor, wave: Tensor) -> Tensor:
