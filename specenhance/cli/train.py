@@ -60,7 +60,19 @@ def train(
     csv: options.Csv = None,
     fold: Annotated[
         int | None,
-        typer.Option(help="The fold that is tested, from 1 on. The default is each fold in turn. For --data esc50."),
+        typer.Option(
+            help="The fold that is tested, from 1 on. The default is each in turn. For --folds and --data esc50."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Divide all clips into this many folds, no group in two. One tests, the next validates."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="What must not be in two folds: speaker, recording, a column of the CSV, or clip. For --folds."
+        ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="A timm model, or ast:NAME_OR_PATH.")] = None,
     frontend: Annotated[str | None, typer.Option(help="A front end of 'specenhance list frontends'.")] = None,
@@ -129,6 +141,8 @@ def train(
         "root": root and root.resolve(),  # a run is resumed and evaluated from anywhere
         "csv": csv and csv.resolve(),
         "fold": fold,
+        "folds": folds,
+        "group": group,
         "backbone": backbone,
         "frontend": frontend,
         "pretrained": pretrained,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from specenhance.data.audio import read_audio
@@ -14,7 +15,7 @@ from specenhance.data.audio import read_audio
 if TYPE_CHECKING:  # PyTorch loads with the first sound: a command that only names a data set must start at once
     from torch import Tensor
 
-__all__ = ["AudioDataset", "Batch", "collate"]
+__all__ = ["AudioDataset", "Batch", "collate", "joined"]
 
 
 class AudioDataset:
@@ -32,6 +33,7 @@ class AudioDataset:
     Attributes:
         allow_truncated: Whether to read what is there of an incomplete file, False by default.
         passed_over: Names of what is in the data set's folder and is not read.
+        groups: The group of each sound, for each kind of group, such as ``{"speaker": ["ann", "bob"]}``.
 
     Raises:
         ValueError: for a sample rate below 1.
@@ -56,6 +58,7 @@ class AudioDataset:
     sample_rate: int
     allow_truncated: bool = False
     passed_over: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     def __init__(
         self, classes: Sequence[str], labels: Sequence[int], paths: Sequence[Path] = (), sample_rate: int = 16000
@@ -119,6 +122,7 @@ class AudioDataset:
             return _Part(self, chosen)
         part = copy.copy(self)
         part.labels, part.paths = [self.labels[i] for i in chosen], [self.paths[i] for i in chosen]
+        part.groups = _chosen_groups(self, chosen)
         return part
 
     def renumbered(self, classes: Sequence[str], numbers: Sequence[int]) -> AudioDataset:
@@ -140,10 +144,50 @@ class _Part(AudioDataset):
         paths = [data.paths[i] for i in chosen] if data.paths else []
         super().__init__(data.classes, [data.labels[i] for i in chosen], paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
+        self.groups = _chosen_groups(data, chosen)
         self._data, self._chosen = data, list(chosen)
 
     def waveform(self, i: int) -> Tensor:
         return self._data.waveform(self._chosen[i])
+
+
+def _chosen_groups(data: AudioDataset, chosen: Sequence[int]) -> dict[str, list[str]]:
+    return {kind: [groups[i] for i in chosen] for kind, groups in data.groups.items()}
+
+
+class _Joined(AudioDataset):
+    """The sounds of several data sets, one after the other."""
+
+    def __init__(self, parts: Sequence[AudioDataset]) -> None:
+        first = parts[0]
+        super().__init__(
+            first.classes,
+            [label for part in parts for label in part.labels],
+            [path for part in parts for path in part.paths],
+            first.sample_rate,
+        )
+        self.allow_truncated = first.allow_truncated
+        self.passed_over = list(dict.fromkeys(name for part in parts for name in part.passed_over))
+        kinds = [kind for kind in first.groups if all(kind in part.groups for part in parts)]
+        self.groups = {kind: [group for part in parts for group in part.groups[kind]] for kind in kinds}
+        self._places = [(part, i) for part in parts for i in range(len(part))]
+
+    def waveform(self, i: int) -> Tensor:
+        part, place = self._places[i]
+        return part.waveform(place)
+
+
+def joined(parts: Sequence[AudioDataset]) -> AudioDataset:
+    """Join data sets of the same classes. A file that is in two of them is taken once.
+
+    >>> joined([AudioDataset(["yes"], [0]), AudioDataset(["yes"], [0, 0])]).labels
+    [0, 0, 0]
+    """
+    whole = _Joined(parts)
+    if not whole.paths:
+        return whole
+    first = {path: i for i, path in reversed(list(enumerate(whole.paths)))}
+    return whole.subset(sorted(first.values()))
 
 
 class Batch(NamedTuple):

@@ -23,7 +23,8 @@ class ESC50(AudioDataset):
     """ESC-50 as it is published: ``meta/esc50.csv`` (filename, fold, target, category, ...) and ``audio/``.
 
     The published clips are WAV at 44.1 kHz. Files of another format or sample rate are read too, if the table names them.
-    ``classes`` are the categories in the order of their target numbers.
+    ``classes`` are the categories in the order of their target numbers. ``groups`` has the kind ``"recording"``: what a clip
+    was cut from, the second part of its name (``1-100032-A-0.wav``).
 
     Args:
         root: Folder that holds ``meta`` and ``audio``.
@@ -85,6 +86,9 @@ class ESC50(AudioDataset):
             paths=[paths[i] for i in chosen],
             sample_rate=sample_rate,
         )
+        self.groups = {
+            "recording": [paths[i].name.split("-")[1] if "-" in paths[i].name else paths[i].name for i in chosen]
+        }
 
 
 # ESC-50 has no validation clips. Weights chosen on the test fold would look better than they are, so a run keeps the last ones.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from specenhance.data.base import AudioDataset
@@ -38,7 +39,8 @@ class AudioFolder(AudioDataset):
     There are three layouts:
 
     - With ``csv``, the table has the columns ``path`` (relative to ``root``, or absolute) and ``label``. It may have a
-      column ``split``, with ``train``, ``validation`` or ``test`` in each row.
+      column ``split``, with ``train``, ``validation`` or ``test`` in each row. Each further column, such as ``speaker`` or
+      ``site``, is a kind of ``groups``.
     - Without ``csv``, if every folder in ``root`` has the name of a split (``train``, ``validation`` or ``val``, ``test``),
       the files are ``root/split/label/*.wav``, or of another suffix of :data:`specenhance.audio.SUFFIXES`.
     - Otherwise the files are ``root/label/*.wav``.
@@ -106,6 +108,8 @@ class AudioFolder(AudioDataset):
         super().__init__(
             labels, [numbers[clip.label] for clip in chosen], [root / clip.path for clip in chosen], sample_rate
         )
+        kinds = clips[0].groups
+        self.groups = {kind: [clip.groups[kind] for clip in chosen] for kind in kinds}
 
 
 class _Clip(NamedTuple):
@@ -113,6 +117,7 @@ class _Clip(NamedTuple):
     label: str
     split: str  # "" if the layout gives no splits
     where: str  # the row or folder that names the clip, for messages
+    groups: Mapping[str, str] = MappingProxyType({})  # the further columns of the table
 
 
 def _from_table(root: Path, table: Path) -> list[_Clip]:
@@ -125,7 +130,8 @@ def _from_table(root: Path, table: Path) -> list[_Clip]:
             raise ValueError(f"{where}: split {row['split']!r} of {path}: expected one of {', '.join(SPLITS)}")
         if path in clips:
             raise ValueError(f"{where}: {path} is already named in {clips[path].where}; remove one of the rows")
-        clips[path] = _Clip(path, row["label"], split or "", where)
+        groups = {name: value for name, value in row.items() if name not in ("path", "label", "split")}
+        clips[path] = _Clip(path, row["label"], split or "", where, groups)
     require_files((root / path for path in clips), named_in=table)
     return list(clips.values())
 

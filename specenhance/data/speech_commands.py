@@ -12,7 +12,7 @@ from specenhance.data.layout import audio_names, check_split, others, require_fo
 from specenhance.data.registry import register_data
 from specenhance.data.tables import read_list
 
-__all__ = ["SpeechCommandsV2"]
+__all__ = ["SpeechCommandsV2", "speaker_of"]
 
 NOISE_FOLDER = "_background_noise_"
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
@@ -27,7 +27,7 @@ class SpeechCommandsV2(AudioDataset):
 
     ``validation_list.txt`` and ``testing_list.txt`` name files as ``keyword/file.wav``; the suffix is that of the file.
     All other files are for training. ``classes`` are the names of the keywords' folders, sorted, without
-    ``_background_noise_``.
+    ``_background_noise_``. ``groups`` has the kind ``"speaker"``.
 
     Args:
         root: Folder that holds the keywords' folders and the two lists.
@@ -78,3 +78,13 @@ class SpeechCommandsV2(AudioDataset):
         ]
         names = sorted(chosen)
         super().__init__(classes, [files[name] for name in names], [root / name for name in names], sample_rate)
+        self.groups = {"speaker": [speaker_of(name) for name in names]}
+
+
+def speaker_of(path: str) -> str:
+    """Give the speaker of a file of Speech Commands, which is the first part of its name.
+
+    >>> speaker_of("yes/004ae714_nohash_0.wav")
+    '004ae714'
+    """
+    return path.rpartition("/")[2].partition("_")[0]

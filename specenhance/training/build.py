@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader
 from specenhance.data import AudioDataset, open_data
 from specenhance.data.check import check_sounds
 from specenhance.data.classes import with_classes
+from specenhance.data.groups import fold_split
 from specenhance.data.layout import SPLITS
+from specenhance.data.registry import data_folds
 from specenhance.distillation.teachers import timm_teacher
 from specenhance.features import create_features
 from specenhance.frontends.base import out_channels
@@ -38,11 +40,22 @@ AST_PREFIX = "ast:"  # before the name of an Audio Spectrogram Transformer
 def build_split(recipe: Recipe, split: str, given: Given = NOTHING) -> AudioDataset:
     """Open one split of the recipe's data set, or take the given one: ``"train"``, ``"validation"`` or ``"test"``.
 
-    ESC-50 has five folds and no validation clips. The recipe's fold is both its validation split and its test split.
+    With ``folds`` in the recipe, all clips of the data set are divided anew, no group in two folds. Otherwise the split is the
+    data set's own. ESC-50 has five folds and no validation clips: the recipe's fold is both its validation and its test split.
 
     Raises:
         FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
     """
+    if recipe.folds:
+        parts = [
+            _own_split(recipe.replace(folds=0, group="", fold=min(1, data_folds(recipe.data))), s, given)
+            for s in SPLITS
+        ]
+        return fold_split(parts, recipe.group, recipe.folds, recipe.fold, split)
+    return _own_split(recipe, split, given)
+
+
+def _own_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
     if given.data is not None:
         return given.data[split]
     data = open_data(

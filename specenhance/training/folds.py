@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from specenhance._files import write_text
-from specenhance.data.registry import data_folds
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe, save_recipe
 from specenhance.training.store import RESULT
 
@@ -21,13 +20,13 @@ _log = logging.getLogger(__name__)
 
 def has_folds(recipe: Recipe) -> bool:
     """Say whether a recipe trains each fold of its data set in turn."""
-    return data_folds(recipe.data) > 0 and recipe.fold == 0
+    return recipe.fold_count > 0 and recipe.fold == 0
 
 
 def train_folds(recipe: Recipe, out: Path, train_fold: Callable[[Recipe, Path], dict[str, Any]]) -> dict[str, Any]:
     """Train each fold by ``train_fold(recipe, folder)``, which returns its result, and write the mean of the results."""
     results = []
-    folds = data_folds(recipe.data)
+    folds = recipe.fold_count
     for fold in range(1, folds + 1):
         folder = out / f"fold{fold}"
         _log.info(f"fold {fold} of {folds}")

@@ -117,7 +117,21 @@ class Recipe(BaseModel):
     csv: str = Field("", description='CSV file with the columns path, label and optionally split. For data = "folder".')
     fold: int = Field(
         0,
-        description="Fold that is tested, for a data set with folds, such as ESC-50. 0 trains with each fold in turn.",
+        description="Fold that is tested, for a data set with folds, such as ESC-50, or with folds. 0 trains with each fold "
+        "in turn.",
+    )
+    folds: int = _number(
+        0,
+        "Number of folds into which all clips are divided, no group in two. One is tested, the next validates, all others "
+        "train. 0 takes the splits of the data set.",
+        0,
+        1000,
+        "folds, 0 for the data set's own splits",
+    )
+    group: str = Field(
+        "",
+        description='What must not be in two folds: "speaker", "recording", a column of the CSV, or "clip". Empty takes the '
+        "only kind that the data set has. For folds.",
     )
     skip_bad: bool = Field(
         False, description="Whether to train without files that cannot be read. Otherwise they are an error."
@@ -313,6 +327,11 @@ class Recipe(BaseModel):
             return value.strip("[]() ").split(",") if value else None
         return value
 
+    @property
+    def fold_count(self) -> int:
+        """The number of folds, those of the recipe or those of the data set; 0 without folds."""
+        return self.folds or data_folds(self.data)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         known = list_data()
@@ -321,9 +340,14 @@ class Recipe(BaseModel):
         self._expect("root", bool(self.root) == takes(self.data, "root"), f"a folder for every data set but {bare}")
         tables = " or ".join(repr(name) for name in known if takes(name, "csv"))
         self._expect("csv", not self.csv or takes(self.data, "csv"), f"a CSV only with data = {tables}")
-        folds = data_folds(self.data)
+        folds = self.fold_count
         folded = " or ".join(f"1 to {data_folds(name)} with data = {name!r}" for name in known if data_folds(name))
+        folded = f"1 to {self.folds}, the folds" if self.folds else folded
         self._expect("fold", 0 <= self.fold <= folds, f"{folded}, else 0")
+        self._expect(
+            "folds", self.folds != 1 and self.folds != 2, "3 or more: one tests, one validates, the others train"
+        )
+        self._expect("group", not self.group or self.folds > 0, "a number of folds with it")
         self._expect(
             "frontend",
             self.role == "student" or self.frontend == "identity",

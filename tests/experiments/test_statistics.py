@@ -1,0 +1,86 @@
+"""Intervals, paired differences and p values: against all draws, scipy on the groups' means, and simulated comparisons."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from specenhance.experiments.statistics import by_group, effect, holm, mixed_effect
+
+GROUPS = ["a"] * 2 + ["b"] * 4 + ["c"] * 4
+RIGHT = [1, 1, 1, 0, 1, 0, 0, 0, 0, 1]
+BASE = [1, 0, 1, 0, 0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("baseline", [None, [BASE]])
+def test_intervals_are_those_of_all_draws_of_groups(baseline):
+    """Three groups have 27 equally probable draws, which can be listed."""
+    rows = {name: [i for i, g in enumerate(GROUPS) if g == name] for name in "abc"}
+    values = RIGHT if baseline is None else [r - b for r, b in zip(RIGHT, BASE, strict=True)]
+    drawn = [[i for name in draw for i in rows[name]] for draw in product("abc", repeat=3)]
+    means = np.array([100 * np.mean([values[i] for i in draw]) for draw in drawn])
+    found = by_group([RIGHT], GROUPS, baseline)
+    assert found.value == pytest.approx(100 * np.mean(values))
+    low, high = np.percentile(np.repeat(means, 1000), [2.5, 97.5])
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_seeds_are_averaged_within_a_clip():
+    other = [0] * 10
+    assert by_group([RIGHT, other], GROUPS).value == pytest.approx(50 * np.mean(RIGHT))
+    assert by_group([RIGHT, other], GROUPS, [BASE]).value == pytest.approx(50 * np.mean(RIGHT) - 100 * np.mean(BASE))
+
+
+def test_an_effect_is_a_t_test_over_groups():
+    rng = np.random.default_rng(0)
+    groups = [f"g{i % 12}" for i in range(600)]
+    right, base = (rng.random((2, 600)) < p for p in (0.7, 0.6))
+    found = effect(right, groups, base)
+    each = [
+        100 * np.mean([right[:, i].mean() - base[:, i].mean() for i in range(600) if groups[i] == g])
+        for g in sorted(set(groups))
+    ]
+    assert found.p == pytest.approx(stats.ttest_rel(each, np.zeros(12)).pvalue)
+
+
+def test_intervals_hold_the_truth_nineteen_times_of_twenty():
+    rng = np.random.default_rng(0)
+    groups = [f"g{i}" for i in range(24) for _ in range(20)]
+    held = 0
+    for _ in range(200):
+        level = (0.1 + rng.normal(0, 0.1, 24)).repeat(20)  # the gain differs from group to group
+        base = rng.random((1, 480)) < 0.5
+        right = rng.random((1, 480)) < 0.5 + level
+        found = by_group(right, groups, base, draws=500)
+        held += found.low < 10 < found.high
+    assert 0.87 < held / 200 <= 1
+
+
+def test_what_is_called_visible_is_found_four_times_of_five():
+    rng = np.random.default_rng(1)
+    groups = [f"g{i}" for i in range(20) for _ in range(10)]
+    noise = rng.normal(0, 0.05, (400, 20)).repeat(10, axis=1)
+    visible = np.median([effect([row], groups, [np.zeros(200)], draws=10).visible for row in noise[:100]])
+    seen = [effect([row + visible / 100], groups, [np.zeros(200)], draws=10).p < 0.05 for row in noise]
+    assert 0.7 < np.mean(seen) < 0.9
+
+
+def test_no_difference_is_no_effect_and_one_group_has_no_p():
+    found = effect([RIGHT], GROUPS, [RIGHT])
+    assert (found.difference, found.p, found.visible) == ((0, 0, 0), 1.0, 0.0)
+    assert np.isnan(effect([RIGHT], ["a"] * 10, [BASE]).p)
+
+
+def test_corrected_p_values():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+
+
+def test_a_mixed_model_finds_a_difference_that_groups_hide():
+    rng = np.random.default_rng(2)
+    level = rng.uniform(0.2, 0.8, 10).repeat(40)
+    groups = [f"g{i}" for i in range(10) for _ in range(40)]
+    base, right = rng.random((3, 400)) < level, rng.random((3, 400)) < level + 0.1
+    found = mixed_effect(right, groups, base)
+    assert found.low > 0
+    assert found.low < 10 < found.high
