@@ -1,0 +1,53 @@
+"""What is measured of a run of a comparison: which clips of which groups it gets right, under each condition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from specenhance._files import write_text
+from specenhance.analysis.findings import examine
+from specenhance.conditions import create_condition
+from specenhance.conditions.altered import Altered
+from specenhance.data.groups import CLIP, groups_of
+from specenhance.training.build import open_split
+from specenhance.training.store import load_stored
+
+__all__ = ["HEARD", "heard"]
+
+HEARD = "heard.json"
+
+
+def heard(run: Path, conditions: Sequence[str]) -> dict[str, Any]:
+    """Test a finished run under conditions, each once. What was measured before is read from ``heard.json``.
+
+    Args:
+        run: The run folder.
+        conditions: The names of the conditions.
+
+    Returns:
+        ``"groups"``, the group of each test clip; ``"right"``, for each condition 1 for each clip that is classified right,
+        otherwise 0; ``"constant"``, whether the mask is the same for every clip, None without a mask.
+
+    Raises:
+        FileNotFoundError, ValueError: for a run that is not finished, or clips that are not there.
+    """
+    file = run / HEARD
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"right": {}}
+    missing = [name for name in conditions if name not in found["right"]]
+    if not missing:
+        return found
+    model, classes, recipe = load_stored(run)
+    data = open_split(recipe, "test", classes)
+    known = data.groups.keys() or {CLIP: ()}
+    kind = recipe.group or (next(iter(known)) if len(known) == 1 else CLIP)
+    found["groups"] = groups_of(data, kind)
+    for name in missing:
+        result = examine(model, Altered(data, create_condition(name)), recipe.batch_size)
+        found["right"][name] = (result.predicted == result.labels).int().tolist()
+        if name == "clean":
+            found["constant"] = None if result.mask is None else bool(result.mask.change.constant)
+    write_text(file, json.dumps(found) + "\n")
+    return found
