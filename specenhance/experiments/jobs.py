@@ -1,0 +1,73 @@
+"""Where the runs of a comparison are executed: one after the other here, or in processes that share this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+from specenhance.experiments.grid import Run
+
+__all__ = ["here", "processes"]
+
+Work = Callable[[Run], Any]
+
+
+def here(work: Work, runs: Sequence[Run]) -> None:
+    """Do the work of all runs, one after the other.
+
+    Args:
+        work: What is done with a run. It must leave a run alone that is done.
+        runs: The runs, in order.
+    """
+    for run in runs:
+        work(run)
+
+
+def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
+    """Do the work of all runs in processes, each with its share of the cores, and with a GPU of its own where there are some.
+
+    Args:
+        work: As for :func:`here`. It is sent to the processes, so it must be a function of a module, or a partial of one.
+        runs: The runs; the first ones start first.
+        jobs: The number of processes.
+
+    Raises:
+        RuntimeError: if a process was killed. The same command then goes on where it was stopped.
+        Exception: the first error of a run. Runs that have begun are finished first, others are not begun.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    context = get_context("spawn")
+    numbers = context.Queue()
+    for number in range(jobs):
+        numbers.put(number)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, context, _share, (numbers, threads, gpus)) as pool:
+        waiting = [pool.submit(work, run) for run in runs]
+        done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+        for future in waiting:
+            future.cancel()
+        try:
+            for future in done:
+                future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a process of the comparison was killed; the same command goes on where it stopped"
+            ) from error
+
+
+def _share(numbers: Any, threads: int, gpus: int) -> None:
+    """Prepare a process: its number of threads, its GPU, and the records of its loggers."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get() % gpus)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    import torch
+
+    torch.set_num_threads(threads)
