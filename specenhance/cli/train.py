@@ -17,7 +17,7 @@ from specenhance.cli.console import say, told
 if TYPE_CHECKING:
     from specenhance.training.recipe import Recipe
 
-__all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "train"]
+__all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "settings", "train"]
 
 FRONTENDS = ("identity", "tfe4")  # that the demo compares
 WITH_RESUME = "--epochs, --root, --csv, --device, --devices, --workers, --features-on, --cache and --progress"
@@ -175,7 +175,7 @@ def train(
 
             resume_run(resume, epochs=epochs, root=root, csv=csv, **machine)
             return
-        chosen = _recipe(recipe, _augmentation(augment) | fields | _settings(set_ or [], fields))
+        chosen = _recipe(recipe, _augmentation(augment) | fields | settings(set_ or [], fields))
         _require_data(chosen)
         folder = out or _new_folder(chosen)
         say(f"training in {folder}")  # what follows takes seconds to load
@@ -231,7 +231,7 @@ def require_run(run: Path) -> None:
         )
 
 
-def _settings(pairs: list[str], given: dict[str, str]) -> dict[str, str]:
+def settings(pairs: list[str], given: dict[str, str]) -> dict[str, str]:
     """Read the pairs of --set."""
     fields: dict[str, str] = {}
     for pair in pairs:

@@ -1,0 +1,131 @@
+"""``compare`` and ``reproduce``: many runs, and what they say together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from specenhance.cli import options
+from specenhance.cli.console import say, told
+from specenhance.cli.train import settings
+
+if TYPE_CHECKING:
+    from specenhance.experiments.plan import Plan
+
+__all__ = ["COMMANDS", "compare"]
+
+
+def compare(
+    plan: Annotated[
+        Path | None,
+        typer.Argument(metavar="PLAN", help="A TOML file with the tables recipe and factors, instead of the options."),
+    ] = None,
+    data: Annotated[str | None, options.Data] = None,
+    root: options.Root = None,
+    csv: options.Csv = None,
+    frontends: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="The front ends. The first one is the baseline's.")
+    ] = None,
+    backbones: Annotated[str | None, typer.Option(metavar="NAME,...", help="The backbones.")] = None,
+    augment: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Named sets of augmentation: none, light, robust.")
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(metavar="RUN,...", help="Teachers: run folders, or none.")] = None,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE,...", help="Any other field of the recipe that differs. May be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs of each arm on each fold.")] = 1,
+    folds: Annotated[
+        int | None, typer.Option(help="Divide all clips into this many folds, no group in two. Each is tested once.")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="What must not be in two folds: speaker, recording, a column of the CSV, or clip."),
+    ] = None,
+    conditions: options.Conditions = None,
+    baseline: Annotated[
+        str, typer.Option(help="The arm that the others are compared with. The default is the first one.")
+    ] = "",
+    hypothesis: Annotated[
+        str, typer.Option(help="What is asked, in words. It is written down before the first run.")
+    ] = "",
+    epochs: Annotated[int | None, typer.Option(help="Number of passes over the training clips.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the recipe that all share. May be repeated."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of the comparison. A stopped one goes on.")] = Path("compare"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes that share this machine.")] = 1,
+    device: options.DeviceName = "auto",
+    cache: options.Cache = "",
+) -> None:
+    """Compare front ends, backbones or anything else of a recipe on the same clips, with intervals over groups."""
+    with told():
+        shared = {"data": data, "root": root and root.resolve(), "csv": csv and csv.resolve(), "epochs": epochs}
+        shared |= {"folds": folds, "group": group}
+        recipe = {name: str(value) for name, value in shared.items() if value is not None}
+        factors = _factors(
+            {"frontend": frontends, "backbone": backbones, "augment": augment, "teacher": teacher}, factor
+        )
+        from specenhance.experiments.plan import load_plan
+
+        if plan is not None:
+            if recipe or factors or set_:
+                raise ValueError(f"{plan}: a plan has the recipe and the factors; leave the options for them out")
+            planned = load_plan(plan)
+        else:
+            planned = _plan(
+                recipe=recipe | settings(set_ or [], recipe),
+                factors=factors,
+                seeds=seeds,
+                conditions=(conditions or "clean").split(","),
+                baseline=baseline,
+                hypothesis=hypothesis,
+            )
+        runs = planned.runs(out)
+        say(
+            f"{len(runs)} runs of {len(planned.arms())} arms: {'; '.join(planned.arms())}; baseline: {planned.reference}"
+        )
+        if dry_run:
+            from specenhance.experiments.estimate import estimate
+
+            say(estimate(planned, jobs))
+            return
+        from specenhance.experiments.compare import compare as run_comparison
+
+        run_comparison(planned, out, jobs=jobs, device=device, cache=cache)
+        say((out / "compare.md").read_text(encoding="utf-8"), f"in {out}")
+
+
+def _factors(named: dict[str, str | None], others: list[str] | None) -> dict[str, list[str]]:
+    found = {name: value.split(",") for name, value in named.items() if value is not None}
+    for text in others or []:
+        name, equals, values = text.partition("=")
+        if not equals:
+            raise ValueError(f"--factor {text}: expected FIELD=VALUE,VALUE, such as --factor lr=1e-3,3e-3")
+        if name in found:
+            raise ValueError(f"--factor {text}: {name} is also given by another option; leave one out")
+        found[name] = values.split(",")
+    return found
+
+
+def _plan(**fields: Any) -> Plan:
+    from pydantic import ValidationError
+
+    from specenhance.experiments.plan import Plan
+
+    if "data" not in fields["recipe"]:
+        raise ValueError("--data is missing: expected the name of a data set, or a plan's TOML file")
+    if not fields["factors"]:
+        raise ValueError("nothing to compare: expected --frontends, --backbones, --augment, --teacher or --factor")
+    try:
+        return Plan(**fields)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from error
+
+
+COMMANDS = {"compare": compare}
