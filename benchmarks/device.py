@@ -64,11 +64,15 @@ def write(backbone: str, frontend: str, shape: tuple[int, int], path: Path) -> N
     torch.manual_seed(0)
     body = timm.create_model(backbone, in_chans=1, num_classes=35)
     front: str | nn.Module = LiteralTFE(n=4) if frontend == LITERAL else frontend
-    model = with_frontend(body, front).eval()
+    export(with_frontend(body, front), shape, path)
+
+
+def export(model: nn.Module, shape: tuple[int, int], path: Path) -> None:
+    """Write a model of spectrograms ``(1, 1, *shape)`` as ONNX."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            model,
+            model.eval(),
             (torch.randn(1, 1, *shape),),
             dynamo=True,
             opset_version=OPSET,

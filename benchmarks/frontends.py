@@ -17,12 +17,11 @@ import numpy as np
 import timm
 import torch
 from command import Argument, Benchmark, main, progress
-from device import session
+from device import export, session
 from side_by_side import ratio, spread, take_turns
 from torch import nn
 
 from specenhance import create_frontend, list_frontends, with_frontend
-from specenhance.deploy.formats.onnx import OPSET
 from specenhance.frontends.base import out_channels
 
 # backbone: batch of the training step, frames, bins
@@ -36,14 +35,6 @@ def model(backbone: str, frontend: str, bins: int) -> nn.Module:
     front = create_frontend(frontend, in_chans=1, bins=bins)
     body = timm.create_model(backbone, in_chans=out_channels(front, 1), num_classes=50)
     return with_frontend(body, front).to(memory_format=torch.channels_last)
-
-
-def write(made: nn.Module, T: int, F: int, path: Path) -> None:
-    """Export a model."""
-    with torch.no_grad():
-        torch.onnx.export(
-            made.eval(), (torch.randn(1, 1, T, F),), dynamo=True, opset_version=OPSET, input_names=["x"], verbose=False
-        ).save(path, external_data=False)
 
 
 def measure(rounds: int = 5, names: list[str] | None = None) -> dict[str, Any]:
@@ -69,11 +60,11 @@ def measure(rounds: int = 5, names: list[str] | None = None) -> dict[str, Any]:
             opened = {}
             for name, made in models.items():
                 path = Path(folder) / f"{len(opened)}.onnx"
-                write(made.to(memory_format=torch.contiguous_format), T, F, path)
+                export(made.to(memory_format=torch.contiguous_format), (T, F), path)
                 opened[name] = session(path, 1)  # the threads of all sessions would wait for work at once
             x = np.random.default_rng(0).standard_normal((1, 1, T, F)).astype(np.float32)
             times["1 clip, onnxruntime"] = take_turns(
-                {n: lambda s=s, x=x: s.run(None, {"x": x}) for n, s in opened.items()}, 5 * rounds
+                {n: lambda s=s, x=x: s.run(None, {"spectrogram": x}) for n, s in opened.items()}, 5 * rounds
             )
         for name, made in models.items():
             row = {

@@ -8,43 +8,34 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from specenhance import KaldiFbank, create_frontend
 from specenhance.analysis.plots import save_figure
+from specenhance.conditions import create_condition
 from specenhance.data import read_audio
 from specenhance.frontends.base import apply_frontend, needs_energies
 
-NAMES = {
-    "identity": "identity",
-    "clipnorm": "clipnorm",
-    "binnorm": "binnorm",
-    "rfn": "rfn",
-    "pcen": "pcen*",
-    "delta, 1": "delta, second channel",
-    "delta, 2": "delta, third channel",
-    "coord, 1": "coord, second channel",
-    "freqnorm": "freqnorm*",
-    "tfe4": "tfe4*",
-    "tfe4s": "tfe4s*",
-    "tfa": "tfa*",
-    "coordattn": "coordattn*",
-    "cbam": "cbam*",
-    "eca": "eca*",
-}
-FRAMES, COLUMNS = 98, 3
+# front ends, and which channel of the result is drawn
+PANELS = [
+    *((name, 0) for name in ("identity", "clipnorm", "binnorm", "rfn", "pcen")),
+    *(("delta", 1), ("delta", 2), ("coord", 1)),
+    *((name, 0) for name in ("freqnorm", "tfe4", "tfe4s", "tfa", "coordattn", "cbam", "eca")),
+]
+RATE, FRAMES, COLUMNS = 16000, 98, 3
 
 
 def sounds(path: Path) -> Tensor:
     """Read a sound, and make it 12 dB softer in white noise at 20 dB: ``(2, samples)``."""
-    clean = read_audio(path)[:16000]
-    clean = torch.nn.functional.pad(clean, (0, 16000 - len(clean)))
-    softer = clean * 10 ** (-12 / 20)
-    noise = torch.randn(len(clean), generator=torch.Generator().manual_seed(0))
-    noise *= softer.square().mean().sqrt() * 10 ** (-20 / 20)
-    return torch.stack([clean, softer + noise])
+    clean = read_audio(path, RATE)[:RATE]
+    clean = torch.nn.functional.pad(clean, (0, RATE - len(clean)))
+    harder = clean.numpy()
+    for name in ("gain:-12", "noise:20"):
+        harder = create_condition(name)(harder, RATE, np.random.default_rng(0))
+    return torch.stack([clean, torch.tensor(np.asarray(harder, np.float32))])
 
 
 def draw(waveforms: Tensor) -> Figure:
@@ -52,18 +43,19 @@ def draw(waveforms: Tensor) -> Figure:
     features = KaldiFbank(frames=FRAMES)
     spec = features(waveforms)
     figure = Figure(figsize=(7.2, 8), layout="constrained")
-    panels = figure.subplots(-(-len(NAMES) // COLUMNS), COLUMNS).flat
-    for axes, (name, title) in zip(panels, NAMES.items(), strict=True):
-        kind, _, channel = name.partition(", ")
+    panels = figure.subplots(-(-len(PANELS) // COLUMNS), COLUMNS).flat
+    for axes, (name, channel) in zip(panels, PANELS, strict=True):
         torch.manual_seed(0)
-        frontend = create_frontend(kind)
+        frontend = create_frontend(name)
         if needs_energies(frontend):
             frontend.set_normalisation(features.mean, features.std)
         with torch.no_grad():
-            made = apply_frontend(frontend.eval(), spec, None)[:, int(channel or 0)]
+            made = apply_frontend(frontend.eval(), spec, None)[:, channel]
         both = torch.cat([made[0], torch.full((3, made.shape[2]), torch.nan), made[1]])
         image = axes.imshow(both.T, origin="lower", aspect="auto", cmap="magma", interpolation="none")
         figure.colorbar(image, ax=axes)
+        star = "*" if any(p.requires_grad for p in frontend.parameters()) else ""
+        title = f"{name}{star}, channel {channel + 1}" if channel else f"{name}{star}"
         axes.set(title=title, xticks=[], yticks=[])
     return figure
 

@@ -352,6 +352,10 @@ def block_backward(
         )  # fmt: skip
 
 
+def parts_of(x_f: Tensor) -> int:
+    """Count the parts of a frequency path's input: ``(B, c_in, parts, F)``, or one ``(B, c_in, F)``."""
+    return x_f.shape[2] if x_f.ndim == 4 else 1
+
+
 def _sizes(c_in: int, c_out: int, x_f: Tensor, plan: Plan) -> tuple[int, ...]:
-    parts_f = x_f.shape[2] if x_f.ndim == 4 else 1
-    return c_in, c_out, plan.T, plan.F, parts_f, plan.tiles_t, plan.tiles, plan.kernel, plan.span, plan.width
+    return c_in, c_out, plan.T, plan.F, parts_of(x_f), plan.tiles_t, plan.tiles, plan.kernel, plan.span, plan.width

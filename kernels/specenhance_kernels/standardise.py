@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from specenhance_kernels.chain import add_other_tiles
+from specenhance_kernels.chain import add_other_tiles, parts_of
 from specenhance_kernels.configs import path_options
 from specenhance_kernels.plan import Plan
 
@@ -148,5 +148,4 @@ def standardise_backward(
 
 
 def _sizes(block: int, x_f: Tensor, plan: Plan) -> tuple[int, ...]:
-    parts_f = x_f.shape[2] if x_f.ndim == 4 else 1
-    return plan.blocks[block][0], plan.T, plan.F, parts_f, plan.tiles_t, plan.tiles
+    return plan.blocks[block][0], plan.T, plan.F, parts_of(x_f), plan.tiles_t, plan.tiles

@@ -28,6 +28,7 @@ from specenhance._compat import is_exporting
 
 __all__ = [
     "LOG_FLOOR",
+    "FilterFeatures",
     "HannMelFeatures",
     "MelFeatures",
     "hann_power_spectrum",
@@ -47,7 +48,9 @@ CHUNK_FRAMES = 500
 
 
 class MelFeatures(nn.Module):
-    """What the feature modules share: checks, lengths, chunks, padding, normalisation. A subclass defines ``_log_mel``.
+    """What the feature modules share: checks, lengths, chunks, padding, normalisation.
+
+    A subclass defines ``_log_mel``, or ``analysis`` if it has something to make once a batch.
 
     Args:
         frames: The frames T of the result, which is padded with 0 or cut at its end; None keeps all frames and adds none.
@@ -210,6 +213,48 @@ class MelFeatures(nn.Module):
             f"frames={self.frames}, sample_rate={self.sample_rate}, num_mel_bins={len(self.frequencies)}, "
             f"window_length={self.window_length}, hop_length={self.hop_length}, mean={self.mean}, std={self.std}"
         )
+
+
+class FilterFeatures(MelFeatures):
+    """What features share that filter the waveform, and then sum up each filter's power in windows as long as the filters.
+
+    With filters and windows of K samples, an odd number, a frame sees 2 K - 1 samples.
+
+    Args:
+        frames, sample_rate, frequencies, mean, std: As :class:`MelFeatures`.
+        frame_length: The length K, in seconds. It is made an odd number of samples.
+        frame_shift: The time from one frame to the next, in seconds.
+
+    >>> made = FilterFeatures(None, 16000, [4000.0], 0.025, 0.010, 0.0, 0.5)
+    >>> made.middle, made.window_length
+    (200, 801)
+    """
+
+    def __init__(
+        self,
+        frames: int | None,
+        sample_rate: int,
+        frequencies: list[float],
+        frame_length: float,
+        frame_shift: float,
+        mean: float,
+        std: float,
+    ) -> None:
+        middle = whole_samples(frame_length, sample_rate) // 2
+        super().__init__(
+            frames=frames,
+            sample_rate=sample_rate,
+            window_length=4 * middle + 1,
+            hop_length=whole_samples(frame_shift, sample_rate),
+            frequencies=frequencies,
+            mean=mean,
+            std=std,
+        )
+        self.middle = middle  # the middle sample of a filter
+
+    def _keep(self, name: str, values: np.ndarray) -> None:
+        """Keep a constant as a float32 buffer."""
+        self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
 
 
 class HannMelFeatures(MelFeatures):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from specenhance.features.base import LOG_FLOOR, MelFeatures, mel_edges, whole_samples
+from specenhance.features.base import LOG_FLOOR, FilterFeatures, mel_edges
 from specenhance.features.registry import register_features
 
 __all__ = ["Leaf"]
@@ -24,7 +24,7 @@ STEPS = 5  # the fewest steps from one frame to the next
 
 
 @register_features("leaf")
-class Leaf(MelFeatures):
+class Leaf(FilterFeatures):
     """The logarithm of LEAF's energies, from filters and windows that learn.
 
     A Gabor filter of each bin, ``g(n) = exp(i c n - n^2 / (2 s^2)) / (sqrt(2 pi) s)``, makes a complex signal of the waveform
@@ -79,31 +79,17 @@ class Leaf(MelFeatures):
         std: float = 0.5,
     ) -> None:
         edges = np.array(mel_edges(num_mel_bins + 2, low_frequency, sample_rate / 2))
-        half = whole_samples(frame_length, sample_rate) // 2
-        hop = whole_samples(frame_shift, sample_rate)
-        super().__init__(
-            frames=frames,
-            sample_rate=sample_rate,
-            window_length=4 * half + 1,
-            hop_length=hop,
-            frequencies=edges[1:-1].tolist(),
-            mean=mean,
-            std=std,
-        )
-        self.middle = half
-        longest = (2 * half + 1) * math.sqrt(2 * math.log(2)) / math.pi
+        super().__init__(frames, sample_rate, edges[1:-1].tolist(), frame_length, frame_shift, mean, std)
+        longest = (2 * self.middle + 1) * math.sqrt(2 * math.log(2)) / math.pi
         lengths = np.minimum(sample_rate / 2 / (edges[2:] - edges[:-2]), longest)
         radians = 2 * math.pi / sample_rate
-        for name, values in (
-            ("first_centre", edges[1:-1] * radians),
-            ("first_length", lengths),
-            ("spacing", (edges[2:] - edges[:-2]) / 2 * radians),
-        ):
-            self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
+        self._keep("first_centre", edges[1:-1] * radians)
+        self._keep("first_length", lengths)
+        self._keep("spacing", (edges[2:] - edges[:-2]) / 2 * radians)
         self.centre = nn.Parameter(torch.zeros(num_mel_bins))
         self.length = nn.Parameter(torch.zeros(num_mel_bins))
         self.width = nn.Parameter(torch.zeros(num_mel_bins))
-        self.groups = _groups(lengths, hop, half)
+        self.groups = _groups(lengths, self.hop_length, self.middle)
 
     def filters(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
         """Compute c in radians a sample, s in samples, and w: three times (F,)."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from specenhance.features.base import LOG_FLOOR, MelFeatures, mel_edges, whole_samples
+from specenhance.features.base import LOG_FLOOR, FilterFeatures, mel_edges
 from specenhance.features.registry import register_features
 
 __all__ = ["SincNet"]
@@ -21,7 +21,7 @@ LEAST = 50.0  # Hz: the lowest edge, and the smallest width of a band
 
 
 @register_features("sincnet")
-class SincNet(MelFeatures):
+class SincNet(FilterFeatures):
     """The logarithm of the mean power in bands whose edges learn.
 
     The filter of a bin passes the band from f1 to f2:
@@ -71,19 +71,9 @@ class SincNet(MelFeatures):
     ) -> None:
         edges = np.array(mel_edges(num_mel_bins + 1, LEAST, sample_rate / 2 - 2 * LEAST))
         low, band = LEAST + edges[:-1], LEAST + np.diff(edges)
-        half = whole_samples(frame_length, sample_rate) // 2
-        super().__init__(
-            frames=frames,
-            sample_rate=sample_rate,
-            window_length=4 * half + 1,
-            hop_length=whole_samples(frame_shift, sample_rate),
-            frequencies=(low + band / 2).tolist(),
-            mean=mean,
-            std=std,
-        )
-        self.middle = half
-        self.register_buffer("first_low", torch.from_numpy(low.astype(np.float32)), persistent=False)
-        self.register_buffer("first_band", torch.from_numpy(band.astype(np.float32)), persistent=False)
+        super().__init__(frames, sample_rate, (low + band / 2).tolist(), frame_length, frame_shift, mean, std)
+        self._keep("first_low", low)
+        self._keep("first_band", band)
         self.low = nn.Parameter(torch.zeros(num_mel_bins))
         self.band = nn.Parameter(torch.zeros(num_mel_bins))
 

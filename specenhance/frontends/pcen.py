@@ -79,8 +79,9 @@ class _DecayedSum(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_decay, state, y = ctx.saved_tensors
         dx = _decayed_sum(dy.flip(2), log_decay, torch.zeros_like(state)).flip(2)
-        d_state = dx[:, :, 0] * log_decay.exp()
-        d_log_decay = (d_state * state).sum((0, 1)) + (dx[:, :, 1:] * y[:, :, :-1]).sum((0, 1, 2)) * log_decay.exp()
+        decay = log_decay.exp()
+        d_state = dx[:, :, 0] * decay
+        d_log_decay = (d_state * state).sum((0, 1)) + (dx[:, :, 1:] * y[:, :, :-1]).sum((0, 1, 2)) * decay
         return dx, d_log_decay, d_state
 
 
