@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
+from specenhance._imports import import_modules, imported_modules
 from specenhance.experiments.grid import Run
 
 __all__ = ["here", "processes"]
@@ -48,7 +49,7 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
     for number in range(jobs):
         numbers.put(number)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, _share, (numbers, threads, gpus)) as pool:
+    with ProcessPoolExecutor(jobs, context, _share, (numbers, threads, gpus, imported_modules())) as pool:
         waiting = [pool.submit(work, run) for run in runs]
         done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
         for future in waiting:
@@ -62,8 +63,8 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
             ) from error
 
 
-def _share(numbers: Any, threads: int, gpus: int) -> None:
-    """Prepare a process: its number of threads, its GPU, and the records of its loggers."""
+def _share(numbers: Any, threads: int, gpus: int, modules: Sequence[str]) -> None:
+    """Prepare a process: its number of threads, its GPU, the records of its loggers, and what the user's modules register."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get() % gpus)
@@ -71,3 +72,4 @@ def _share(numbers: Any, threads: int, gpus: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    import_modules(modules)
