@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import soundfile
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from torch import Tensor
 
 from specenhance._files import write_text
-from specenhance._names import markup
 from specenhance.analysis.findings import Findings, examine
 from specenhance.analysis.masks import CONSTANT, TO_TRY
+from specenhance.analysis.page import Picture, data_uri, environment, picture
 from specenhance.analysis.plots import plot_confusion, plot_curves, plot_factors, plot_masks, plot_spectrogram
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
@@ -31,25 +26,6 @@ from specenhance.functional import outer
 from specenhance.models.adapter import FrontendModel
 
 __all__ = ["report"]
-
-DARK = "(prefers-color-scheme: dark)"
-NARROW = "(max-width: 50rem)"  # where panels stand one below the other
-
-
-class Picture(NamedTuple):
-    """A picture of the page.
-
-    Attributes:
-        text: description of the picture.
-        image: the picture for a wide screen and a light background, as a data URI.
-        sources: pictures for other screens, each with its media query.
-        error: reason why it could not be drawn. Empty if it was drawn.
-    """
-
-    text: str
-    image: str = ""
-    sources: Sequence[tuple[str, str]] = ()
-    error: str = ""
 
 
 class Clip(NamedTuple):
@@ -136,7 +112,7 @@ def report(
     if result and result.get("versions"):
         rows["versions"] = ", ".join(f"{library} {version}" for library, version in result["versions"].items())
     wrong = found.worst(worst)
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     text = page.render(
         kind=kind,
         called=title,
@@ -159,19 +135,6 @@ def report(
     return path
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("specenhance.analysis"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-        undefined=StrictUndefined,
-    )
-    environment.filters["name"] = lambda name: Markup(markup(name))  # escaped, and visible: see specenhance._names
-    return environment
-
-
 def _accuracy(found: Findings) -> str:
     low, high = found.interval
     return f"{found.accuracy:.2%} (95% interval {low:.1%} to {high:.1%}, Wilson's)"
@@ -182,7 +145,7 @@ def _parameters(module: torch.nn.Module) -> int:
 
 
 def _curves(history: Sequence[Mapping[str, float]]) -> Picture:
-    return _picture(
+    return picture(
         partial(plot_curves, [dict(row) for row in history]),
         "Loss and accuracy over the epochs.",
         narrow={"columns": 1},
@@ -192,7 +155,7 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Picture:
 def _confusions(classes: Sequence[str], found: Findings) -> dict[str, Any]:
     """Give the picture and the tables of confusions."""
     return {
-        "confusion": _picture(
+        "confusion": picture(
             partial(plot_confusion, found.confusion, classes),
             "Confusion matrix: the part of each true class's clips that is taken for each class.",
         ),
@@ -218,12 +181,12 @@ def _masks(model: FrontendModel, classes: Sequence[str], found: Findings) -> lis
         return []
     axes = _axes(model)
     pictures = [
-        _picture(
+        picture(
             partial(plot_factors, mask.e_t, mask.e_f, mask.spread_t, mask.spread_f, **axes),
             "The mean of the mask's two factors over the clips, in a band of one standard deviation between clips.",
             narrow={"columns": 1},
         ),
-        _picture(
+        picture(
             partial(plot_masks, [mask.all], ["all clips"], label="mask", columns=1, **axes),
             "The mean mask over all clips.",
         ),
@@ -233,12 +196,12 @@ def _masks(model: FrontendModel, classes: Sequence[str], found: Findings) -> lis
     label = "difference to all clips"
     return [
         *pictures,
-        _picture(
+        picture(
             partial(plot_masks, list(mask.classes), classes, label="mask", **axes),
             "The mean mask of each class's clips, on one scale.",
             narrow={"columns": 2},
         ),
-        _picture(
+        picture(
             partial(plot_masks, list(mask.difference), classes, label=label, centred=True, **axes),
             "The mean mask of each class less that of all clips, on one scale.",
             narrow={"columns": 2},
@@ -277,46 +240,9 @@ def _clip(
         name=name,
         true=None if label is None else (classes[label], float(probabilities[label])),
         best=[(classes[i], float(value)) for value, i in zip(best.values, best.indices.tolist(), strict=True)],
-        sound=_uri("audio/flac", sound),
+        sound=data_uri("audio/flac", sound),
         pictures=[
-            _picture(partial(plot_spectrogram, values, panel, mask=panel == "mask", **axes), f"{panel} of {name}")
+            picture(partial(plot_spectrogram, values, panel, mask=panel == "mask", **axes), f"{panel} of {name}")
             for panel, values in panels
         ],
     )
-
-
-def _picture(draw: Callable[..., Figure], text: str, narrow: dict[str, Any] | None = None) -> Picture:
-    """Draw a figure for a light and a dark background and, with the arguments ``narrow``, for narrow screens."""
-    try:
-        light, dark = _drawn(draw())
-        sources = [(DARK, dark)]
-        if narrow is not None:
-            narrow_light, narrow_dark = _drawn(draw(**narrow))
-            sources = [(f"{NARROW} and {DARK}", narrow_dark), (NARROW, narrow_light), *sources]
-    except Exception as error:  # a page without one picture is better than no page
-        return Picture(text, error=f"{type(error).__name__}: {error}")
-    return Picture(text, light, sources)
-
-
-def _drawn(figure: Figure) -> tuple[str, str]:
-    """Give a figure as two pictures, for a light and for a dark background."""
-    pictures = []
-    for ink in (None, "#e8e8e8"):
-        if ink is not None:
-            figure.set_layout_engine("none")  # the layout of the first picture is kept
-            for text in figure.findobj(Text):
-                text.set_color(ink)
-            for axes in figure.axes:
-                axes.tick_params(which="both", colors=ink)
-                for spine in axes.spines.values():
-                    spine.set_edgecolor(ink)
-                if (legend := axes.get_legend()) is not None:
-                    legend.get_frame().set_facecolor("#222222")
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=90, transparent=True, format="webp", pil_kwargs={"lossless": True})
-        pictures.append(_uri("image/webp", drawn))
-    return pictures[0], pictures[1]
-
-
-def _uri(kind: str, content: io.BytesIO) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
