@@ -28,8 +28,9 @@ def heard(run: Path, conditions: Sequence[str]) -> dict[str, Any]:
         conditions: The names of the conditions.
 
     Returns:
-        ``"groups"``, the group of each test clip; ``"right"``, for each condition 1 for each clip that is classified right,
-        otherwise 0; ``"constant"``, whether the mask is the same for every clip, None without a mask.
+        ``"unit"``, what a group is; ``"groups"``, the group of each test clip; ``"right"``, for each condition 1 for each clip
+        that is classified right, otherwise 0; ``"mask change"``, how much the mask changes between clean clips, as a part of
+        its mean, None without a mask.
 
     Raises:
         FileNotFoundError, ValueError: for a run that is not finished, or clips that are not there.
@@ -43,11 +44,11 @@ def heard(run: Path, conditions: Sequence[str]) -> dict[str, Any]:
     data = open_split(recipe, "test", classes)
     known = data.groups.keys() or {CLIP: ()}
     kind = recipe.group or (next(iter(known)) if len(known) == 1 else CLIP)
-    found["groups"] = groups_of(data, kind)
+    found["unit"], found["groups"] = kind, groups_of(data, kind)
     for name in missing:
         result = examine(model, Altered(data, create_condition(name)), recipe.batch_size)
         found["right"][name] = (result.predicted == result.labels).int().tolist()
         if name == "clean":
-            found["constant"] = None if result.mask is None else bool(result.mask.change.constant)
+            found["mask change"] = None if result.mask is None else result.mask.change.clips
     write_text(file, json.dumps(found) + "\n")
     return found

@@ -1,8 +1,6 @@
-"""What may be said of a comparison: intervals over groups, paired differences, corrected p values, and what could be seen.
+"""What may be said of a comparison: paired differences with intervals, p values and what could be seen.
 
-Clips of one group (speaker, recording, site, device) stand and fall together. So the unit of chance is the group, not the clip:
-a draw of the bootstrap takes whole groups. Seeds are the inner noise: a clip's value is first its mean over the seeds. What is
-compared is paired: the same groups are drawn for both arms.
+Intervals are those of :mod:`specenhance.analysis.intervals`: by a bootstrap over groups and seeds.
 """
 
 from __future__ import annotations
@@ -11,32 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Effect", "Interval", "by_group", "effect", "holm", "mixed_effect"]
+from specenhance.analysis.intervals import LEVEL, Interval, Values, by_group, sums_of
 
-DRAWS = 10_000
-LEVEL = 0.95
+__all__ = ["Effect", "effect", "holm", "mixed_effect"]
+
 POWER = 0.8  # a difference that is visible is seen in four of five such comparisons
-
-Values = Sequence[Sequence[float]]  # of each seed the value of each clip
-
-
-class Interval(NamedTuple):
-    """A figure in percent, and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def text(self, form: str = ".1f") -> str:
-        """Write the figure and its interval.
-
-        >>> Interval(80.0, 75.0, 84.0).text()
-        '80.0 (75.0 to 84.0)'
-        """
-        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
 class Effect(NamedTuple):
@@ -44,8 +23,9 @@ class Effect(NamedTuple):
 
     Attributes:
         difference: The paired difference in percentage points.
-        p: The two-sided p value of a t-test over the groups' differences. NaN for a single group.
-        visible: The smallest difference, in points, that such a comparison would find four times of five.
+        p: The two-sided p value of a t-test of the difference, see :func:`effect`. NaN for a single group.
+        visible: The smallest difference, in points, that such a comparison would find four times of five. NaN for a single
+            group.
     """
 
     difference: Interval
@@ -53,47 +33,39 @@ class Effect(NamedTuple):
     visible: float
 
 
-def by_group(
-    values: Values, groups: Sequence[str], baseline: Values | None = None, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """Compute a mean in percent, or its difference to a baseline's, with an interval by a bootstrap over groups.
+def effect(values: Values, groups: Sequence[str], baseline: Values) -> Effect:
+    """Compare an arm with the baseline on the same clips and seeds.
+
+    The variance of the difference is that between groups, divided by their number, plus that between seeds, divided by
+    theirs. Its degrees of freedom are Satterthwaite's (1946). With one seed this is a paired t-test over groups.
 
     Args:
-        values: 1 for each clip that is right, otherwise 0; a row for each seed.
+        values: Of each seed the value of each clip.
         groups: The group of each clip.
-        baseline: The same for another arm, on the same clips. It may have another number of seeds.
-        draws: The number of draws.
-        seed: Seed of the draws.
-
-    >>> by_group([[1, 1, 0, 0]], ["a", "a", "b", "b"], draws=100)
-    Interval(value=50.0, low=0.0, high=100.0)
-    """
-    sums, counts = _sums(values, groups, baseline)
-    drawn = np.random.default_rng(seed).integers(len(counts), size=(draws, len(counts)))
-    means = 100 * sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Interval(float(100 * sums.sum() / counts.sum()), float(low), float(high))
-
-
-def effect(values: Values, groups: Sequence[str], baseline: Values, draws: int = DRAWS) -> Effect:
-    """Compare an arm with the baseline on the same clips.
+        baseline: The same for the baseline.
 
     >>> found = effect([[1, 1, 1, 0, 1, 1]], ["a", "a", "b", "b", "c", "c"], [[1, 0, 0, 0, 1, 0]])
     >>> found.difference.value, round(found.p, 3)
     (50.0, 0.0)
     """
-    sums, counts = _sums(values, groups, baseline)
-    each = 100 * sums / counts
-    if len(each) < 2:
-        return Effect(by_group(values, groups, baseline, draws), float("nan"), float("nan"))
-    p = 0.0 if np.ptp(each) == 0 and each[0] != 0 else float(stats.ttest_1samp(each, 0).pvalue)
-    freedom = len(each) - 1
-    visible = (stats.t.ppf((1 + LEVEL) / 2, freedom) + stats.t.ppf(POWER, freedom)) * stats.sem(each)
-    return Effect(by_group(values, groups, baseline, draws), 1.0 if np.isnan(p) else p, float(visible))
+    difference = by_group(values, groups, baseline)
+    sums, counts = sums_of(values, groups, baseline)
+    between = [100 * sums.mean(0) / counts, 100 * sums.sum(1) / counts.sum()]  # groups, seeds
+    if len(counts) < 2:
+        return Effect(difference, float("nan"), float("nan"))
+    parts = [(float(stats.sem(each)) ** 2, len(each) - 1) for each in between if len(each) > 1]
+    variance = sum(square for square, _ in parts)
+    middle = float(np.mean(between[0]))
+    if variance == 0:
+        return Effect(difference, float(middle == 0), 0.0)
+    freedom = variance**2 / sum(square**2 / free for square, free in parts)
+    p = 2 * stats.t.sf(abs(middle) / variance**0.5, freedom)
+    visible = (stats.t.ppf((1 + LEVEL) / 2, freedom) + stats.t.ppf(POWER, freedom)) * variance**0.5
+    return Effect(difference, float(p), float(visible))
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Correct p values for their number (Holm 1979).
+    """Correct p values for their number (Holm 1979). A p value that is NaN is no test and stays.
 
     Args:
         p: The p value of each test, by the test's name.
@@ -103,16 +75,28 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     """
     from statsmodels.stats.multitest import multipletests  # it brings pandas: only a report needs it
 
-    return dict(zip(p, map(float, multipletests(list(p.values()), method="holm")[1]), strict=True))
+    tests = {name: value for name, value in p.items() if not np.isnan(value)}
+    if not tests:
+        return dict(p)
+    corrected = multipletests(list(tests.values()), method="holm")[1]
+    return {**p, **dict(zip(tests, map(float, corrected), strict=True))}
 
 
 def mixed_effect(values: Values, groups: Sequence[str], baseline: Values) -> Interval:
-    """Estimate the difference to the baseline by a linear mixed model: a fixed effect of the arm, a random level of each group.
+    """Estimate the difference to the baseline by a linear mixed model.
 
-    Its observations are the accuracies of each group in each seed.
+    Its observations are the accuracies of each group in each seed. The arm has a fixed effect. Each group has a random level
+    and, with several seeds, a random effect of the arm; with one seed that cannot be told from the rest.
+
+    Args:
+        values: Of each seed the value of each clip.
+        groups: The group of each clip; two groups or more.
+        baseline: The same for the baseline.
 
     Returns:
-        The difference in percentage points, with the model's 95% interval.
+        The difference in percentage points, with the model's 95% interval; NaN where the model cannot be fitted.
+
+    Source: Barr et al. (2013) on the random effect of what is compared.
 
     >>> rng = np.random.default_rng(0)
     >>> groups = [f"g{i % 8}" for i in range(160)]
@@ -120,26 +104,22 @@ def mixed_effect(values: Values, groups: Sequence[str], baseline: Values) -> Int
     >>> found.low < 30 < found.high
     True
     """
+    import warnings
+
     import pandas as pd
     import statsmodels.formula.api as smf
 
     rows = []
     for arm, each in ((1, values), (0, baseline)):
-        for seed, row in enumerate(each):
-            sums, counts = _sums([row], groups)
-            rows += [(arm, seed, g, 100 * s / n) for g, (s, n) in enumerate(zip(sums, counts, strict=True))]
-    table = pd.DataFrame(rows, columns=["arm", "seed", "group", "accuracy"])
-    fitted = smf.mixedlm("accuracy ~ arm", table, groups=table["group"]).fit()
-    low, high = fitted.conf_int(1 - LEVEL).loc["arm"]
+        sums, counts = sums_of(each, groups)
+        rows += [(arm, group, value) for row in 100 * sums / counts for group, value in enumerate(row)]
+    table = pd.DataFrame(rows, columns=["arm", "group", "accuracy"])
+    slope = {"re_formula": "~arm"} if len(values) > 1 else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a variance at its bound 0: the estimate is right
+        try:
+            fitted = smf.mixedlm("accuracy ~ arm", table, groups=table["group"], **slope).fit()
+            low, high = fitted.conf_int(1 - LEVEL).loc["arm"]
+        except np.linalg.LinAlgError:  # nothing varies
+            return Interval(*[float("nan")] * 3)
     return Interval(float(fitted.params["arm"]), float(low), float(high))
-
-
-def _sums(
-    values: Values, groups: Sequence[str], baseline: Values | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum up each group's clips, a clip being its mean over the seeds; and count them."""
-    names, of = np.unique(np.asarray(groups), return_inverse=True)
-    clips = np.asarray(values, float).mean(0)
-    if baseline is not None:
-        clips = clips - np.asarray(baseline, float).mean(0)
-    return np.bincount(of, clips, len(names)), np.bincount(of, minlength=len(names)).astype(float)
