@@ -83,5 +83,5 @@ def sums_of(
     clips = np.asarray(values, float)
     if baseline is not None:
         clips = clips - np.asarray(baseline, float)
-    sums = np.stack([np.bincount(of, row, len(names)) for row in clips])
+    sums: NDArray[np.float64] = np.stack([np.bincount(of, row, len(names)) for row in clips]).astype(float)
     return sums, np.bincount(of, minlength=len(names)).astype(float)

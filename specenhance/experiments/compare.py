@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from specenhance._files import write_text
 from specenhance.experiments import jobs as places
 from specenhance.experiments.findings import Findings, find
 from specenhance.experiments.grid import Run, run_grid
+from specenhance.experiments.latency import latencies
 from specenhance.experiments.measure import heard
+from specenhance.experiments.page import to_page
 from specenhance.experiments.plan import Plan, save_plan
-from specenhance.experiments.tables import write_findings
+from specenhance.experiments.tables import to_json, to_markdown
 
 __all__ = ["compare"]
 
@@ -23,7 +27,7 @@ def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings
     """Run a comparison, or go on with one that was stopped.
 
     The plan is written to ``out/compare.toml`` before the first run. Each run has its folder in ``out/runs``. What is found is
-    written to ``out/compare.md`` and ``out/compare.json``.
+    written to ``out/compare.md``, ``compare.json`` and ``compare.html``.
 
     Args:
         plan: What is compared.
@@ -43,8 +47,11 @@ def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings
         places.here(work, runs)
     else:
         places.processes(work, runs, jobs)
-    findings = find(plan, runs)
-    write_findings(plan, findings, out)
+    first = {run.name: run.folder for run in reversed(runs)}
+    findings = find(plan, runs, latencies({arm: first[arm] for arm in [plan.reference, *plan.rivals()]}))
+    write_text(out / "compare.json", json.dumps(to_json(findings), indent=1) + "\n")
+    write_text(out / "compare.md", to_markdown(plan, findings))
+    write_text(out / "compare.html", to_page(plan, findings))
     return findings
 
 

@@ -15,7 +15,7 @@ from specenhance.conditions import create_condition
 from specenhance.experiments.grid import Run
 from specenhance.training.recipe import Recipe, augmentation, recipe_for
 
-__all__ = ["PLAN", "Plan", "load_plan", "save_plan"]
+__all__ = ["PLAN", "Plan", "load_plan", "save_plan", "to_toml"]
 
 PLAN = "compare.toml"
 NONE = "none"  # of the factors augment and teacher
@@ -142,8 +142,6 @@ def save_plan(plan: Plan, out: Path) -> None:
     ...     load_plan(Path(folder) / PLAN) == plan
     True
     """
-    import tomli_w
-
     path = out / PLAN
     if path.is_file():
         there = load_plan(path)
@@ -156,7 +154,18 @@ def save_plan(plan: Plan, out: Path) -> None:
             raise ValueError(f"{path}: was planned with {'; '.join(differ)}; choose another --out")
         return
     out.mkdir(parents=True, exist_ok=True)
-    write_text(path, tomli_w.dumps(plan.model_dump(mode="json")))
+    write_text(path, to_toml(plan))
+
+
+def to_toml(plan: Plan) -> str:
+    """Write a plan as TOML, which :func:`load_plan` reads.
+
+    >>> print(to_toml(Plan(recipe={"data": "synthetic"}, factors={"frontend": ["identity"]})).splitlines()[-1])
+    ]
+    """
+    import tomli_w
+
+    return tomli_w.dumps(plan.model_dump(mode="json"))
 
 
 def load_plan(path: Path) -> Plan:
