@@ -17,6 +17,7 @@ from specenhance.experiments.measure import heard
 from specenhance.experiments.page import to_page
 from specenhance.experiments.plan import Plan, save_plan
 from specenhance.experiments.tables import to_json, to_markdown
+from specenhance.training.machine import Machine
 
 __all__ = ["compare"]
 
@@ -58,4 +59,4 @@ def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings
 def train_and_test(run: Run, conditions: list[str], machine: dict[str, Any]) -> None:
     """Train a run or go on with it, and test it under conditions. What is done is not done again."""
     for _ in run_grid([run], **machine):
-        heard(run.folder, conditions)
+        heard(run.folder, conditions, Machine(**machine))

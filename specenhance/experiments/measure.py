@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from specenhance._files import write_text
 from specenhance.analysis.findings import examine
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
 from specenhance.data.groups import CLIP, groups_of
 from specenhance.training.build import open_split
+from specenhance.training.loop import cached
+from specenhance.training.machine import Machine
 from specenhance.training.store import load_stored
 
 __all__ = ["HEARD", "heard"]
@@ -20,12 +24,13 @@ __all__ = ["HEARD", "heard"]
 HEARD = "heard.json"
 
 
-def heard(run: Path, conditions: Sequence[str]) -> dict[str, Any]:
+def heard(run: Path, conditions: Sequence[str], machine: Machine) -> dict[str, Any]:
     """Test a finished run under conditions, each once. What was measured before is read from ``heard.json``.
 
     Args:
         run: The run folder.
         conditions: The names of the conditions.
+        machine: Its device computes, and its cache keeps the clips between conditions.
 
     Returns:
         ``"unit"``, what a group is; ``"groups"``, the group of each test clip; ``"right"``, for each condition 1 for each clip
@@ -45,6 +50,9 @@ def heard(run: Path, conditions: Sequence[str]) -> dict[str, Any]:
     known = data.groups.keys() or {CLIP: ()}
     kind = recipe.group or (next(iter(known)) if len(known) == 1 else CLIP)
     found["unit"], found["groups"] = kind, groups_of(data, kind)
+    data = cached(data, machine)
+    on_gpu = machine.device in ("auto", "cuda") and torch.cuda.is_available()
+    model.to("cuda" if on_gpu else "cpu" if machine.device == "auto" else machine.device)
     for name in missing:
         result = examine(model, Altered(data, create_condition(name)), recipe.batch_size)
         found["right"][name] = (result.predicted == result.labels).int().tolist()

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from specenhance.data import AudioDataset, open_data
 from specenhance.data.check import check_sounds
 from specenhance.data.classes import with_classes
+from specenhance.data.few import few
 from specenhance.data.groups import fold_split
 from specenhance.data.layout import SPLITS
 from specenhance.data.registry import data_folds
@@ -46,6 +47,13 @@ def build_split(recipe: Recipe, split: str, given: Given = NOTHING) -> AudioData
     Raises:
         FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
     """
+    data = _whole_split(recipe, split, given)
+    if recipe.clips_per_class and split == "train":
+        return few(data, recipe.clips_per_class, recipe.seed)
+    return data
+
+
+def _whole_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
     if recipe.folds:
         parts = [
             _own_split(recipe.replace(folds=0, group="", fold=min(1, data_folds(recipe.data))), s, given)

@@ -133,6 +133,13 @@ class Recipe(BaseModel):
         description='What must not be in two folds: "speaker", "recording", a column of the CSV, or "clip". Empty takes the '
         "only kind that the data set has. For folds.",
     )
+    clips_per_class: int = _number(
+        0,
+        "Maximum number of training clips of each class, chosen by the seed. 0 takes all.",
+        0,
+        10_000_000,
+        "clips, 0 for all",
+    )
     skip_bad: bool = Field(
         False, description="Whether to train without files that cannot be read. Otherwise they are an error."
     )

@@ -1,0 +1,31 @@
+"""A few clips of each class: what a model learns from little data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from specenhance.data.base import AudioDataset
+
+__all__ = ["few"]
+
+
+def few(data: AudioDataset, per_class: int, seed: int = 0) -> AudioDataset:
+    """Take at most so many clips of each class.
+
+    The clips of a smaller number are among those of a larger one with the same seed.
+
+    Args:
+        data: The data set.
+        per_class: The number of clips of each class, 1 or more. A class with fewer keeps all.
+        seed: Seed of the choice, >= 0.
+
+    >>> data = AudioDataset(["no", "yes"], [0, 1] * 10, [f"{i}.wav" for i in range(20)])
+    >>> sorted(few(data, 3).labels)
+    [0, 0, 0, 1, 1, 1]
+    """
+    of_class = defaultdict(list)
+    for i in np.random.default_rng(seed).permutation(len(data)).tolist():
+        of_class[data.labels[i]].append(i)
+    return data.subset(sorted(i for clips in of_class.values() for i in clips[:per_class]))
