@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from specenhance.experiments import jobs as places
 from specenhance.experiments.findings import Findings, find
 from specenhance.experiments.grid import Run, run_grid
+from specenhance.experiments.jobs import Place, here
 from specenhance.experiments.measure import heard
 from specenhance.experiments.plan import Plan, save_plan
 from specenhance.experiments.tables import write_findings
@@ -19,7 +19,7 @@ __all__ = ["compare"]
 _log = logging.getLogger(__name__)
 
 
-def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings:
+def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findings:
     """Run a comparison, or go on with one that was stopped.
 
     The plan is written to ``out/compare.toml`` before the first run. Each run has its folder in ``out/runs``. What is found is
@@ -28,21 +28,21 @@ def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings
     Args:
         plan: What is compared.
         out: The folder of the comparison.
-        jobs: The number of processes that share this machine.
+        place: Where the runs are executed. :func:`specenhance.experiments.jobs.here` does one after the other. A partial of
+            :func:`specenhance.experiments.jobs.processes` or of :func:`specenhance.experiments.cluster.on_ray` does several
+            at once.
         **machine: Fields of :class:`specenhance.training.machine.Machine`.
 
     Raises:
         ValueError: for another plan in ``out``.
         FileNotFoundError, ValueError: as :func:`specenhance.training.run.train`.
         RuntimeError: if a process of several was killed.
+        Exception: the first error of a run.
     """
     save_plan(plan, out)
     runs = plan.runs(out.resolve())
     work = partial(train_and_test, conditions=plan.heard, machine=machine)
-    if jobs == 1:
-        places.here(work, runs)
-    else:
-        places.processes(work, runs, jobs)
+    place(work, runs)
     findings = find(plan, runs)
     write_findings(plan, findings, out)
     return findings

@@ -13,9 +13,13 @@ from typing import Any
 from specenhance._imports import import_modules, imported_modules
 from specenhance.experiments.grid import Run
 
-__all__ = ["here", "processes"]
+__all__ = ["Place", "Work", "here", "processes"]
 
 Work = Callable[[Run], Any]
+"""What is done with a run. It leaves a run alone that is done, and takes up one that was stopped."""
+
+Place = Callable[[Work, Sequence[Run]], None]
+"""Where the work of all runs is done. It returns when all are done, and raises the first error of a run."""
 
 
 def here(work: Work, runs: Sequence[Run]) -> None:
