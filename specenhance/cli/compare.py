@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from specenhance.cli.console import say, told
 from specenhance.cli.train import settings
 
 if TYPE_CHECKING:
+    from specenhance.experiments.jobs import Place
     from specenhance.experiments.plan import Plan
 
 __all__ = ["COMMANDS", "compare"]
@@ -60,11 +62,30 @@ def compare(
     out: Annotated[Path, typer.Option(help="The folder of the comparison. A stopped one goes on.")] = Path("compare"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Number of processes that share this machine.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ADDRESS",
+            help="Execute the runs on a Ray cluster: local for processes of this machine, auto or HOST:PORT for a cluster that "
+            "runs. All nodes must share the file system of --out, unless there is a --store.",
+        ),
+    ] = None,
+    cpus_per_run: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPUs and threads of each run, with --ray. The default is 1.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the nodes of --ray keep the runs, such as s3://BUCKET/FOLDER. Runs that are done are copied to --out.",
+        ),
+    ] = None,
     device: options.DeviceName = "auto",
     cache: options.Cache = "",
 ) -> None:
     """Compare front ends, backbones or anything else of a recipe on the same clips, with intervals over groups."""
     with told():
+        place = _place(jobs, ray, cpus_per_run, store)
         shared = {"data": data, "root": root and root.resolve(), "csv": csv and csv.resolve(), "epochs": epochs}
         shared |= {"folds": folds, "group": group}
         recipe = {name: str(value) for name, value in shared.items() if value is not None}
@@ -93,12 +114,27 @@ def compare(
         if dry_run:
             from specenhance.experiments.estimate import estimate
 
-            say(estimate(planned, jobs))
+            say(*estimate(planned, jobs).splitlines())
             return
         from specenhance.experiments.compare import compare as run_comparison
 
-        run_comparison(planned, out, jobs=jobs, device=device, cache=cache)
-        say((out / "compare.md").read_text(encoding="utf-8"), f"in {out}")
+        run_comparison(planned, out, place, device=device, cache=cache)
+        say(*(out / "compare.md").read_text(encoding="utf-8").splitlines(), out / "compare.html")
+
+
+def _place(jobs: int, ray: str | None, cpus: int | None, store: str | None) -> Place:
+    """Choose where the runs are executed."""
+    from specenhance.experiments.cluster import on_ray
+    from specenhance.experiments.jobs import here, processes
+
+    if ray is not None:
+        if jobs > 1:
+            raise ValueError(f"--jobs {jobs}: with --ray, Ray finds how many runs fit; leave --jobs or --ray out")
+        return partial(on_ray, address=ray, cpus=cpus or 1, store=store or "")
+    for option, value in {"--cpus-per-run": cpus, "--store": store}.items():
+        if value is not None:
+            raise ValueError(f"{option} {value}: is for runs on a Ray cluster; add --ray local or --ray ADDRESS")
+    return here if jobs == 1 else partial(processes, jobs=jobs)
 
 
 def _factors(named: dict[str, str | None], others: list[str] | None) -> dict[str, list[str]]:

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from specenhance._files import write_text
-from specenhance.experiments import jobs as places
 from specenhance.experiments.findings import Findings, find
-from specenhance.experiments.grid import Run, run_grid
+from specenhance.experiments.grid import Run, check_settings, train_or_resume
+from specenhance.experiments.jobs import Place, here
 from specenhance.experiments.latency import latencies
-from specenhance.experiments.measure import heard
+from specenhance.experiments.measure import heard, is_heard
 from specenhance.experiments.page import to_page
 from specenhance.experiments.plan import Plan, save_plan
 from specenhance.experiments.tables import to_json, to_markdown
 from specenhance.training.machine import Machine
+from specenhance.training.stopping import Stopped
 
-__all__ = ["compare"]
+__all__ = ["compare", "train_and_test"]
 
 _log = logging.getLogger(__name__)
 
 
-def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings:
+def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findings:
     """Run a comparison, or go on with one that was stopped.
 
     The plan is written to ``out/compare.toml`` before the first run. Each run has its folder in ``out/runs``. What is found is
@@ -33,21 +35,31 @@ def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings
     Args:
         plan: What is compared.
         out: The folder of the comparison.
-        jobs: The number of processes that share this machine.
+        place: Where the runs are executed. :func:`specenhance.experiments.jobs.here` does one after the other. A partial of
+            :func:`specenhance.experiments.jobs.processes` or of :func:`specenhance.experiments.cluster.on_ray` does several
+            at once.
         **machine: Fields of :class:`specenhance.training.machine.Machine`.
 
     Raises:
-        ValueError: for another plan in ``out``.
+        ValueError: for another plan in ``out``, or a run that was made with other settings.
         FileNotFoundError, ValueError: as :func:`specenhance.training.run.train`.
         RuntimeError: if a process of several was killed.
+        Exception: the first error of a run.
+        Stopped: if a signal has asked for a stop. The same call goes on.
     """
+    Machine(**machine)  # before anything is written
     save_plan(plan, out)
     runs = plan.runs(out.resolve())
-    work = partial(train_and_test, conditions=plan.heard, machine=machine)
-    if jobs == 1:
-        places.here(work, runs)
-    else:
-        places.processes(work, runs, jobs)
+    for run in runs:
+        check_settings(run)
+    numbers = {run.folder: f"run {number} of {len(runs)}" for number, run in enumerate(runs, start=1)}
+    undone = [run for run in runs if not is_heard(run.folder, plan.heard)]
+    if len(undone) < len(runs):
+        _log.info(f"{len(runs) - len(undone)} of {len(runs)} runs are done")
+    try:
+        place(partial(train_and_test, conditions=plan.heard, machine=machine, numbers=numbers), undone)
+    except Stopped as stop:
+        raise Stopped(stop.signum, f"stopped; the same command goes on with {out}") from None
     first = {run.name: run.folder for run in reversed(runs)}
     findings = find(plan, runs, latencies({arm: first[arm] for arm in [plan.reference, *plan.rivals()]}))
     write_text(out / "compare.json", json.dumps(to_json(findings), indent=1) + "\n")
@@ -56,7 +68,8 @@ def compare(plan: Plan, out: Path, *, jobs: int = 1, **machine: Any) -> Findings
     return findings
 
 
-def train_and_test(run: Run, conditions: list[str], machine: dict[str, Any]) -> None:
+def train_and_test(run: Run, conditions: list[str], machine: dict[str, Any], numbers: Mapping[Path, str]) -> None:
     """Train a run or go on with it, and test it under conditions. What is done is not done again."""
-    for _ in run_grid([run], **machine):
-        heard(run.folder, conditions, Machine(**machine))
+    _log.info(f"{numbers[run.folder]}: {run.name}, {run.folder.name}")
+    train_or_resume(run, **machine)
+    heard(run.folder, conditions, Machine(**machine))

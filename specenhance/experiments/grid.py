@@ -13,7 +13,7 @@ from scipy import stats
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
 from specenhance.training.run import resume, train
 
-__all__ = ["Run", "Summary", "run_grid", "summary"]
+__all__ = ["Run", "Summary", "check_settings", "run_grid", "summary", "train_or_resume"]
 
 _log = logging.getLogger(__name__)
 
@@ -52,18 +52,41 @@ def run_grid(runs: Sequence[Run], **machine: Any) -> Iterator[tuple[Run, dict[st
     """
     for count, run in enumerate(runs, start=1):
         _log.info(f"run {count} of {len(runs)}: {run.name}, seed {run.seed}")
-        yield run, _train_or_resume(run.recipe, run.folder, **machine)
+        yield run, train_or_resume(run, **machine)
 
 
-def _train_or_resume(recipe: Recipe, folder: Path, **settings: Any) -> dict[str, Any]:
-    if not (folder / RECIPE).is_file():
-        return train(recipe, folder, **settings)
-    there = load_recipe(folder / RECIPE)
-    names = there.differences(recipe)
+def train_or_resume(run: Run, **machine: Any) -> dict[str, Any]:
+    """Train a run, or go on with it where it was stopped. A finished run only gives its result.
+
+    Args:
+        run: the run.
+        **machine: fields of :class:`specenhance.training.machine.Machine`.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`specenhance.training.run.train`.
+        ValueError: if the folder's run was made with other settings.
+    """
+    check_settings(run)
+    if (run.folder / RECIPE).is_file():
+        return resume(run.folder, **machine)
+    return train(run.recipe, run.folder, **machine)
+
+
+def check_settings(run: Run) -> None:
+    """Check that what is in a run's folder was made with its recipe.
+
+    Raises:
+        ValueError: if it was made with other settings; the message names them.
+
+    >>> check_settings(Run("a", 0, Path("nothing here"), Recipe()))
+    """
+    if not (run.folder / RECIPE).is_file():
+        return
+    there = load_recipe(run.folder / RECIPE)
+    names = there.differences(run.recipe)
     if names:
-        differ = ", ".join(f"{name} = {getattr(there, name)!r}, not {getattr(recipe, name)!r}" for name in names)
-        raise ValueError(f"{folder}: was made with {differ}; choose another --out, or remove it")
-    return resume(folder, **settings)
+        differ = ", ".join(f"{name} = {getattr(there, name)!r}, not {getattr(run.recipe, name)!r}" for name in names)
+        raise ValueError(f"{run.folder}: was made with {differ}; choose another --out, or remove it")
 
 
 class Summary(NamedTuple):

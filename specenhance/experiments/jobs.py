@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from specenhance._imports import import_modules, imported_modules
 from specenhance.experiments.grid import Run
+from specenhance.training.stopping import Stopped, stop_signals
 
-__all__ = ["here", "processes"]
+__all__ = ["Place", "Work", "here", "processes"]
 
 Work = Callable[[Run], Any]
+"""What is done with a run. It leaves a run alone that is done, and takes up one that was stopped."""
+
+Place = Callable[[Work, Sequence[Run]], None]
+"""Where the work of all runs is done. It returns when all are done, and raises the first error of a run."""
 
 
 def here(work: Work, runs: Sequence[Run]) -> None:
@@ -39,6 +45,7 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
 
     Raises:
         RuntimeError: if a process was killed. The same command then goes on where it was stopped.
+        Stopped: if a signal has asked for a stop. The processes keep the steps that they have finished.
         Exception: the first error of a run. Runs that have begun are finished first, others are not begun.
     """
     import torch
@@ -49,22 +56,28 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
     for number in range(jobs):
         numbers.put(number)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, _share, (numbers, threads, gpus, imported_modules())) as pool:
+    start = (numbers, threads, gpus, imported_modules())
+    with stop_signals(), ProcessPoolExecutor(jobs, context, _share, start) as pool:
         waiting = [pool.submit(work, run) for run in runs]
-        done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
-        for future in waiting:
-            future.cancel()
         try:
+            done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+            for future in waiting:
+                future.cancel()
             for future in done:
                 future.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a process of the comparison was killed; the same command goes on where it stopped"
             ) from error
+        except Stopped:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()  # it keeps the step that it is at
+            raise
 
 
 def _share(numbers: Any, threads: int, gpus: int, modules: Sequence[str]) -> None:
-    """Prepare a process: its number of threads, its GPU, the records of its loggers, and what the user's modules register."""
+    """Prepare a process: its threads, its GPU, its loggers' records, what the user's modules register, and its end."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get() % gpus)
@@ -73,3 +86,12 @@ def _share(numbers: Any, threads: int, gpus: int, modules: Sequence[str]) -> Non
 
     torch.set_num_threads(threads)
     import_modules(modules)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the one that started it is gone: else it would hold a run that the next call takes up."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

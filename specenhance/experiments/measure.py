@@ -19,7 +19,7 @@ from specenhance.training.loop import cached
 from specenhance.training.machine import Machine
 from specenhance.training.store import load_stored
 
-__all__ = ["HEARD", "heard"]
+__all__ = ["HEARD", "heard", "is_heard"]
 
 HEARD = "heard.json"
 
@@ -40,8 +40,7 @@ def heard(run: Path, conditions: Sequence[str], machine: Machine) -> dict[str, A
     Raises:
         FileNotFoundError, ValueError: for a run that is not finished, or clips that are not there.
     """
-    file = run / HEARD
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"right": {}}
+    found = _stored(run)
     missing = [name for name in conditions if name not in found["right"]]
     if not missing:
         return found
@@ -58,5 +57,19 @@ def heard(run: Path, conditions: Sequence[str], machine: Machine) -> dict[str, A
         found["right"][name] = (result.predicted == result.labels).int().tolist()
         if name == "clean":
             found["mask change"] = None if result.mask is None else result.mask.change.clips
-    write_text(file, json.dumps(found) + "\n")
+    write_text(run / HEARD, json.dumps(found) + "\n")
     return found
+
+
+def is_heard(run: Path, conditions: Sequence[str]) -> bool:
+    """Say whether a run was tested under all of some conditions.
+
+    >>> is_heard(Path("nothing here"), ["clean"])
+    False
+    """
+    return set(conditions) <= _stored(run)["right"].keys()
+
+
+def _stored(run: Path) -> dict[str, Any]:
+    file = run / HEARD
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"right": {}}

@@ -22,16 +22,22 @@ SKIPPED = "skipped.txt"
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, seconds: float = 0) -> Iterator[None]:
     """Lock a run folder for this process. Remove the unfinished files of a process that was killed.
 
+    The system frees the lock when its process ends, also when that is killed.
+
+    Args:
+        out: the run folder.
+        seconds: how long to wait for another process that has the lock.
+
     Raises:
-        ValueError: if another process has the lock.
+        ValueError: if another process still has the lock.
     """
     out.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(out / LOCK, thread_local=False)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=seconds)
     except filelock.Timeout:
         raise ValueError(f"{out}: another process is training in it; wait for it, or choose another --out") from None
     try:

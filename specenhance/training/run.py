@@ -169,12 +169,12 @@ def _prepare(recipe: Recipe, out: Path, given: Given = NOTHING) -> Recipe:
     """Fit a recipe to its data, and write it and its manifest into the run folder."""
     prepared = prepare(recipe.replace(fold=1) if has_folds(recipe) else recipe, given)
     whole = prepared.recipe.replace(fold=recipe.fold)
+    save_recipe(whole, out / RECIPE)  # first: a killed run is taken up by its recipe, and makes its manifest again
     left_out = [clip.left_out for clip in prepared.manifest.clips if clip.left_out]
     if left_out:
         write_text(out / SKIPPED, "".join(f"{fault}\n" for fault in dict.fromkeys(left_out)))
     if not has_folds(recipe):
         save_manifest(prepared.manifest, out)
-    save_recipe(whole, out / RECIPE)
     return whole
 
 
