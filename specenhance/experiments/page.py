@@ -12,6 +12,8 @@ from specenhance.experiments.tables import summary, tables
 
 __all__ = ["to_page"]
 
+NARROW = {"width": 4.2}  # inches
+
 
 def to_page(plan: Plan, findings: Findings) -> str:
     """Write the findings as HTML. The same findings give the same page.
@@ -25,6 +27,7 @@ def to_page(plan: Plan, findings: Findings) -> str:
             picture(
                 partial(plot_conditions, findings, plan.heard),
                 "The accuracy of each arm under each condition. A band is its 95% interval.",
+                narrow=NARROW,
             )
         ]
         if len(plan.heard) > 1
@@ -41,6 +44,7 @@ def to_page(plan: Plan, findings: Findings) -> str:
     curves = picture(
         partial(plot_learning, findings),
         "The validation accuracy over the epochs: the mean of each arm's runs. A band is their range.",
+        narrow=NARROW,
     )
     page = environment("specenhance.experiments").get_template("compare.html.j2")
     return page.render(
@@ -57,8 +61,8 @@ def _cost(findings: Findings) -> list[Picture]:
     found = []
     if all(arm.latency for arm in findings.arms):
         text = "The accuracy on clean clips, and its 95% interval, against the time that a clip takes."
-        found.append(picture(partial(plot_latency, findings), text))
+        found.append(picture(partial(plot_latency, findings), text, narrow=NARROW))
     if any(arm.masks for arm in findings.arms):
         text = "How much each run's mask changes between clips. A mask left of the dashed line counts as constant."
-        found.append(picture(partial(plot_masks, findings), text))
+        found.append(picture(partial(plot_masks, findings), text, narrow=NARROW))
     return found

@@ -10,13 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from specenhance.analysis.lettering import lettering, width
+from specenhance.analysis.lettering import lettering
+from specenhance.analysis.lettering import width as columns_of
 from specenhance.analysis.masks import CONSTANT
 from specenhance.experiments.findings import Arm, Findings
 
 __all__ = ["plot_conditions", "plot_forest", "plot_latency", "plot_learning", "plot_masks"]
 
 SIZE = 10  # of an arm's name, in points
+WIDE = 8.0  # inches
 MOST_COLUMNS = 40  # letters of an arm's name
 LEAST_CHANGE = 1e-5  # the mask plot's left end: a mask that never changes has no logarithm
 
@@ -31,7 +33,7 @@ def plot_forest(findings: Findings, conditions: Sequence[str], columns: int = 3)
     """
     base, *rivals = findings.arms
     names, style = lettering([arm.name for arm in rivals], columns=MOST_COLUMNS)
-    columns = min(columns, len(conditions))
+    columns = 2 if columns > 1 and len(conditions) == 4 else min(columns, len(conditions))
     rows = -(-len(conditions) // columns)
     figure = Figure(figsize=(3.6 * columns + _beside(names), rows * (0.32 * len(rivals) + 1.1)), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
@@ -53,27 +55,33 @@ def plot_forest(findings: Findings, conditions: Sequence[str], columns: int = 3)
     return figure
 
 
-def plot_conditions(findings: Findings, conditions: Sequence[str]) -> Figure:
+def plot_conditions(findings: Findings, conditions: Sequence[str], width: float = WIDE) -> Figure:
     """Draw the accuracy of each arm over the conditions, with its interval as a band.
 
     Args:
         findings: The findings.
         conditions: The conditions, in the order of the axis.
+        width: The width of the picture, in inches.
     """
-    figure, axes = _figure()
+    figure, axes = _figure(width)
     for arm in findings.arms:
         found = np.array([arm.accuracy[condition] for condition in conditions])
         (line,) = axes.plot(conditions, found[:, 0], marker="o", markersize=4)
         axes.fill_between(conditions, found[:, 1], found[:, 2], alpha=0.15, color=line.get_color())
     axes.set_ylabel("accuracy (%)")
-    axes.tick_params(axis="x", rotation=30)
-    _legend(axes, findings.arms)
+    axes.tick_params(axis="x", rotation=45)
+    _legend(figure, axes, findings.arms)
     return figure
 
 
-def plot_learning(findings: Findings) -> Figure:
-    """Draw the validation accuracy over the epochs: of each arm the mean of its runs, and their range."""
-    figure, axes = _figure()
+def plot_learning(findings: Findings, width: float = WIDE) -> Figure:
+    """Draw the validation accuracy over the epochs: of each arm the mean of its runs, and their range.
+
+    Args:
+        findings: The findings.
+        width: The width of the picture, in inches.
+    """
+    figure, axes = _figure(width)
     for arm in findings.arms:
         length = min(map(len, arm.curves))
         runs = np.array([curve[:length] for curve in arm.curves])
@@ -82,57 +90,67 @@ def plot_learning(findings: Findings) -> Figure:
         axes.fill_between(epochs, runs.min(0), runs.max(0), alpha=0.1, color=line.get_color())
     axes.set(xlabel="epoch", ylabel="validation accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes, findings.arms)
+    _legend(figure, axes, findings.arms)
     return figure
 
 
-def plot_masks(findings: Findings) -> Figure:
-    """Draw how much the mask of each run changes between clips, and where a mask counts as constant."""
+def plot_masks(findings: Findings, width: float = WIDE) -> Figure:
+    """Draw how much the mask of each run changes between clips, and where a mask counts as constant.
+
+    Args:
+        findings: The findings. An arm has a mask.
+        width: The width of the picture, in inches.
+    """
     arms = [arm for arm in findings.arms if arm.masks]
     names, style = lettering([arm.name for arm in arms], columns=MOST_COLUMNS)
-    figure = Figure(figsize=(5.5 + _beside(names), 0.32 * len(arms) + 1.1), layout="constrained")
+    figure = Figure(figsize=(width, 0.32 * len(arms) + 1.1), layout="constrained")
     axes = figure.subplots()
     for place, arm in enumerate(arms):
         axes.plot(np.maximum(arm.masks, LEAST_CHANGE), [place] * len(arm.masks), "o", markersize=5, alpha=0.6)
     axes.axvline(CONSTANT, color="tab:gray", linewidth=1, linestyle="--")
     axes.set_xscale("log")
-    axes.set_xlabel("change of the mask between clips, as a part of its mean; left of the line it counts as constant")
+    axes.set_xlabel("change of the mask between clips, as a part of its mean")
     axes.set_yticks(range(len(arms)), names, **style)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     return figure
 
 
-def plot_latency(findings: Findings) -> Figure:
-    """Draw each arm's accuracy on clean clips against the time that a clip takes."""
-    figure, axes = _figure()
+def plot_latency(findings: Findings, width: float = WIDE) -> Figure:
+    """Draw each arm's accuracy on clean clips against the time that a clip takes.
+
+    Args:
+        findings: The findings.
+        width: The width of the picture, in inches.
+    """
+    figure, axes = _figure(width)
     arms = [arm for arm in findings.arms if arm.latency is not None]
     for arm in arms:
         value, low, high = arm.accuracy["clean"]
         ends = [[max(0, value - low)], [max(0, high - value)]]
         axes.errorbar([arm.latency.milliseconds], [value], yerr=ends, fmt="o", markersize=6, capsize=3)  # type: ignore[union-attr]
     axes.set(xlabel="latency of a clip (ms)", ylabel="accuracy on clean clips (%)")
-    _legend(axes, arms)
+    _legend(figure, axes, arms)
     return figure
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+def _figure(width: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.grid(alpha=0.3)
     return figure, axes
 
 
-def _legend(axes: Axes, arms: Sequence[Arm]) -> None:
+def _legend(figure: Figure, axes: Axes, arms: Sequence[Arm]) -> None:
     """Name the arms under the axes, where they cover nothing."""
     names, style = lettering([arm.name for arm in arms], columns=MOST_COLUMNS)
-    columns = max(1, int(90 / (8 + max(map(width, names)))))
+    columns = max(1, int(11 * figure.get_figwidth() / (8 + max(map(columns_of, names)))))
     marks: list[Any] = list(axes.containers or axes.lines)  # an error bar is one mark
-    legend = axes.figure.legend(marks, names, loc="outside lower center", ncols=columns, frameon=False)
+    legend = figure.legend(marks, names, loc="outside lower center", ncols=columns, frameon=False)
     for text in legend.get_texts():
         text.update(style)
 
 
 def _beside(names: Sequence[str]) -> float:
     """Give the inches that names take beside an axis."""
-    return 0.6 * SIZE / 72 * max(map(width, names))
+    return 0.6 * SIZE / 72 * max(map(columns_of, names))
