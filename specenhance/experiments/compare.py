@@ -19,6 +19,7 @@ from specenhance.experiments.page import to_page
 from specenhance.experiments.plan import Plan, save_plan
 from specenhance.experiments.tables import to_json, to_markdown
 from specenhance.training.machine import Machine
+from specenhance.training.run import check_recipe
 from specenhance.training.stopping import Stopped
 
 __all__ = ["compare", "train_and_test"]
@@ -47,17 +48,19 @@ def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findi
         Exception: the first error of a run.
         Stopped: if a signal has asked for a stop. The same call goes on.
     """
-    Machine(**machine)  # before anything is written
-    save_plan(plan, out)
     runs = plan.runs(out.resolve())
     for run in runs:
         check_settings(run)
-    numbers = {run.folder: f"run {number} of {len(runs)}" for number, run in enumerate(runs, start=1)}
     undone = [run for run in runs if not is_heard(run.folder, plan.heard)]
+    for run in {run.name: run for run in undone}.values():
+        check_recipe(run.recipe, Machine(**machine))  # an arm's wrong name must not show after hours
+    save_plan(plan, out)
+    numbers = {run.folder: f"run {number} of {len(runs)}" for number, run in enumerate(runs, start=1)}
     if len(undone) < len(runs):
         _log.info(f"{len(runs) - len(undone)} of {len(runs)} runs are done")
     try:
-        place(partial(train_and_test, conditions=plan.heard, machine=machine, numbers=numbers), undone)
+        if undone:
+            place(partial(train_and_test, conditions=plan.heard, machine=machine, numbers=numbers), undone)
     except Stopped as stop:
         raise Stopped(stop.signum, f"stopped; the same command goes on with {out}") from None
     first = {run.name: run.folder for run in reversed(runs)}

@@ -29,7 +29,7 @@ from specenhance.training.stopping import StopSignals, stop_signals
 from specenhance.training.store import stored_runs
 from specenhance.training.teach import load_teacher
 
-__all__ = ["resume", "train"]
+__all__ = ["check_recipe", "resume", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,9 +93,9 @@ def train(
     with stop_signals() as stop, locked(out):
         require_empty(out)
         try:
-            _check_names(recipe, settings, given)  # before any clip is read
+            check_recipe(recipe, settings, given)  # before any clip is read
             recipe = _prepare(recipe, out, given)
-            _check_names(recipe, settings, given)
+            check_recipe(recipe, settings, given)
         except BaseException:
             abandon(out)
             raise
@@ -237,8 +237,15 @@ def _check_parts(recipe: Recipe, machine: Machine) -> None:
         )
 
 
-def _check_names(recipe: Recipe, machine: Machine, given: Given) -> None:
-    """Refuse unknown names, parts that do not fit together, and features that cannot be made where the machine has them."""
+def check_recipe(recipe: Recipe, machine: Machine, given: Given = NOTHING) -> None:
+    """Check what can be checked before any clip is read: the names, the parts together, and what the machine must do.
+
+    Raises:
+        FileNotFoundError, ValueError: for an unknown name, parts that do not fit together, a folder or a teacher that is not
+            there, or features that cannot be made where the machine has them.
+
+    >>> check_recipe(Recipe(backbone="test_resnet", frontend="tfe1"), Machine(device="cpu"))
+    """
     check_folders(recipe)
     check_backbone(recipe)
     some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0 is not fitted yet
