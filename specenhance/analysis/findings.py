@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from specenhance.analysis.intervals import AccuracyInterval, accuracy_interval
 from specenhance.analysis.masks import MaskChange, mask_change, real_frames
 from specenhance.data import AudioDataset, collate
+from specenhance.data.groups import CLIP, groups_of, kind_of
 from specenhance.frontends.base import factors_of
 from specenhance.models.adapter import FrontendModel
 
-__all__ = ["Confusion", "Findings", "MeanMask", "examine", "wilson"]
-
-
-def wilson(right: int, clips: int) -> tuple[float, float]:
-    """Give the 95% interval of the probability that a clip is classified right.
-
-    Args:
-        right: number of clips that are classified right.
-        clips: number of clips, 1 or more.
-
-    Source: Wilson (1927), as scipy computes it.
-
-    >>> low, high = wilson(90, 100)
-    >>> round(low, 3), round(high, 3)
-    (0.826, 0.945)
-    """
-    found = stats.binomtest(right, clips).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+__all__ = ["Confusion", "Findings", "MeanMask", "examine"]
 
 
 class Confusion(NamedTuple):
@@ -103,6 +88,8 @@ class Findings:
         probabilities: probability of each class, for each clip ``(clips, classes)``.
         labels: true class of each clip ``(clips,)`` int64.
         mask: the mean mask; None for a front end without a mask.
+        groups: the group of each clip; empty if it is not known.
+        unit: what a group is, such as ``"speaker"``.
 
     >>> found = Findings(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), torch.tensor([0, 1, 1]), None)
     >>> found.confusion.tolist()
@@ -114,6 +101,8 @@ class Findings:
     probabilities: Tensor
     labels: Tensor
     mask: MeanMask | None
+    groups: Sequence[str] = ()
+    unit: str = CLIP
 
     @property
     def predicted(self) -> Tensor:
@@ -131,9 +120,9 @@ class Findings:
         return self.right / len(self.labels)
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95% interval of the accuracy, see :func:`wilson`."""
-        return wilson(self.right, len(self.labels))
+    def interval(self) -> AccuracyInterval:
+        """The interval of the accuracy."""
+        return accuracy_interval((self.predicted == self.labels).tolist(), self.groups, self.unit)
 
     @property
     def confusion(self) -> Tensor:
@@ -173,13 +162,14 @@ class Findings:
 
 
 @torch.no_grad()
-def examine(model: FrontendModel, data: AudioDataset, batch_size: int = 64) -> Findings:
+def examine(model: FrontendModel, data: AudioDataset, batch_size: int = 64, group: str = "") -> Findings:
     """Classify the clips of a data set, and average the model's mask over them.
 
     Args:
         model: from waveforms to logits, with features of a fixed number of frames. It is put into evaluation mode.
         data: the clips; its classes are the model's, in the model's order.
         batch_size: number of clips that are classified at once.
+        group: what a group is, see :func:`specenhance.data.groups.kind_of`.
 
     Raises:
         ValueError: for a model without features, and for a data set without clips.
@@ -212,7 +202,14 @@ def examine(model: FrontendModel, data: AudioDataset, batch_size: int = 64) -> F
             sums = sums or _MaskSums(len(data.classes))
             e_t, e_f = (factor.cpu() for factor in factors)
             sums.add(e_t, e_f, real_frames(model, batch), batch.label)
-    return Findings(torch.cat(probabilities), torch.cat(labels), None if sums is None else sums.mean())
+    unit = kind_of(data, group)
+    return Findings(
+        torch.cat(probabilities),
+        torch.cat(labels),
+        None if sums is None else sums.mean(),
+        groups_of(data, unit),
+        unit,
+    )
 
 
 class _Heard(Dataset[tuple[Tensor, int]]):

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-__all__ = ["LEVEL", "Interval", "Values", "by_group", "sums_of"]
+__all__ = ["LEVEL", "AccuracyInterval", "Interval", "Values", "accuracy_interval", "by_group", "sums_of", "wilson"]
 
 DRAWS = 10_000
 LEVEL = 0.95
@@ -38,6 +39,66 @@ class Interval(NamedTuple):
         '80.0 (75.0 to 84.0)'
         """
         return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+
+class AccuracyInterval(NamedTuple):
+    """The 95% interval of an accuracy.
+
+    Attributes:
+        low, high: Its ends, in [0, 1].
+        over: What it is over, such as ``"12 groups (speaker)"``; empty if the clips are taken as independent.
+    """
+
+    low: float
+    high: float
+    over: str
+
+    def text(self) -> str:
+        """Write the interval.
+
+        >>> AccuracyInterval(0.8, 0.9, "").text()
+        "95% interval 80.0% to 90.0%, Wilson's"
+        """
+        by = f"over {self.over}" if self.over else "Wilson's"
+        return f"95% interval {self.low:.1%} to {self.high:.1%}, {by}"
+
+
+def accuracy_interval(right: Sequence[float], groups: Sequence[str] = (), unit: str = "") -> AccuracyInterval:
+    """Compute the interval of an accuracy: over groups by a bootstrap, or over clips (Wilson).
+
+    It is over clips where the groups are not known, or each clip is a group. So it is where all clips are one group, too, but
+    then it says nothing of other groups.
+
+    Args:
+        right: 1 for each clip that is classified right, otherwise 0.
+        groups: The group of each clip.
+        unit: What a group is.
+
+    >>> accuracy_interval([1, 1, 1, 0, 0, 1], ["a", "a", "b", "b", "c", "c"], "speaker").over
+    '3 groups (speaker)'
+    """
+    number = len(set(groups))
+    if number in (0, 1, len(right)):
+        return AccuracyInterval(*wilson(int(sum(right)), len(right)), "")
+    found = by_group([right], groups)
+    return AccuracyInterval(found.low / 100, found.high / 100, f"{number} groups ({unit})")
+
+
+def wilson(right: int, clips: int) -> tuple[float, float]:
+    """Give the 95% interval of the probability that a clip is classified right.
+
+    Args:
+        right: number of clips that are classified right.
+        clips: number of clips, 1 or more.
+
+    Source: Wilson (1927), as scipy computes it.
+
+    >>> low, high = wilson(90, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.826, 0.945)
+    """
+    found = stats.binomtest(right, clips).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def by_group(

@@ -63,6 +63,7 @@ def report(
     worst: int = 8,
     batch_size: int = 64,
     conditions: Sequence[str] = (),
+    group: str = "",
 ) -> Path:
     """Write a page on a model: one HTML file that holds all its pictures and sounds.
 
@@ -84,6 +85,7 @@ def report(
         worst: number of wrongly classified clips to show.
         batch_size: number of clips that are classified at once.
         conditions: conditions under which the accuracy is measured too, such as ``"noise:20"``.
+        group: what must be taken together in intervals, such as ``"speaker"``, see :func:`specenhance.data.groups.kind_of`.
 
     Returns:
         The path of the file.
@@ -101,7 +103,7 @@ def report(
         raise ValueError(f"out = {str(path)!r}: expected a file's name that ends in .html, such as report.html")
     sounds = [(Path(clip).name, read_audio(clip, data.sample_rate)) for clip in clips]
     heard = [(text, Altered(data, create_condition(text))) for text in conditions]
-    found = examine(model, data, batch_size)
+    found = examine(model, data, batch_size, group)
     frontend = frontend or type(model.frontend).__name__
     names = f"{frontend} + {backbone or type(model.backbone).__name__}"
     rows = {
@@ -118,7 +120,7 @@ def report(
         called=title,
         title=f"{kind} {title}",
         facts=rows,
-        conditions=[(text, _accuracy(examine(model, altered, batch_size))) for text, altered in heard],
+        conditions=[(text, _accuracy(examine(model, altered, batch_size, group))) for text, altered in heard],
         curves=None if history is None else _curves(history),
         **_confusions(data.classes, found),
         worst=[_found(model, data, found, i) for i in wrong],
@@ -136,8 +138,7 @@ def report(
 
 
 def _accuracy(found: Findings) -> str:
-    low, high = found.interval
-    return f"{found.accuracy:.2%} (95% interval {low:.1%} to {high:.1%}, Wilson's)"
+    return f"{found.accuracy:.2%} ({found.interval.text()})"
 
 
 def _parameters(module: torch.nn.Module) -> int:

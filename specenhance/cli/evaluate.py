@@ -40,12 +40,10 @@ def evaluate(
         found = []
         for one in evaluate_run(run, split, conditions=wanted, root=root, csv=csv, device=device, workers=workers):
             found.append(one)
-            score, (low, high) = one.score, one.score.interval()
-            heard, within = (
-                (f", {one.condition}", f" (95% interval {low:.1%} to {high:.1%})") if conditions else ("", "")
-            )
+            score = one.score
+            heard = f", {one.condition}" if conditions else ""
             clips = int(score.confusion.sum())
-            say(f"{one.folder}{heard}: {split} accuracy {score.accuracy:.2%} of {clips} clips{within}")
+            say(f"{one.folder}{heard}: {split} accuracy {score.accuracy:.2%} of {clips} clips ({one.interval.text()})")
             if one.condition == "clean":
                 for true, predicted, count, clips in score.confusions()[:CONFUSIONS]:
                     say(f"  {count} of {clips} {one.classes[true]} taken for {one.classes[predicted]}")

@@ -35,7 +35,7 @@ class Altered(AudioDataset):
 
     def __init__(self, data: AudioDataset, condition: Condition) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
-        self.allow_truncated = data.allow_truncated
+        self.allow_truncated, self.groups = data.allow_truncated, data.groups
         self._data, self._condition = data, condition
 
     def waveform(self, i: int) -> Tensor:

@@ -44,6 +44,7 @@ class CachedWaveforms(AudioDataset):
     def __init__(self, data: AudioDataset, folder: str | os.PathLike[str] | None = None) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
+        self.groups = data.groups
         self._kept: Path | None = None
         self._samples: Tensor | None = None
         if folder is None:

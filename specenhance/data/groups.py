@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from specenhance.data.base import AudioDataset, joined
 
-__all__ = ["CLIP", "fold_split", "group_folds", "groups_of"]
+__all__ = ["CLIP", "fold_split", "group_folds", "groups_of", "kind_of"]
 
 CLIP = "clip"  # the kind of group that has one clip
 
@@ -43,6 +43,22 @@ def groups_of(data: AudioDataset, kind: str = "") -> list[str]:
             f"column of the CSV is a kind of group"
         )
     return list(data.groups[kind])
+
+
+def kind_of(data: AudioDataset, asked: str = "") -> str:
+    """Say what makes a group of a data set.
+
+    Args:
+        data: The data set.
+        asked: The kind that was asked for.
+
+    Returns:
+        The kind that was asked for; else the only kind that the data set has; else ``"clip"``.
+
+    >>> kind_of(AudioDataset(["yes"], [0]))
+    'clip'
+    """
+    return asked or (next(iter(data.groups)) if len(data.groups) == 1 else CLIP)
 
 
 def group_folds(groups: Sequence[str], folds: int) -> list[int]:

@@ -13,7 +13,6 @@ from specenhance._files import write_text
 from specenhance.analysis.findings import examine
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
-from specenhance.data.groups import CLIP, groups_of
 from specenhance.training.build import open_split
 from specenhance.training.loop import cached
 from specenhance.training.machine import Machine
@@ -46,14 +45,12 @@ def heard(run: Path, conditions: Sequence[str], machine: Machine) -> dict[str, A
         return found
     model, classes, recipe = load_stored(run)
     data = open_split(recipe, "test", classes)
-    known = data.groups.keys() or {CLIP: ()}
-    kind = recipe.group or (next(iter(known)) if len(known) == 1 else CLIP)
-    found["unit"], found["groups"] = kind, groups_of(data, kind)
     data = cached(data, machine)
     on_gpu = machine.device in ("auto", "cuda") and torch.cuda.is_available()
     model.to("cuda" if on_gpu else "cpu" if machine.device == "auto" else machine.device)
     for name in missing:
-        result = examine(model, Altered(data, create_condition(name)), recipe.batch_size)
+        result = examine(model, Altered(data, create_condition(name)), recipe.batch_size, recipe.group)
+        found["unit"], found["groups"] = result.unit, list(result.groups)
         found["right"][name] = (result.predicted == result.labels).int().tolist()
         if name == "clean":
             found["mask change"] = None if result.mask is None else result.mask.change.clips

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from specenhance._choices import Device, Split
+from specenhance.analysis.intervals import AccuracyInterval, accuracy_interval
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
+from specenhance.data import AudioDataset
+from specenhance.data.groups import groups_of, kind_of
 from specenhance.models.adapter import FrontendModel
 from specenhance.training.build import open_split
 from specenhance.training.loop import Score, test
@@ -32,12 +35,14 @@ class Evaluated(NamedTuple):
         folder: the folder of the model: a run folder, or the folder of a fold.
         classes: the names of the classes, in order.
         score: the score.
+        interval: the interval of the accuracy, over the data set's groups if it has some.
         condition: the condition under which the clips were heard.
     """
 
     folder: Path
     classes: list[str]
     score: Score
+    interval: AccuracyInterval
     condition: str = CLEAN
 
 
@@ -77,24 +82,25 @@ def evaluate_run(
     for folder in stored_runs(run):
         model, classes, recipe = load_stored(folder)
         moved = recipe.moved_to(root, csv)
+        data = open_split(moved, split, classes)
+        unit = kind_of(data, recipe.group)
+        groups = groups_of(data, unit)
         for condition in conditions:
-            score = evaluate(model, moved, split, classes, condition=condition, device=device, workers=workers)
-            yield Evaluated(folder, classes, score, condition)
+            score = _score(model, moved, data, condition, Machine(device=device, workers=workers))
+            yield Evaluated(folder, classes, score, accuracy_interval(score.right, groups, unit), condition)
 
 
 def figures(found: Sequence[Evaluated], split: Split) -> str:
     """Write scores as JSON: a list with the folder, condition, accuracy, its 95% interval and the number of clips of each."""
     rows = []
     for one in found:
-        low, high = one.score.interval()
         rows.append(
             {
                 "folder": str(one.folder),
                 "split": split,
                 "condition": one.condition,
                 "accuracy": one.score.accuracy,
-                "low": low,
-                "high": high,
+                **one.interval._asdict(),
                 "clips": int(one.score.confusion.sum()),
             }
         )
@@ -129,9 +135,11 @@ def evaluate(
         model = load_model("runs/a")
         evaluate(model, recipe_for("synthetic"), "test", model.classes).accuracy
     """
-    data = open_split(recipe, split, classes)
+    return _score(model, recipe, open_split(recipe, split, classes), condition, Machine(device=device, workers=workers))
+
+
+def _score(model: FrontendModel, recipe: Recipe, data: AudioDataset, condition: str, machine: Machine) -> Score:
     if condition != CLEAN:
         data = Altered(data, create_condition(condition))
-    machine = Machine(device=device, workers=workers)
     trainer = make_trainer(machine, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return test(trainer, Classifier(model, recipe), data, recipe, machine)

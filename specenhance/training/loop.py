@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import platform
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import specenhance
-from specenhance.analysis.findings import wilson
 from specenhance.data import AudioDataset
 from specenhance.data.cache import CachedWaveforms
 from specenhance.models.adapter import FrontendModel
@@ -40,20 +40,17 @@ _log = logging.getLogger(__name__)
 
 
 class Score(NamedTuple):
-    """The accuracy and the confusions of a model on a set of clips."""
+    """The accuracy and the confusions of a model on a set of clips.
 
-    accuracy: float  # in [0, 1]
-    confusion: Tensor  # counts (true, predicted)
+    Attributes:
+        accuracy: the accuracy, in [0, 1].
+        confusion: the number of clips of each true and each predicted class ``(true, predicted)``.
+        right: for each clip 1 if it is classified right, otherwise 0. Of several devices, the clips of the first.
+    """
 
-    def interval(self) -> tuple[float, float]:
-        """Return the 95% interval of the accuracy (Wilson), if the clips are independent.
-
-        >>> low, high = Score(0.9, torch.tensor([[9, 1], [0, 0]])).interval()
-        >>> round(low, 2), round(high, 2)
-        (0.6, 0.98)
-        """
-        clips = int(self.confusion.sum())
-        return wilson(round(self.accuracy * clips), clips)
+    accuracy: float
+    confusion: Tensor
+    right: Sequence[int] = ()
 
     def confusions(self) -> list[tuple[int, int, int, int]]:
         """List which classes are taken for which, the most frequent confusion first.
@@ -190,9 +187,10 @@ def train_rank(
 def test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
     """Score a module on a set of clips."""
     module.confusion.reset()
+    module.right = []
     with closing(batches_of(data, recipe, machine, module.model, train=False)) as batches:
         figures = trainer.test(module, batches, verbose=False)
-    return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu())
+    return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu(), module.right)
 
 
 def batches_of(

@@ -61,6 +61,7 @@ class Classifier(L.LightningModule):
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.right: list[int] = []  # for each test clip 1 if it is classified right, otherwise 0
         self.last_loss = torch.zeros(())  # the loss of the last step
         self._last_spec: Tensor | None = None
 
@@ -126,6 +127,7 @@ class Classifier(L.LightningModule):
         if len(labels):
             self.test_accuracy(logits, labels)
             self.confusion.update(logits, labels)
+            self.right += (logits.argmax(1) == labels).int().tolist()
         self.log("test_accuracy", self.test_accuracy, batch_size=len(labels))
 
     def _counted(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:

@@ -73,6 +73,7 @@ def report_run(
         worst=worst,
         conditions=conditions,
         batch_size=recipe.batch_size,
+        group=recipe.group,
     )
 
 

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from specenhance.analysis import masks
 from specenhance.analysis import report as report_module
-from specenhance.analysis.findings import Findings, examine, wilson
+from specenhance.analysis.findings import Findings, examine
+from specenhance.analysis.intervals import wilson
 from specenhance.cli import app
 from specenhance.data import AudioDataset
 from specenhance.training.build import build_split

@@ -118,7 +118,8 @@ def test_evaluate_counts_the_split_that_is_asked_for(trained):
     folder, _ = trained
     accuracy = json.loads((folder / "result.json").read_text())["test_accuracy"]
     first, *confused = run("evaluate", folder).stdout.splitlines()
-    assert first == f"{folder}: test accuracy {accuracy:.2%} of 6 clips"
+    assert first.startswith(f"{folder}: test accuracy {accuracy:.2%} of 6 clips (95% interval ")
+    assert first.endswith("%, Wilson's)")
     assert len(confused) <= 5
     assert all(" taken for " in line for line in confused)
     assert sum(int(line.split()[0]) for line in confused) == round((1 - accuracy) * 6)

@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from specenhance.cli import program
+from specenhance.analysis.intervals import by_group
 from specenhance.data import AudioDataset
 from specenhance.data.registry import register_data
 from specenhance.experiments import jobs
@@ -22,6 +23,7 @@ from specenhance.experiments.measure import HEARD
 from specenhance.experiments.plan import Plan, load_plan, save_plan, to_toml
 from specenhance.training.build import build_model
 from specenhance.training.evaluate import evaluate_run
+from specenhance.training.reporting import report_run
 from specenhance.training.store import load_stored
 
 
@@ -254,3 +256,17 @@ def test_medians_of_latency_are_side_by_side(compared):
     assert latency[1]["low"] <= latency[1]["ratio"] <= latency[1]["high"]
     assert all(np.isfinite(one["milliseconds"]) for one in latency)
     assert load_stored(compared / "runs" / "tfe1" / "fold1-seed0").model.features.samples > 0
+
+
+def test_a_runs_interval_is_over_its_groups(compared, news):
+    folder = compared / "runs" / "tfe1" / "fold1-seed0"
+    (one,) = evaluate_run(folder, device="cpu")
+    clips = heard(compared, "tfe1", 1)
+    assert list(one.score.right) == clips["right"]["clean"]  # in the order of the clips
+    found = by_group([clips["right"]["clean"]], clips["groups"])
+    assert (100 * one.interval.low, 100 * one.interval.high) == pytest.approx((found.low, found.high))
+    assert one.interval.over == "2 groups (site)"
+    shown = CliRunner().invoke(program.app, ["evaluate", str(folder), "--device", "cpu"])
+    assert one.interval.text() in shown.output
+    page = report_run(folder, compared / "report.html", worst=0).read_text()
+    assert one.interval.text() in page
