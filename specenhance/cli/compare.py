@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from specenhance._choices import PaperData, Scale
 from specenhance.cli import options
 from specenhance.cli.console import say, told
 from specenhance.cli.train import settings
@@ -16,13 +17,34 @@ if TYPE_CHECKING:
     from specenhance.experiments.jobs import Place
     from specenhance.experiments.plan import Plan
 
-__all__ = ["COMMANDS", "compare"]
+__all__ = ["COMMANDS", "compare", "reproduce"]
+
+
+Jobs = Annotated[int, typer.Option(min=1, help="Number of processes that share this machine.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|ADDRESS",
+        help="Execute the runs on a Ray cluster: local for processes of this machine, auto or HOST:PORT for a cluster that "
+        "runs. All nodes must share the file system of --out, unless there is a --store.",
+    ),
+]
+CpusPerRun = Annotated[
+    int | None, typer.Option(min=1, help="Number of CPUs and threads of each run, with --ray. The default is 1.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where the nodes of --ray keep the runs, such as s3://BUCKET/FOLDER. Runs that are done are copied to --out.",
+    ),
+]
 
 
 def compare(
     plan: Annotated[
         Path | None,
-        typer.Argument(metavar="PLAN", help="A TOML file with the tables recipe and factors, instead of the options."),
+        typer.Argument(metavar="PLAN", help="A TOML file with the tables recipe and factors, in place of options."),
     ] = None,
     data: Annotated[str | None, options.Data] = None,
     root: options.Root = None,
@@ -39,7 +61,9 @@ def compare(
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE,...", help="Any other field of the recipe that differs. May be repeated."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of runs of each arm on each fold.")] = 1,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of runs of each arm on each fold. The default is 1.")
+    ] = None,
     folds: Annotated[
         int | None, typer.Option(help="Divide all clips into this many folds, no group in two. Each is tested once.")
     ] = None,
@@ -61,25 +85,10 @@ def compare(
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the comparison. A stopped one goes on.")] = Path("compare"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of processes that share this machine.")] = 1,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="local|ADDRESS",
-            help="Execute the runs on a Ray cluster: local for processes of this machine, auto or HOST:PORT for a cluster that "
-            "runs. All nodes must share the file system of --out, unless there is a --store.",
-        ),
-    ] = None,
-    cpus_per_run: Annotated[
-        int | None, typer.Option(min=1, help="Number of CPUs and threads of each run, with --ray. The default is 1.")
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where the nodes of --ray keep the runs, such as s3://BUCKET/FOLDER. Runs that are done are copied to --out.",
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    ray: Ray = None,
+    cpus_per_run: CpusPerRun = None,
+    store: Store = None,
     device: options.DeviceName = "auto",
     cache: options.Cache = "",
 ) -> None:
@@ -95,14 +104,14 @@ def compare(
         from specenhance.experiments.plan import load_plan
 
         if plan is not None:
-            if recipe or factors or set_:
-                raise ValueError(f"{plan}: a plan has the recipe and the factors; leave the options for them out")
+            if recipe or factors or set_ or seeds or conditions or baseline or hypothesis:
+                raise ValueError(f"{plan}: a plan has all that is compared; leave the options for it out")
             planned = load_plan(plan)
         else:
             planned = _plan(
                 recipe=recipe | settings(set_ or [], recipe),
                 factors=factors,
-                seeds=seeds,
+                seeds=seeds or 1,
                 conditions=(conditions or "clean").split(","),
                 baseline=baseline,
                 hypothesis=hypothesis,
@@ -120,6 +129,75 @@ def compare(
 
         run_comparison(planned, out, place, device=device, cache=cache)
         say(*(out / "compare.md").read_text(encoding="utf-8").splitlines(), out / "compare.html")
+
+
+def reproduce(
+    data: Annotated[PaperData, typer.Argument(help="The data set.")],
+    table: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            max=4,
+            help="The number of the table in the paper. 2: the front ends, with a teacher. 3: the teacher, and every front "
+            "end with and without it. 4: the backbone without a front end and tfe4, with and without a teacher.",
+        ),
+    ],
+    root: Annotated[Path, typer.Option(help="The data set's folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of all runs. Runs that are finished in it are kept. The default is reproduce/DATA-SCALE."
+        ),
+    ] = None,
+    scale: Annotated[
+        Scale, typer.Option(help="The paper's models and epochs, or small models and few epochs to try all steps.")
+    ] = "paper",
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs of each student.")] = 5,
+    pretrained: options.Pretrained = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Another backbone for the students. local-dir:FOLDER reads one from this machine."),
+    ] = None,
+    teacher_backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Another backbone for the teacher. ast:FOLDER and local-dir:FOLDER read one from this machine."
+        ),
+    ] = None,
+    jobs: Jobs = 1,
+    ray: Ray = None,
+    cpus_per_run: CpusPerRun = None,
+    device: options.DeviceName = "auto",
+    devices: options.Devices = 1,
+    workers: options.Workers = 0,
+    features_on: options.FeaturesWhere = "device",
+    cache: options.Cache = "",
+    progress: options.Progress = options.TERMINAL,
+) -> None:
+    """Run a whole table of the paper. After a stop, the same command continues it."""
+    with told():
+        from specenhance.experiments.reproduce import reproduce as reproduce_table
+        from specenhance.experiments.reproduce import to_markdown
+
+        made = reproduce_table(
+            data,
+            table,
+            root,
+            out or Path("reproduce") / f"{data}-{scale}",
+            scale=scale,
+            repeats=repeats,
+            pretrained=pretrained,
+            backbone=backbone,
+            teacher_backbone=teacher_backbone,
+            place=_place(jobs, ray, cpus_per_run, None),
+            device=device,
+            devices=devices,
+            workers=workers,
+            features_on=features_on,
+            cache=cache,
+            progress=progress,
+        )
+        say(*to_markdown(made).splitlines())
 
 
 def _place(jobs: int, ray: str | None, cpus: int | None, store: str | None) -> Place:
@@ -164,4 +242,4 @@ def _plan(**fields: Any) -> Plan:
         raise ValueError(error.errors()[0]["msg"]) from error
 
 
-COMMANDS = {"compare": compare}
+COMMANDS = {"compare": compare, "reproduce": reproduce}

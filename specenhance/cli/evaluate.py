@@ -1,4 +1,4 @@
-"""``evaluate``, ``report`` and ``reproduce``: what a run is worth."""
+"""``evaluate`` and ``report``: what a run is worth."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from specenhance._choices import PaperData, Scale
 from specenhance.cli import options
 from specenhance.cli.console import say, told
 from specenhance.cli.train import require_run
 
-__all__ = ["COMMANDS", "evaluate", "report", "reproduce"]
+__all__ = ["COMMANDS", "evaluate", "report"]
 
 CONFUSIONS = 5  # printed for each model
 
@@ -90,69 +89,4 @@ def report(
         )
 
 
-def reproduce(
-    data: Annotated[PaperData, typer.Argument(help="The data set.")],
-    table: Annotated[
-        int,
-        typer.Option(
-            min=2,
-            max=4,
-            help="The number of the table in the paper. 2: the front ends, with a teacher. 3: the teacher, and every front "
-            "end with and without it. 4: the backbone without a front end and tfe4, with and without a teacher.",
-        ),
-    ],
-    root: Annotated[Path, typer.Option(help="The data set's folder.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder of all runs. Runs that are finished in it are kept. The default is reproduce/DATA-SCALE."
-        ),
-    ] = None,
-    scale: Annotated[
-        Scale, typer.Option(help="The paper's models and epochs, or small models and few epochs to try all steps.")
-    ] = "paper",
-    repeats: Annotated[int, typer.Option(min=1, help="Number of runs of each student.")] = 5,
-    pretrained: options.Pretrained = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="Another backbone for the students. local-dir:FOLDER reads one from this machine."),
-    ] = None,
-    teacher_backbone: Annotated[
-        str | None,
-        typer.Option(
-            help="Another backbone for the teacher. ast:FOLDER and local-dir:FOLDER read one from this machine."
-        ),
-    ] = None,
-    device: options.DeviceName = "auto",
-    devices: options.Devices = 1,
-    workers: options.Workers = 0,
-    features_on: options.FeaturesWhere = "device",
-    cache: options.Cache = "",
-    progress: options.Progress = options.TERMINAL,
-) -> None:
-    """Run a whole table of the paper. After a stop, the same command continues it."""
-    with told():
-        from specenhance.experiments.reproduce import reproduce as reproduce_table
-        from specenhance.experiments.reproduce import to_markdown
-
-        made = reproduce_table(
-            data,
-            table,
-            root,
-            out or Path("reproduce") / f"{data}-{scale}",
-            scale=scale,
-            repeats=repeats,
-            pretrained=pretrained,
-            backbone=backbone,
-            teacher_backbone=teacher_backbone,
-            device=device,
-            devices=devices,
-            workers=workers,
-            features_on=features_on,
-            cache=cache,
-            progress=progress,
-        )
-        say(*to_markdown(made).splitlines())
-
-
-COMMANDS = {"evaluate": evaluate, "report": report, "reproduce": reproduce}
+COMMANDS = {"evaluate": evaluate, "report": report}

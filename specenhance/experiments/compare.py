@@ -11,7 +11,7 @@ from typing import Any
 
 from specenhance._files import write_text
 from specenhance.experiments.findings import Findings, find
-from specenhance.experiments.grid import Run, check_settings, train_or_resume
+from specenhance.experiments.grid import Run, check_settings, numbered, train_or_resume
 from specenhance.experiments.jobs import Place, here
 from specenhance.experiments.latency import latencies
 from specenhance.experiments.measure import heard, is_heard
@@ -55,12 +55,11 @@ def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findi
     for run in {run.name: run for run in undone}.values():
         check_recipe(run.recipe, Machine(**machine))  # an arm's wrong name must not show after hours
     save_plan(plan, out)
-    numbers = {run.folder: f"run {number} of {len(runs)}" for number, run in enumerate(runs, start=1)}
     if len(undone) < len(runs):
         _log.info(f"{len(runs) - len(undone)} of {len(runs)} runs are done")
     try:
         if undone:
-            place(partial(train_and_test, conditions=plan.heard, machine=machine, numbers=numbers), undone)
+            place(partial(train_and_test, conditions=plan.heard, machine=machine, numbers=numbered(runs)), undone)
     except Stopped as stop:
         raise Stopped(stop.signum, f"stopped; the same command goes on with {out}") from None
     first = {run.name: run.folder for run in reversed(runs)}

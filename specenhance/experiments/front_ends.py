@@ -46,13 +46,14 @@ from specenhance import FrontendModel, register_frontend
 from specenhance._files import write_text
 from specenhance.analysis.plots import save_figure
 from specenhance.experiments.grid import Run, run_grid, summary
+from specenhance.experiments.statistics import holm
 from specenhance.frontends import TFE
 from specenhance.training.batches import loader
 from specenhance.training.build import build_split
 from specenhance.training.recipe import Recipe, recipe_for
 from specenhance.training.store import load_stored, read_history
 
-__all__ = ["CONDITIONS", "FRONTENDS", "holm", "louder", "noisy", "report", "tables", "tfe4_live", "train_all"]
+__all__ = ["CONDITIONS", "FRONTENDS", "louder", "noisy", "report", "tables", "tfe4_live", "train_all"]
 
 Change = Callable[[Tensor, int], Tensor]  # of a waveform (samples,) and its clip's number
 Found = Mapping[str, Mapping[int, dict[str, Any]]]  # of each front end and seed, what examine gives
@@ -199,20 +200,6 @@ def examine(run: Path, specs: dict[str, Tensor], labels: Tensor) -> dict[str, An
                 "curve": [round(value, 5) for value in e.mean(0).tolist()],
             }
     return found
-
-
-def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Correct p values for their number (Holm 1979).
-
-    Args:
-        p: the p value of each test, by the test's name.
-
-    >>> {name: round(value, 2) for name, value in holm({"a": 0.01, "b": 0.04, "c": 0.03}).items()}
-    {'a': 0.03, 'b': 0.06, 'c': 0.06}
-    """
-    from statsmodels.stats.multitest import multipletests  # it brings pandas: only a report needs it
-
-    return dict(zip(p, map(float, multipletests(list(p.values()), method="holm")[1]), strict=True))
 
 
 def tables(found: Found) -> str:

@@ -13,7 +13,7 @@ from scipy import stats
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
 from specenhance.training.run import resume, train
 
-__all__ = ["Run", "Summary", "check_settings", "run_grid", "summary", "train_or_resume"]
+__all__ = ["Run", "Summary", "check_settings", "numbered", "run_grid", "summary", "train_or_resume"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +53,15 @@ def run_grid(runs: Sequence[Run], **machine: Any) -> Iterator[tuple[Run, dict[st
     for count, run in enumerate(runs, start=1):
         _log.info(f"run {count} of {len(runs)}: {run.name}, seed {run.seed}")
         yield run, train_or_resume(run, **machine)
+
+
+def numbered(runs: Sequence[Run]) -> dict[Path, str]:
+    """Name each run's place among all, by its folder, for news.
+
+    >>> list(numbered([Run("a", 0, Path("a"), Recipe()), Run("b", 0, Path("b"), Recipe())]).values())
+    ['run 1 of 2', 'run 2 of 2']
+    """
+    return {run.folder: f"run {number} of {len(runs)}" for number, run in enumerate(runs, start=1)}
 
 
 def train_or_resume(run: Run, **machine: Any) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def to_toml(plan: Plan) -> str:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan from a TOML file.
+    """Read a plan from a TOML file. Relative paths of the recipe are taken from the current folder.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -178,10 +178,12 @@ def load_plan(path: Path) -> Plan:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such plan; expected a TOML file with the tables recipe and factors")
     try:
-        return Plan(**tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        plan = Plan(**tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: {where}{': ' if where else ''}{first['msg']}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    places = {name: str(Path(plan.recipe[name]).resolve()) for name in ("root", "csv") if plan.recipe.get(name)}
+    return plan.model_copy(update={"recipe": plan.recipe | places})

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from specenhance._choices import PaperData, Scale, require
 from specenhance._files import write_text
 from specenhance._names import markdown
-from specenhance.experiments.grid import Run, run_grid, summary
+from specenhance.experiments.grid import Run, check_settings, numbered, summary, train_or_resume
+from specenhance.experiments.jobs import Place, here
+from specenhance.training.folder import finished
 from specenhance.training.recipe import Recipe, paper_recipe
+from specenhance.training.store import RESULT
 
 __all__ = ["PUBLISHED", "SCALES", "SMALL", "TABLES", "Row", "reproduce", "to_markdown"]
+
+_log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
@@ -85,6 +93,7 @@ def reproduce(
     pretrained: bool | None = None,
     backbone: str | None = None,
     teacher_backbone: str | None = None,
+    place: Place = here,
     **settings: Any,
 ) -> dict[str, Any]:
     """Run one of :data:`TABLES`, and write it to ``out`` as ``tableN.md`` and ``tableN.json``.
@@ -103,6 +112,7 @@ def reproduce(
         pretrained: whether backbone and teacher start from published weights; None takes what the recipes say.
         backbone: backbone of the students; None takes the recipe's.
         teacher_backbone: backbone of the teacher, such as ``ast:FOLDER`` where no hub can be reached; None takes the recipe's.
+        place: where the runs are executed, as for :func:`specenhance.experiments.compare.compare`.
         **settings: as :func:`specenhance.training.run.train` takes them.
 
     Returns:
@@ -141,9 +151,15 @@ def reproduce(
         Run(row.name, seed, out / (row.name if row == TEACHER else f"{row.name}-{seed}"), recipe(row, seed))
         for row, seed in order
     ]
+    for run in runs:
+        check_settings(run)
+    for stage in ([run for run in runs if run.name == TEACHER.name], [run for run in runs if run.name != TEACHER.name]):
+        undone = [run for run in stage if finished(run.folder, run.recipe) is None]
+        if undone:
+            place(partial(_train, machine=settings, numbers=numbered(runs)), undone)
     results: dict[str, list[dict[str, Any]]] = {}
-    for run, result in run_grid(runs, **settings):
-        results.setdefault(run.name, []).append(result)
+    for run in runs:
+        results.setdefault(run.name, []).append(json.loads((run.folder / RESULT).read_text(encoding="utf-8")))
     report = {
         "data": data,
         "folder": root.name,
@@ -155,6 +171,11 @@ def reproduce(
     write_text(out / f"table{table}.json", json.dumps(report, indent=2) + "\n")
     write_text(out / f"table{table}.md", to_markdown(report))
     return report
+
+
+def _train(run: Run, machine: dict[str, Any], numbers: Mapping[Path, str]) -> None:
+    _log.info(f"{numbers[run.folder]}: {run.name}, seed {run.seed}")
+    train_or_resume(run, **machine)
 
 
 def to_markdown(report: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ import numpy as np
 
 from specenhance._files import write_text
 from specenhance.analysis.findings import examine
+from specenhance.analysis.intervals import by_group
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
 from specenhance.data.tables import read_list, read_table
@@ -51,8 +52,6 @@ __all__ = [
     "ARMS",
     "CONDITIONS",
     "Clip",
-    "Interval",
-    "by_group",
     "clips_of",
     "group_of",
     "markdown",
@@ -63,7 +62,6 @@ __all__ = [
 
 BACKBONE = "mobilenetv3_small_050"
 FOLDS = 8  # of Speech Commands
-DRAWS = 10_000
 CONDITIONS = ("clean", "noise:20", "noise:10", "noise:5", "gain:-12", "gain:+12", "reverb:0.5")
 ARMS: dict[str, dict[str, Any]] = {
     "identity": {"frontend": "identity"},
@@ -210,46 +208,6 @@ def _heard(run: Path, split: str, root: Path) -> dict[str, Any]:
     return found
 
 
-class Interval(NamedTuple):
-    """A figure in percent, and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def text(self, form: str = ".1f") -> str:
-        """Write the figure and its interval.
-
-        >>> Interval(80.0, 75.0, 84.0).text()
-        '80.0 (75.0 to 84.0)'
-        """
-        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
-
-
-def by_group(
-    right: Sequence[int], groups: Sequence[str], baseline: Sequence[int] | None = None, draws: int = DRAWS
-) -> Interval:
-    """Compute an accuracy in percent, or its difference to a baseline, with an interval by a bootstrap over groups.
-
-    Args:
-        right: 1 for each clip that is classified right, otherwise 0.
-        groups: the speaker or the recording of each clip.
-        baseline: the same for another model on the same clips.
-        draws: number of draws.
-
-    >>> by_group([1, 1, 0, 0], ["a", "a", "b", "b"], draws=100)
-    Interval(value=50.0, low=0.0, high=100.0)
-    """
-    names, of = np.unique(np.asarray(groups), return_inverse=True)
-    values = np.asarray(right, float) - (0 if baseline is None else np.asarray(baseline, float))
-    sums = np.bincount(of, values, len(names))
-    counts = np.bincount(of, minlength=len(names))
-    drawn = np.random.default_rng(0).integers(len(names), size=(draws, len(names)))
-    means = 100 * sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(100 * sums.sum() / counts.sum()), float(low), float(high))
-
-
 def markdown(found: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
     """Write the tables of the report.
 
@@ -258,7 +216,7 @@ def markdown(found: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
     """
     lines = ["| arm | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 1) + "|"]
     for arm, heard in found.items():
-        cells = [by_group(heard[c], heard["groups"]).text() for c in CONDITIONS]
+        cells = [by_group([heard[c]], heard["groups"]).text() for c in CONDITIONS]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     lines += ["", "Difference to identity, paired:", "", *lines[:2]]
     base = found["identity"]
@@ -266,7 +224,7 @@ def markdown(found: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
         if arm != "identity":
             if list(heard["groups"]) != list(base["groups"]):
                 raise ValueError(f"{arm} has other folds than identity; train the missing ones")
-            cells = [by_group(heard[c], heard["groups"], base[c]).text("+.1f") for c in CONDITIONS]
+            cells = [by_group([heard[c]], heard["groups"], [base[c]]).text("+.1f") for c in CONDITIONS]
             lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

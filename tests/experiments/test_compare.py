@@ -227,6 +227,7 @@ def test_a_plans_file_gives_what_the_options_give(compared, plan, tmp_path, monk
         (["--data", "synthetic", "--frontends", "tfe1,tfe2", "--ray", "local", "--jobs", "2"], "--jobs"),
         (["--data", "synthetic", "--frontends", "tfe1,tfe2", "--set", "nothing=1"], "nothing"),
         (["plan.toml", "--frontends", "tfe1"], "leave the options"),
+        (["plan.toml", "--seeds", "2"], "leave the options"),
         (["plan.toml"], "no such plan"),
     ],
 )

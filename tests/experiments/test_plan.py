@@ -1,5 +1,6 @@
 """A plan names every run before the first one, and what it cannot mean is an error that says so."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,12 @@ def test_a_file_that_is_no_plan_is_named(tmp_path):
         load_plan(file)
     file.write_text(to_toml(Plan(**BASE)))
     assert load_plan(file) == Plan(**BASE)
+
+
+def test_the_guides_plan_is_a_plan(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", guide, re.M | re.S)
+    (tmp_path / "plan.toml").write_text(text)
+    plan = load_plan(tmp_path / "plan.toml")
+    assert len(plan.runs(tmp_path)) == 4 * 8
+    assert Path(plan.recipe["root"]).is_absolute()

@@ -108,8 +108,7 @@ def test_a_table_says_what_its_runs_say_beside_the_paper(speech, tmp_path, tiny,
     # Another table takes up the same runs.
     news.clear()
     reproduce("speech_commands", 2, speech, tmp_path, **SETTINGS)
-    assert sum(line.endswith("finished already") for line in news) == 9
-    assert not any(line.startswith("epoch") for line in news)
+    assert not any(line.startswith(("run", "epoch")) for line in news)
 
 
 def test_runs_of_other_settings_are_not_taken_for_these(speech, tmp_path, tiny, monkeypatch):

@@ -3,13 +3,11 @@
 import csv
 import json
 import sys
-from itertools import product
 
-import numpy as np
 import pytest
 
 from specenhance.experiments import robustness
-from specenhance.experiments.robustness import FOLDS, by_group, group_of, speaker_folds, speaker_of, write_tables
+from specenhance.experiments.robustness import FOLDS, group_of, speaker_folds, speaker_of, write_tables
 
 
 def test_every_speaker_is_in_one_fold():
@@ -51,25 +49,6 @@ def test_esc50s_tables_have_no_recording_in_two_splits(shared, tmp_path):
         assert not groups["validation"] & groups["test"]
         tested += [row["path"] for row in rows if row["split"] == "test"]
     assert len(tested) == len(set(tested)) == 400
-
-
-def test_intervals_are_those_of_all_draws_of_speakers():
-    """Three speakers have 27 equally probable draws, which can be listed."""
-    speakers = ["a"] * 2 + ["b"] * 4 + ["c"] * 4
-    right = [1, 1, 1, 0, 1, 0, 0, 0, 0, 1]
-    base = [1, 0, 1, 0, 0, 0, 0, 0, 1, 1]
-    rows = {name: [i for i, s in enumerate(speakers) if s == name] for name in "abc"}
-
-    def means(values):
-        drawn = [[i for name in draw for i in rows[name]] for draw in product("abc", repeat=3)]
-        return np.array([100 * np.mean([values[i] for i in draw]) for draw in drawn])
-
-    for baseline in (None, base):
-        values = right if baseline is None else [r - b for r, b in zip(right, base, strict=True)]
-        found = by_group(right, speakers, baseline)
-        assert found.value == pytest.approx(100 * np.mean(values))
-        low, high = np.percentile(np.repeat(means(values), 1000), [2.5, 97.5])
-        assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
 
 
 @pytest.fixture
