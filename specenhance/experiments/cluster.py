@@ -18,7 +18,7 @@ from specenhance.experiments.jobs import Work
 from specenhance.experiments.measure import HEARD
 from specenhance.experiments.mirror import absolute, mirrored, pull
 from specenhance.training.folder import locked
-from specenhance.training.stopping import Stopped, stop_signals
+from specenhance.training.stopping import Stopped
 
 __all__ = ["LOCAL", "on_ray"]
 
@@ -34,8 +34,7 @@ def on_ray(work: Work, runs: Sequence[Run], address: str, *, cpus: int = 1, stor
     """Do the work of all runs on a Ray cluster. Ray places the runs, and places a run anew if its worker or node is lost.
 
     A run that is placed anew goes on from its last checkpoint. Each run gets a GPU where the cluster has some. Every node needs
-    this library and the data at the same path. The modules that the user's command imported must be installed there, or lie
-    in the folder where the command was started.
+    this library, the data at the same path, and the modules that the user's command imported.
 
     Without ``store`` all nodes must share the file system of the run folders. Each run folder has a lock, which the system
     frees when a process is killed. A node that is only cut off may still be alive, and write. It then still has the lock, so
@@ -54,11 +53,16 @@ def on_ray(work: Work, runs: Sequence[Run], address: str, *, cpus: int = 1, stor
 
     Raises:
         ImportError: if Ray is not installed, or what the URL needs.
-        ValueError: for more CPUs than this machine has.
+        ValueError: for an address of Ray's client, and for more CPUs than this machine has.
         ConnectionError: if there is no cluster at the address.
         RuntimeError: if a run was lost too many times. The same command then goes on where it was stopped.
+        KeyboardInterrupt: after Ctrl-C or the stop signal. The runs are stopped too.
         Exception: the first error of a run. Runs that have begun are finished first, others are not begun.
     """
+    if address.startswith("ray://"):
+        raise ValueError(
+            f"{address}: is of Ray's client, which tells no news; run the command in the cluster, with auto"
+        )
     try:
         import ray
     except ImportError as error:
@@ -82,27 +86,31 @@ def _follow(tasks: Mapping[Any, Run], store: str) -> None:
 
     waiting, begun = dict(tasks), set[Any]()
     failed = None
-    while waiting:
-        (task, *_), _ = ray.wait(list(waiting), num_returns=1)
-        run = waiting[task]
-        try:
-            where = ray.get(next(task))
-        except StopIteration:
-            del waiting[task]
-            if store:
-                pull(_url(run, store), run.folder)
-            _log.info(f"{_name(run)} is done; {len(waiting)} of {len(tasks)} runs are left")
-        except ray.exceptions.RayError as error:
-            del waiting[task]
-            if failed is None:
-                failed = _own_error(error, run)
-                for other in waiting.keys() - begun:
-                    ray.cancel(other)
-                    del waiting[other]
-            _log.error(f"{_name(run)} has failed; runs that have begun are finished first: {len(waiting)}")
-        else:
-            begun.add(task)
-            _log.info(f"{_name(run)} begins on {where}")
+    try:
+        while waiting:
+            (task, *_), _ = ray.wait(list(waiting), num_returns=1)
+            run = waiting[task]
+            try:
+                where = ray.get(next(task))
+            except StopIteration:
+                del waiting[task]
+                if store:
+                    pull(_url(run, store), run.folder)
+                _log.info(f"{_name(run)} is done; {len(waiting)} of {len(tasks)} runs are left")
+            except ray.exceptions.RayError as error:
+                del waiting[task]
+                if failed is None:
+                    failed = _own_error(error, run)
+                    for other in waiting.keys() - begun:
+                        ray.cancel(other)
+                        del waiting[other]
+                _log.error(f"{_name(run)} has failed; runs that have begun are finished first: {len(waiting)}")
+            else:
+                begun.add(task)
+                _log.info(f"{_name(run)} begins on {where}")
+    finally:
+        for task in waiting:  # after a stop; a cluster that this process did not start would go on
+            ray.cancel(task)
     if failed is not None:
         raise failed
 
@@ -123,9 +131,8 @@ def _execute(work: Work, run: Run, url: str, cpus: int, modules: Sequence[str]) 
             with locked(run.folder, PATIENCE):
                 pass
             work(run)
-    except (
-        Stopped
-    ):  # its node is about to be stopped. Ray places the run of a lost worker anew, not that of one with an error
+    except Stopped:
+        # A signal has stopped this worker, as when its node goes. Ray places a run anew if its worker ends, not after an error.
         os._exit(1)
 
 
@@ -170,8 +177,10 @@ def _connected(address: str, cpus: int, runs: int) -> Iterator[None]:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.init(**settings)
         try:
-            with stop_signals():  # Ray's own handler ends the process without a word
-                yield
+            if _in_main_thread():
+                # Ray's own handler ends the process without a word. In a call of Ray, no other error can come from a handler.
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+            yield
         finally:
             ray.shutdown()
 
@@ -185,7 +194,11 @@ def _restored() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-        if threading.current_thread() is threading.main_thread():
+        if _in_main_thread():
             signal.signal(signal.SIGTERM, handler)
         os.environ.clear()
         os.environ.update(environment)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -11,6 +11,7 @@ import numpy as np
 
 from specenhance.analysis.intervals import Interval, by_group
 from specenhance.analysis.masks import CONSTANT
+from specenhance.data.groups import CLIP
 from specenhance.experiments.grid import Run
 from specenhance.experiments.latency import Latency
 from specenhance.experiments.measure import HEARD
@@ -133,7 +134,10 @@ def _values(runs: Sequence[Run], heard: Mapping[Path, Mapping[str, Any]], condit
     """Put the folds of each seed one after the other."""
     seeds = sorted({run.seed for run in runs})
     by_seed = {seed: [heard[run.folder] for run in runs if run.seed == seed] for seed in seeds}
-    groups = [group for part in by_seed[seeds[0]] for group in part["groups"]]
+    parts = by_seed[seeds[0]]
+    groups = [group for part in parts for group in part["groups"]]
+    if parts[0]["unit"] == CLIP:  # clips without a file have the same names in every fold
+        groups = [f"clip {i}" for i in range(len(groups))]
     return _Values(
         groups, {c: [[value for part in by_seed[s] for value in part["right"][c]] for s in seeds] for c in conditions}
     )

@@ -109,7 +109,7 @@ def mirrored(url: str) -> Iterator[Path]:
     """Give a folder of this machine with the run at a URL, and copy its changes to the URL while the block runs.
 
     The last changes are copied when the block ends, also after an error. If this process is killed, the URL has the run as it
-    was a few seconds before.
+    was a few seconds before, and the folder stays behind in the machine's folder for temporary files.
 
     A machine that is only cut off can be taken for lost. Its run is then taken up by another machine, while it still writes.
     Therefore each block first writes its own mark to the URL. A block that finds another mark there copies nothing any more.

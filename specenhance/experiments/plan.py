@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import tomllib
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from specenhance._files import write_text
 from specenhance._names import file_name
+from specenhance._toml import read_toml
 from specenhance.conditions import create_condition
 from specenhance.experiments.grid import Run
 from specenhance.training.recipe import Recipe, augmentation, recipe_for
@@ -169,21 +170,23 @@ def to_toml(plan: Plan) -> str:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan from a TOML file. Relative paths of the recipe are taken from the current folder.
+    """Read a plan from a TOML file. A relative ``root`` or ``csv`` of its recipe is relative to the file's folder.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for malformed TOML, and as :class:`Plan`. The message starts with the path.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such plan; expected a TOML file with the tables recipe and factors")
     try:
-        plan = Plan(**tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        found = read_toml(path, "plan; expected a TOML file with the tables recipe and factors")
+        recipe = found.get("recipe")
+        if isinstance(recipe, dict):
+            for name in ("root", "csv"):
+                if isinstance(recipe.get(name), str) and recipe[name]:
+                    recipe[name] = os.path.normpath(path.absolute().parent / recipe[name])
+        return Plan(**found)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: {where}{': ' if where else ''}{first['msg']}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    places = {name: str(Path(plan.recipe[name]).resolve()) for name in ("root", "csv") if plan.recipe.get(name)}
-    return plan.model_copy(update={"recipe": plan.recipe | places})

@@ -5,21 +5,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 from specenhance._choices import PaperData, Role
 from specenhance._files import write_text
 from specenhance._imports import HINT
 from specenhance._missing import missing
+from specenhance._toml import parse_toml, read_toml
 from specenhance.data.ready import GIVEN
 from specenhance.data.registry import data_folds, list_data, recipe_defaults, takes
 
@@ -463,8 +458,8 @@ def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             merged[name] = value
             continue
         if isinstance(value, str):
-            with contextlib.suppress(tomllib.TOMLDecodeError):  # such as text without quotes
-                value = tomllib.loads(f"value = {value}")["value"]
+            with contextlib.suppress(ValueError):  # such as text without quotes
+                value = parse_toml(f"value = {value}")["value"]
         merged[table] = _with_entry(merged.get(table, {}), keys, value)
     return merged
 
@@ -556,7 +551,7 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     'tfe2'
     """
     try:
-        found = tomllib.loads(_text(path))
+        found = read_toml(path, "recipe; expected a TOML file of recipe fields, such as a run's recipe.toml")
         folder = Path(path).absolute().parent
         for name in ("root", "csv", "teacher", "background", "rooms"):
             # The last three may also be names.
@@ -581,17 +576,6 @@ def _dumps(fields: dict[str, Any]) -> str:
     except ImportError as error:
         raise missing(error, "writing recipes needs tomli-w", "tomli-w") from error
     return tomli_w.dumps(fields)
-
-
-def _text(path: str | os.PathLike[str]) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")  # -sig: some editors write a byte-order mark first
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such recipe; expected a TOML file of recipe fields, such as a run's recipe.toml"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"no text in UTF-8 ({error}); save it as UTF-8") from error
 
 
 def _recipe(data: str, fields: dict[str, Any]) -> Recipe:

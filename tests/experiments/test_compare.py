@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from specenhance.cli import program
 from specenhance.analysis.intervals import by_group
+from specenhance.cli import program
 from specenhance.data import AudioDataset
 from specenhance.data.registry import register_data
 from specenhance.experiments import jobs

@@ -115,12 +115,11 @@ def test_no_half_of_a_file_has_its_name(tmp_path, monkeypatch):
         target.write(source.read(3))
         raise OSError("the line is dead")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="the line is dead"):
-        patch.setattr(shutil, "copyfileobj", cut)
+    monkeypatch.setattr(shutil, "copyfileobj", cut)
+    with pytest.raises(OSError, match="the line is dead"):
         push(run, f"file://{at}")
     assert {name: text for name, text in texts(at).items() if not name.endswith(".tmp")} == whole
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="the line is dead"):
-        patch.setattr(shutil, "copyfileobj", cut)
+    with pytest.raises(OSError, match="the line is dead"):
         pull(f"file://{at}", tmp_path / "back")
     assert texts(tmp_path / "back") == {}
 
@@ -152,7 +151,7 @@ def test_files_that_change_meanwhile_fit_together(opened, tmp_path, monkeypatch)
     assert best[-1] >= last[-1] <= str(rows.count("\n") - 1)
 
 
-class _Cut(Exception):
+class CutError(Exception):
     pass
 
 
@@ -180,10 +179,10 @@ def test_a_push_that_is_cut_leaves_a_run_that_goes_on(quick, tmp_path, monkeypat
         def cut(self, source, target, last=last, **options):
             move(self, source, target, **options)
             if target.endswith(last):
-                raise _Cut
+                raise CutError
 
-        with monkeypatch.context() as patch, pytest.raises(_Cut):
-            patch.setattr(LocalFileSystem, "mv", cut)
+        monkeypatch.setattr(LocalFileSystem, "mv", cut)
+        with pytest.raises(CutError):
             push(run, f"file://{at}")
         back = tmp_path / f"back-{last}"
         pull(f"file://{at}", back)
@@ -217,9 +216,13 @@ def test_changes_are_copied_while_the_block_runs(tmp_path, monkeypatch):
 
 
 def test_the_last_changes_are_copied_after_an_error_too(url, tmp_path):
-    with pytest.raises(ZeroDivisionError), mirrored(url) as folder:
-        make(folder)
-        raise ZeroDivisionError
+    def fail():
+        with mirrored(url) as folder:
+            make(folder)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with mirrored(url) as folder:
         assert texts(folder) == texts(make(tmp_path / "run"))
         (folder / "result.json").write_text("{}")
@@ -228,13 +231,17 @@ def test_the_last_changes_are_copied_after_an_error_too(url, tmp_path):
 
 
 def test_the_error_of_the_block_is_told_before_that_of_the_copy(tmp_path, monkeypatch, news):
-    def fail(*_):
+    def cut(*_):
         raise OSError("the line is dead")
 
-    with pytest.raises(ZeroDivisionError), mirrored(f"file://{tmp_path}/at/run") as folder:
-        make(folder)
-        monkeypatch.setattr(mirror._Target, "_put", fail)
-        raise ZeroDivisionError
+    def fail():
+        with mirrored(f"file://{tmp_path}/at/run") as folder:
+            make(folder)
+            monkeypatch.setattr(mirror._Target, "_put", cut)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert any("run: its copy to file://" in line and "the line is dead" in line for line in news)
 
 
@@ -256,11 +263,15 @@ def test_a_copy_that_fails_is_tried_again(tmp_path, monkeypatch, news):
 
 
 def test_who_was_taken_for_lost_copies_nothing_any_more(url, tmp_path):
-    with pytest.raises(RuntimeError, match="another process has taken up this run"), mirrored(url) as cut_off:
-        make(cut_off, epochs=1)
-        with mirrored(url) as folder:
-            make(folder, epochs=2)
-            make(cut_off, epochs=3)
+    def two():
+        with mirrored(url) as cut_off:
+            make(cut_off, epochs=1)
+            with mirrored(url) as folder:
+                make(folder, epochs=2)
+                make(cut_off, epochs=3)
+
+    with pytest.raises(RuntimeError, match="another process has taken up this run"):
+        two()
     pull(url, tmp_path / "back")
     assert texts(tmp_path / "back") == texts(make(tmp_path / "run", epochs=2))
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from specenhance._toml import parse_toml
 from specenhance.data import list_data
 from specenhance.features import NORMALISATION
 from specenhance.training import Recipe, load_recipe, recipe_for, save_recipe
-from specenhance.training.recipe import AUGMENTATIONS, PAPER, paper_recipe, tomllib
+from specenhance.training.recipe import AUGMENTATIONS, PAPER, paper_recipe
 
 
 @pytest.mark.parametrize("data", list_data())
@@ -226,7 +227,7 @@ def test_a_file_of_the_papers_leaves_nothing_that_matters_to_a_default():
     for (data, role), expected in PUBLISHED.items():
         end = "_teacher" if role == "teacher" else ""
         folder = Path(__file__).parents[2] / "examples" / "recipes"
-        named = set(tomllib.loads((folder / f"{data}{end}.toml").read_text()))
+        named = set(parse_toml((folder / f"{data}{end}.toml").read_text()))
         missing = set(Recipe.model_fields) - named - idle
         if data != "esc50":
             missing -= {"fold"}
