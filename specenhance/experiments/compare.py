@@ -47,6 +47,11 @@ def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findi
         RuntimeError: if a process of several was killed.
         Exception: the first error of a run.
         Stopped: if a signal has asked for a stop. The same call goes on.
+
+    Example (it trains for minutes, so it does not run as a test)::
+
+        plan = Plan(recipe={"data": "synthetic"}, factors={"frontend": ["identity", "clipnorm"]}, seeds=2)
+        compare(plan, Path("compare"), device="cpu")
     """
     runs = plan.runs(out.resolve())
     for run in runs:

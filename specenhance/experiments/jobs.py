@@ -30,6 +30,11 @@ def here(work: Work, runs: Sequence[Run]) -> None:
     Args:
         work: What is done with a run. It must leave a run alone that is done.
         runs: The runs, in order.
+
+    >>> from pathlib import Path
+    >>> from specenhance.training.recipe import Recipe
+    >>> here(lambda run: print(run.name), [Run("tfe4", 0, Path("runs/0"), Recipe())])
+    tfe4
     """
     for run in runs:
         work(run)

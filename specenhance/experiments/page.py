@@ -21,6 +21,10 @@ def to_page(plan: Plan, findings: Findings) -> str:
     Args:
         plan: What was compared.
         findings: What was found.
+
+    Example (it draws for seconds, so it does not run as a test)::
+
+        write_text("compare.html", to_page(plan, find(plan, runs)))
     """
     drawn = {
         "accuracy": [

@@ -80,6 +80,11 @@ def plot_learning(findings: Findings, width: float = WIDE) -> Figure:
     Args:
         findings: The findings.
         width: The width of the picture, in inches.
+
+    >>> arm = Arm("tfe4", {}, {}, None, None, (10, 0), 1.0, None, 2, [[20.0, 60.0], [30.0, 50.0]], [])
+    >>> figure = plot_learning(Findings([arm], clips=120, groups=6, unit="speaker"))
+    >>> figure.axes[0].lines[0].get_ydata().tolist()
+    [25.0, 55.0]
     """
     figure, axes = _figure(width)
     for arm in findings.arms:

@@ -21,7 +21,14 @@ def test_examples_run(name):
     assert not doctest.testmod(importlib.import_module(name)).failed
 
 
+# Their examples draw, train or start a cluster.
+SLOW = {
+    f"specenhance.{name}"
+    for name in ("analysis.report", "experiments.compare", "experiments.cluster", "experiments.page")
+}
+
+
 def test_there_are_examples():
     finder = doctest.DocTestFinder()
     found = {name for name in MODULES if any(test.examples for test in finder.find(importlib.import_module(name)))}
-    assert found == set(MODULES) - {"specenhance.analysis.report"}  # its example draws for seconds
+    assert found == set(MODULES) - SLOW
