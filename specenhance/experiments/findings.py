@@ -40,6 +40,9 @@ class Arm(NamedTuple):
         runs: The number of runs.
         curves: For each run the validation accuracy after each epoch, in percent.
         mask_change: For each run how much its mask changes between clean clips, as a part of its mean; None without a mask.
+
+    >>> Arm("tfe4", {}, {}, None, None, (10, 0), 1.0, None, 2, [], [0.002, 0.3]).constant
+    1
     """
 
     name: str
