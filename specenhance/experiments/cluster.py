@@ -15,7 +15,6 @@ from specenhance._imports import import_modules, imported_modules
 from specenhance._missing import missing
 from specenhance.experiments.grid import Run
 from specenhance.experiments.jobs import Work
-from specenhance.experiments.measure import HEARD
 from specenhance.experiments.mirror import absolute, mirrored, pull
 from specenhance.training.folder import locked
 from specenhance.training.stopping import Stopped
@@ -49,7 +48,7 @@ def on_ray(work: Work, runs: Sequence[Run], address: str, *, cpus: int = 1, stor
         cpus: The number of CPUs of each run, and of the threads in its process.
         store: A URL that fsspec takes, such as ``s3://bucket/comparison``. Each worker then keeps its run in a folder of its
             own machine, and copies it to the URL every few seconds. Runs that are done are copied from the URL into their
-            folders. A run that is done there already is not handed out.
+            folders.
 
     Raises:
         ImportError: if Ray is not installed, or what the URL needs.
@@ -67,11 +66,7 @@ def on_ray(work: Work, runs: Sequence[Run], address: str, *, cpus: int = 1, stor
         import ray
     except ImportError as error:
         raise missing(error, "running on a cluster needs Ray", "ray") from error
-    if store:
-        store = absolute(store)
-        runs = [run for run in runs if not (run.folder / HEARD).is_file()]
-    if not runs:
-        return
+    store = absolute(store) if store else ""
     with _connected(address, cpus, len(runs)):
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_execute)

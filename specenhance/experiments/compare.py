@@ -75,8 +75,10 @@ def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findi
     return findings
 
 
-def train_and_test(run: Run, conditions: list[str], machine: dict[str, Any], numbers: Mapping[Path, str]) -> None:
+def train_and_test(
+    run: Run, conditions: list[str], machine: dict[str, Any], numbers: Mapping[tuple[str, int, int], str]
+) -> None:
     """Train a run or go on with it, and test it under conditions. What is done is not done again."""
-    _log.info(f"{numbers[run.folder]}: {run.name}, {run.folder.name}")
+    _log.info(f"{numbers[run.key]}: {run.name}, fold {run.recipe.fold}, seed {run.seed}")
     train_or_resume(run, **machine)
     heard(run.folder, conditions, Machine(**machine))

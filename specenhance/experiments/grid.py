@@ -33,6 +33,11 @@ class Run(NamedTuple):
     folder: Path
     recipe: Recipe
 
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What no other run of the grid has: name, seed and fold. A cluster may keep the run in another folder."""
+        return self.name, self.seed, self.recipe.fold
+
 
 def run_grid(runs: Sequence[Run], **machine: Any) -> Iterator[tuple[Run, dict[str, Any]]]:
     """Train runs one after the other, and give each with its result as soon as it has one.
@@ -55,13 +60,13 @@ def run_grid(runs: Sequence[Run], **machine: Any) -> Iterator[tuple[Run, dict[st
         yield run, train_or_resume(run, **machine)
 
 
-def numbered(runs: Sequence[Run]) -> dict[Path, str]:
-    """Name each run's place among all, by its folder, for news.
+def numbered(runs: Sequence[Run]) -> dict[tuple[str, int, int], str]:
+    """Name each run's place among all, by its key, for news.
 
     >>> list(numbered([Run("a", 0, Path("a"), Recipe()), Run("b", 0, Path("b"), Recipe())]).values())
     ['run 1 of 2', 'run 2 of 2']
     """
-    return {run.folder: f"run {number} of {len(runs)}" for number, run in enumerate(runs, start=1)}
+    return {run.key: f"run {number} of {len(runs)}" for number, run in enumerate(runs, start=1)}
 
 
 def train_or_resume(run: Run, **machine: Any) -> dict[str, Any]:

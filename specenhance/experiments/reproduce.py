@@ -173,8 +173,8 @@ def reproduce(
     return report
 
 
-def _train(run: Run, machine: dict[str, Any], numbers: Mapping[Path, str]) -> None:
-    _log.info(f"{numbers[run.folder]}: {run.name}, seed {run.seed}")
+def _train(run: Run, machine: dict[str, Any], numbers: Mapping[tuple[str, int, int], str]) -> None:
+    _log.info(f"{numbers[run.key]}: {run.name}, seed {run.seed}")
     train_or_resume(run, **machine)
 
 
