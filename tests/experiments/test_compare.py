@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from specenhance.analysis.intervals import by_group
 from specenhance.cli import program
 from specenhance.data import AudioDataset
-from specenhance.data.registry import register_data
+from specenhance.data.registry import DATA, list_data, register_data
 from specenhance.experiments import jobs
 from specenhance.experiments.compare import compare
 from specenhance.experiments.jobs import processes
@@ -160,7 +160,9 @@ def test_the_page_has_its_pictures_and_escapes_names(compared):
     assert 'hypothesis = "Does <b>TFE</b> help?"' in page.said  # the plan
 
 
-def test_a_single_arm_of_one_group_is_no_comparison_but_no_error_either(plan, tmp_path):
+def test_a_single_arm_of_one_group_is_no_comparison_but_no_error_either(plan, tmp_path, monkeypatch):
+    assert list_data()  # the library's own are loaded
+    monkeypatch.setattr(DATA, "_entries", dict(DATA._entries))
     recipe = {name: value for name, value in plan.recipe.items() if name not in ("folds", "group", "csv", "root")}
 
     @register_data("one_site")
