@@ -1,7 +1,7 @@
 """Which front end and augmentation hold the accuracy in noise, at other levels and for unseen speakers?
 
     python -m specenhance.experiments.robustness train ROOT --out DIR [--arms NAME ...] [--folds K ...]
-    python -m specenhance.experiments.robustness report ROOT --out DIR
+    python -m specenhance.experiments.robustness report ROOT --out DIR [--json FILE]
 
 The protocol:
 
@@ -53,6 +53,7 @@ __all__ = [
     "CONDITIONS",
     "Clip",
     "clips_of",
+    "counts",
     "group_of",
     "markdown",
     "recipe",
@@ -229,12 +230,32 @@ def markdown(found: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _report(root: Path, out: Path, arms: Sequence[str], folds: Sequence[int], split: str) -> str:
-    found: dict[str, dict[str, list[Any]]] = {}
+def counts(found: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, dict[str, Any]]:
+    """Count, for each arm and group, its clips and those that are right under each condition: all that the intervals need.
+
+    Args:
+        found: as for :func:`markdown`.
+
+    >>> counts({"identity": {"groups": ["a", "a", "b"], **{c: [1, 0, 1] for c in CONDITIONS}}})["identity"]["a"]["clean"]
+    1
+    """
+    made: dict[str, dict[str, Any]] = {}
+    for arm, heard in found.items():
+        groups = np.asarray(heard["groups"])
+        made[arm] = {
+            str(name): {"clips": int((groups == name).sum())}
+            | {c: int(np.asarray(heard[c])[groups == name].sum()) for c in CONDITIONS}
+            for name in np.unique(groups)
+        }
+    return made
+
+
+def _found(root: Path, out: Path, arms: Sequence[str], folds: Sequence[int], split: str) -> dict[str, dict[str, Any]]:
+    found = {}
     for arm in arms:
         parts = [_heard(_folder(out, arm, fold), split, root) for fold in folds]
         found[arm] = {name: [value for part in parts for value in part[name]] for name in ("groups", *CONDITIONS)}
-    return markdown(found)
+    return found
 
 
 def main() -> None:
@@ -247,13 +268,17 @@ def main() -> None:
     parser.add_argument("--folds", nargs="+", type=int, help="the default is all")
     parser.add_argument("--epochs", type=int, help="another number than the protocol's, for a trial")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--json", type=Path, help="a file for the counts of each group, with report")
     given = parser.parse_args()
     folds = given.folds or sorted({clip.fold + 1 for clip in clips_of(given.root)})
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     if given.step == "train":
         _train(given.root, given.out, given.arms, folds, given.epochs, given.split)
     else:
-        print(_report(given.root, given.out, given.arms, folds, given.split))
+        found = _found(given.root, given.out, given.arms, folds, given.split)
+        print(markdown(found))
+        if given.json:
+            write_text(given.json, json.dumps(counts(found), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -93,8 +93,12 @@ def test_it_trains_once_and_reports(spoken, tmp_path, monkeypatch, capsys):
     robustness.main()
     assert heard.stat().st_mtime_ns == stamp
     capsys.readouterr()
-    monkeypatch.setattr(sys, "argv", [*command[:1], "report", *command[2:]])
+    monkeypatch.setattr(sys, "argv", [*command[:1], "report", *command[2:], "--json", str(tmp_path / "counts.json")])
     robustness.main()
     said = capsys.readouterr().out
     assert "| clipnorm, robust |" in said
     assert "Difference to identity, paired:" in said
+    right = json.loads(heard.read_text())
+    for group, counted in json.loads((tmp_path / "counts.json").read_text())["clipnorm, robust"].items():
+        clips = [i for i, name in enumerate(right["groups"]) if name == group]
+        assert counted == {"clips": len(clips)} | {c: sum(right[c][i] for i in clips) for c in ("clean", "gain:-12")}
