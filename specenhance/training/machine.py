@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 
 from specenhance._choices import Device, FeaturesOn, require
 
@@ -86,11 +88,12 @@ def precision_on(machine: Machine, precision: str) -> str:
     return precision if on_gpu else "32-true"
 
 
-def make_trainer(machine: Machine, **settings: Any) -> L.Trainer:
+def make_trainer(machine: Machine, plugins: Sequence[Any] = (), **settings: Any) -> L.Trainer:
     """Make Lightning's trainer for a machine.
 
     Args:
         machine: the machine.
+        plugins: Lightning's plugins, besides that for the processes of the run.
         **settings: further arguments of ``lightning.Trainer``.
 
     >>> trainer = make_trainer(Machine(device="cpu"), max_epochs=3, logger=False, enable_checkpointing=False)
@@ -111,6 +114,8 @@ def make_trainer(machine: Machine, **settings: Any) -> L.Trainer:
         and torch.cuda.is_available()
         and machine.device != "cpu",  # PyTorch has none for the CPU
         use_distributed_sampler=False,  # the batch samplers choose the clips of a rank
+        # Given, because Lightning would take the only process of a Slurm job for one that Slurm's srun has started.
+        plugins=[LightningEnvironment(), *plugins],
         enable_model_summary=False,
         **settings,
     )

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 
 from specenhance.training import save_recipe
 from specenhance.training.batches import NO_LABEL, loader
 from specenhance.training.build import build_split
+from specenhance.training.machine import Machine, make_trainer
 from specenhance.training.ranks import RankError, ranks
 from specenhance.training.run import resume, train
 
@@ -141,6 +143,14 @@ def test_a_batch_that_cannot_be_shared_is_refused(plain, tmp_path):
     with pytest.raises(ValueError, match="features_on = 'server': expected one of device, worker"):
         train(plain, tmp_path / "run", device="cpu", devices=2, features_on="server")
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_of_one_slurm_task_are_not_taken_for_one(monkeypatch):
+    # As sbatch sets them for a script that starts the command without srun.
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "run"}.items():
+        monkeypatch.setenv(name, value)
+    trainer = make_trainer(Machine(device="cpu", devices=2), logger=False, enable_checkpointing=False)
+    assert isinstance(trainer.strategy.cluster_environment, LightningEnvironment)
 
 
 def fail() -> None:
