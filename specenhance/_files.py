@@ -69,10 +69,14 @@ def check_output(path: str | os.PathLike[str], option: str = "--out") -> None:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], *, keep: bool = False) -> Iterator[Path]:
     """Give a new folder beside ``path`` to fill; it takes ``path``'s place when the block ends well, else it is removed.
 
     A kill at the wrong moment can leave no folder at ``path``, but never half of one.
+
+    Args:
+        path: the folder's place.
+        keep: whether a folder that is already there stays, and the new one is removed.
 
     Raises:
         OSError: as :func:`atomic_path`.
@@ -88,9 +92,13 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 for name in names:
                     _sync(Path(folder, name))
                 _sync(Path(folder))
-            if path.exists():
+            if path.exists() and not keep:
                 os.replace(path, old)
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                if not (keep and path.is_dir()):
+                    raise
             _sync(path.parent)
         finally:
             for leftover in (temporary, old):

@@ -1,14 +1,18 @@
 """What README and docs show runs: every snippet of Python, and the commands on sound that the test makes."""
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from torch.distributed.run import get_args_parser
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from specenhance import with_frontend
@@ -61,6 +65,48 @@ def test_every_python_snippet_runs(page, exported, tones, tmp_path, monkeypatch)
     names = needed(monkeypatch)
     for code in snippets(page, "python"):
         exec(compile(code, page, "exec"), names)  # in one namespace, as a reader goes on
+
+
+def train_options(words):
+    """What ``specenhance train`` reads from the words of a command."""
+    assert words[:2] == ["specenhance", "train"]
+    return get_command(app).commands["train"].make_context("train", words[2:]).params
+
+
+def test_torchrun_and_the_command_are_told_of_the_same_machines():
+    text = "".join(snippets("docs/machines.md", "console"))
+    lines = re.findall(r"^machine(\d)\$ torchrun (.*)$", text, re.M)
+    assert len(lines) == 2
+    for number, line in lines:
+        torchrun = get_args_parser().parse_args(shlex.split(line))
+        assert (torchrun.node_rank, torchrun.module) == (int(number), True)
+        train = train_options([torchrun.training_script, *torchrun.training_script_args])
+        assert (train["nodes"], train["devices"]) == (int(torchrun.nnodes), int(torchrun.nproc_per_node))
+
+
+def test_the_file_for_slurm_starts_a_run_and_goes_on_with_it(tmp_path):
+    (script,) = snippets("docs/machines.md", "bash")
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", script, re.M))
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    script = script.replace("/shared/", f"{tmp_path}/")
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+    def started():
+        done = subprocess.run(["bash", "-euc", script], env=environment, capture_output=True, text=True, check=True)
+        option, *words = done.stdout.splitlines()
+        assert option == "--kill-on-bad-exit=1"
+        options = train_options(words)
+        assert (options["nodes"], options["devices"]) == (int(asked["nodes"]), int(asked["ntasks-per-node"]))
+        assert asked["gres"] == f"gpu:{options['devices']}"
+        return options["out"], options["resume"]
+
+    run = tmp_path / "run"
+    assert started() == (run, None)
+    run.mkdir()
+    (run / "recipe.toml").touch()
+    assert started() == (None, run)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/compare.md", "docs/export.md"])

@@ -32,7 +32,8 @@ def errors_console() -> Console:
 def told() -> Iterator[None]:
     """Print the library's news while the block runs, and a user's mistake in one line instead of a traceback.
 
-    The exit code is 1 after an error. After a stop it is 128 and the number of the signal.
+    The exit code is 1 after an error. After a stop it is 128 and the number of the signal. A mistake or a stop that another
+    process of the run tells, as its attribute ``told`` says, is not printed.
     """
     from specenhance.training.stopping import Stopped
 
@@ -45,11 +46,12 @@ def told() -> Iterator[None]:
         yield
     except (ValueError, OSError, ImportError) as error:
         first, *more = getattr(error, "lines", [str(error)])
-        for line in (f"error: {first}", *more):
+        for line in () if getattr(error, "told", False) else (f"error: {first}", *more):
             console.print(shown(line), style="red")
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, Stopped) as stop:
-        console.print(shown(stop) or "stopped")
+        if not getattr(stop, "told", False):
+            console.print(shown(stop) or "stopped")
         raise typer.Exit(128 + getattr(stop, "signum", signal.SIGINT)) from None
     finally:
         logger.removeHandler(handler)

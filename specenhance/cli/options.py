@@ -22,6 +22,7 @@ __all__ = [
     "FeaturesWhere",
     "MovedCsv",
     "MovedRoot",
+    "Nodes",
     "Pretrained",
     "Progress",
     "Root",
@@ -62,7 +63,16 @@ Pretrained = Annotated[
 ]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where to compute. auto uses a GPU if there is one.")]
 Devices = Annotated[
-    int, typer.Option(min=1, help="Number of devices that share each batch. Each device has its own process.")
+    int,
+    typer.Option(
+        min=1, help="Number of devices of each machine that share each batch. Each device has its own process."
+    ),
+]
+Nodes = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Number of machines that share each batch. torchrun or srun starts this command for each device."
+    ),
 ]
 Workers = Annotated[
     int, typer.Option(min=0, help="Number of processes that read clips. With 0 the main process reads them.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "settings", "train"]
 
 FRONTENDS = ("identity", "tfe4")  # that the demo compares
-WITH_RESUME = "--epochs, --root, --csv, --device, --devices, --workers, --features-on, --cache and --progress"
+WITH_RESUME = "--epochs, --root, --csv, --device, --devices, --nodes, --workers, --features-on, --cache and --progress"
 
 
 def demo(
@@ -130,6 +130,7 @@ def train(
     ] = None,
     device: options.DeviceName = "auto",
     devices: options.Devices = 1,
+    nodes: options.Nodes = 1,
     workers: options.Workers = 0,
     features_on: options.FeaturesWhere = "device",
     cache: options.Cache = "",
@@ -159,12 +160,14 @@ def train(
     machine: dict[str, Any] = {
         "device": device,
         "devices": devices,
+        "nodes": nodes,
         "workers": workers,
         "features_on": features_on,
         "cache": cache,
         "progress": progress,
     }
-    with told():
+
+    def run() -> None:
         if resume is not None:
             if fields.keys() - {"epochs", "root", "csv"} or set_ or recipe or out or augment:
                 raise ValueError(
@@ -182,6 +185,15 @@ def train(
         from specenhance.training.run import train as train_run
 
         train_run(chosen, folder, **machine)
+
+    with told():
+        if nodes == 1:
+            run()
+            return
+        from specenhance.training.machine import Machine
+        from specenhance.training.run import on_all_machines
+
+        on_all_machines(Machine(**machine), run)  # so that only one process looks for mistakes, and tells them
 
 
 def recipe(

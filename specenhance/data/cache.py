@@ -95,7 +95,8 @@ def _digest(data: AudioDataset) -> str:
 
 def _write(data: AudioDataset, folder: Path) -> None:
     lengths = []
-    with atomic_folder(folder) as temporary:
+    # Another process may have written the same meanwhile, and a third may be about to read it.
+    with atomic_folder(folder, keep=True) as temporary:
         with (temporary / SAMPLES).open("wb") as file:
             for i in range(len(data)):
                 lengths.append(len(waveform := data.waveform(i)))

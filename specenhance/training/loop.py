@@ -210,7 +210,7 @@ def batches_of(
         recipe,
         train=train,
         workers=machine.workers,
-        devices=machine.devices,
+        devices=machine.processes,
         rank=machine.rank,
         start=start,
         seconds=None if samples is None else samples / recipe.sample_rate,

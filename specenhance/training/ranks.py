@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,13 +17,48 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from specenhance._imports import import_modules, imported_modules
 from specenhance.training.stopping import Stopped
 
-__all__ = ["RankError", "ranks"]
+__all__ = ["RankError", "failure", "free_port", "process_group", "ranks"]
 
 PATIENCE = 30.0  # s; time for the other processes to finish the last step of a run that is stopped
 
 
 class RankError(OSError):
-    """Another process of the run has failed."""
+    """A process of the run has failed.
+
+    Attributes:
+        told: whether another process tells the message.
+    """
+
+    told = False
+
+
+def failure(rank: int, error: BaseException) -> str:
+    """Say in a line that the process of a rank has failed, and why.
+
+    >>> failure(1, MemoryError())
+    'the process of rank 1 failed: MemoryError'
+    """
+    return f"the process of rank {rank} failed: {str(error) or type(error).__name__}"
+
+
+@contextmanager
+def process_group(environment: Mapping[str, str]) -> Iterator[None]:
+    """Tell Lightning by environment variables where the processes of a run meet. End their connection after the block.
+
+    Args:
+        environment: the variables. They get their old values back.
+    """
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for name in environment:
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
 
 
 @contextmanager
@@ -45,33 +80,26 @@ def ranks(count: int, work: Callable[..., object], *args: Any) -> Iterator[None]
     if count == 1:
         yield
         return
-    port = _free_port()
+    port = free_port()
     others = start_processes(_other, (port, imported_modules(), work, args), count - 1, join=False)
-    before = dict(os.environ)
-    try:
-        os.environ.update(_environment(0, port))
-        yield
-        while not others.join():
-            pass
-    except (ProcessRaisedException, ProcessExitedException) as error:
-        raise _rank_error(error) from None
-    except Stopped:
-        _end(others.processes, PATIENCE)
-        raise
-    except Exception as error:
+    with process_group(_environment(0, port)):
         try:
-            others.join(timeout=1)
-        except (ProcessRaisedException, ProcessExitedException) as cause:
-            raise _rank_error(cause) from error
-        raise
-    finally:
-        _end(others.processes, patience=0)
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        for name in _environment(0, port):
-            os.environ.pop(name, None)
-            if name in before:
-                os.environ[name] = before[name]
+            yield
+            while not others.join():
+                pass
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            raise _rank_error(error) from None
+        except Stopped:
+            _end(others.processes, PATIENCE)
+            raise
+        except Exception as error:
+            try:
+                others.join(timeout=1)
+            except (ProcessRaisedException, ProcessExitedException) as cause:
+                raise _rank_error(cause) from error
+            raise
+        finally:
+            _end(others.processes, patience=0)
 
 
 def _rank_error(error: ProcessRaisedException | ProcessExitedException) -> RankError:
@@ -97,19 +125,16 @@ def _environment(rank: int, port: int) -> dict[str, str]:
 
 def _other(number: int, port: int, modules: list[str], work: Callable[..., object], args: tuple[Any, ...]) -> None:
     rank = number + 1
-    os.environ.update(_environment(rank, port))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.getLogger("specenhance.training").setLevel(logging.ERROR)  # rank 0 logs the run's news and warnings
-    try:
-        import_modules(modules)
-        work(*args)
-    except Stopped:  # rank 0 tells it
-        pass
-    except Exception as error:
-        raise RankError(f"the process of rank {rank} failed: {error or type(error).__name__}") from None
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    with process_group(_environment(rank, port)):
+        try:
+            import_modules(modules)
+            work(*args)
+        except Stopped:  # rank 0 tells it
+            pass
+        except Exception as error:
+            raise RankError(failure(rank, error)) from None
 
 
 def _end_with(parent: int) -> None:
@@ -119,7 +144,8 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that is free on all addresses of this machine."""
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind(("", 0))
         return int(found.getsockname()[1])

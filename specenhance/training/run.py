@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from specenhance.training.given import NOTHING, Given, check_model, given_parts
 from specenhance.training.loop import cached, open_splits, train_rank
 from specenhance.training.machine import MEMORY, Machine
 from specenhance.training.manifest import MANIFEST, save_manifest
+from specenhance.training.nodes import in_other_processes, together
 from specenhance.training.pictures import draw_pictures
 from specenhance.training.prepare import prepare
 from specenhance.training.ranks import ranks
@@ -29,7 +31,7 @@ from specenhance.training.stopping import StopSignals, stop_signals
 from specenhance.training.store import stored_runs
 from specenhance.training.teach import load_teacher
 
-__all__ = ["check_recipe", "resume", "train"]
+__all__ = ["check_recipe", "on_all_machines", "resume", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def train(
         FileNotFoundError, ValueError: as the data set, the model and the teacher do. ValueError also for a folder in which
             another process is training, and for files that cannot be used.
         DivergedError: if the loss is no longer finite.
+        RankError: if the process of another device failed.
         Stopped: if a signal has asked for a stop.
 
     >>> import tempfile, torch
@@ -86,20 +89,26 @@ def train(
     ['soft', 'loud']
     """
     settings = Machine(**machine)
-    _check_parts(recipe, settings)
-    recipe, given = given_parts(recipe, data, model, classes)
-    if model is not None and has_folds(recipe):
-        raise ValueError("fold = 0 trains a new model for each fold, and only one was given; choose a fold from 1 on")
-    with stop_signals() as stop, locked(out):
-        require_empty(out)
-        try:
-            check_recipe(recipe, settings, given)  # before any clip is read
-            recipe = _prepare(recipe, out, given)
-            check_recipe(recipe, settings, given)
-        except BaseException:
-            abandon(out)
-            raise
-        return _run(recipe, out, settings, given, stop)
+
+    def lead() -> dict[str, Any]:
+        _check_parts(recipe, settings)
+        named, given = given_parts(recipe, data, model, classes)
+        if model is not None and has_folds(named):
+            raise ValueError(
+                "fold = 0 trains a new model for each fold, and only one was given; choose a fold from 1 on"
+            )
+        with stop_signals() as stop, locked(out):
+            require_empty(out)
+            try:
+                check_recipe(named, settings, given)  # before any clip is read
+                fitted = _prepare(named, out, given)
+                check_recipe(fitted, settings, given)
+            except BaseException:
+                abandon(out)
+                raise
+            return _run(fitted, out, settings, given, stop)
+
+    return on_all_machines(settings, lead, data, model, classes)
 
 
 def resume(
@@ -132,26 +141,68 @@ def resume(
         FileNotFoundError: if ``out`` is no run folder.
         ValueError: if the clips are not those that the run was trained on, or ``epochs`` are not more. Also as :func:`train`.
     """
-    if not (out / RECIPE).is_file():
-        raise FileNotFoundError(
-            f"{out}: no training run, it has no {RECIPE}; start one with specenhance train --out {out}"
-        )
     settings = Machine(**machine)
-    recipe = load_recipe(out / RECIPE)
-    done = finished(out, recipe)
-    if done is not None and root is csv is None and epochs in (None, recipe.epochs):
-        _log.info(f"{out}: finished already")
-        for run in stored_runs(out):
-            draw_pictures(run)
-        return done
-    recipe, given = given_parts(recipe, data, model, classes)
-    with stop_signals() as stop, locked(out):
-        moved = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
-        if moved:
-            recipe = _moved(recipe, moved, out)
-        if epochs is not None:
-            recipe = _extended(recipe, epochs, out)
-        return _run(recipe, out, settings, given, stop)
+
+    def lead() -> dict[str, Any]:
+        if not (out / RECIPE).is_file():
+            raise FileNotFoundError(
+                f"{out}: no training run, it has no {RECIPE}; start one with specenhance train --out {out}"
+            )
+        recipe = load_recipe(out / RECIPE)
+        done = finished(out, recipe)
+        if done is not None and root is csv is None and epochs in (None, recipe.epochs):
+            _log.info(f"{out}: finished already")
+            for run in stored_runs(out):
+                draw_pictures(run)
+            return done
+        recipe, given = given_parts(recipe, data, model, classes)
+        with stop_signals() as stop, locked(out):
+            moved = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
+            if moved:
+                recipe = _moved(recipe, moved, out)
+            if epochs is not None:
+                recipe = _extended(recipe, epochs, out)
+            return _run(recipe, out, settings, given, stop)
+
+    return on_all_machines(settings, lead, data, model, classes)
+
+
+def on_all_machines(
+    machine: Machine,
+    lead: Callable[[], Any],
+    data: Mapping[str, Any] | None = None,
+    model: nn.Module | None = None,
+    classes: Sequence[str] | None = None,
+) -> Any:
+    """Call ``lead()``, which trains by :func:`train` or :func:`resume`, while the processes of other ranks train with it.
+
+    With one machine it only calls ``lead``.
+
+    Args:
+        machine: the machine of this process.
+        lead: a function. Only the process of rank 0 calls it. Its result must be content for JSON.
+        data: as for :func:`train`.
+        model: as for :func:`train`.
+        classes: as for :func:`train`.
+
+    Returns:
+        The result of ``lead``, in all processes.
+
+    Raises:
+        RankError, Stopped: as :func:`specenhance.training.nodes.together`.
+    """
+
+    def follow(fields: dict[str, Any], folder: str) -> None:
+        out = Path(folder)
+        if not (out / RECIPE).is_file():
+            raise FileNotFoundError(
+                f"{out}: the machine {platform.node()} does not see this run folder; it must be on a file system that "
+                "all machines share, under the same path"
+            )
+        recipe, given = given_parts(Recipe.model_validate(fields), data, model, classes)
+        train_rank(recipe, out, machine, given)
+
+    return together(machine, lead, follow)
 
 
 def _run(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: StopSignals) -> dict[str, Any]:
@@ -191,13 +242,17 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: 
         recipe = recipe.replace(mean=measured.mean, std=measured.std)
         save_recipe(recipe, out / RECIPE)
         _log.info(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
-    if machine.devices > 1 and machine.cache not in ("", MEMORY):
+    if machine.processes > 1 and machine.cache not in ("", MEMORY):
         for data in parts.values():  # before the other processes start, so that each clip is decoded once
             cached(data, machine)
-    with ranks(machine.devices, train_rank, recipe, out, machine, given):
+    if machine.nodes > 1:
+        others = in_other_processes(recipe.model_dump(mode="json"), str(out.resolve()))
+    else:
+        others = ranks(machine.devices, train_rank, recipe, out, machine, given)
+    with others:
         trained = train_rank(recipe, out, machine, given, stop)
-        assert trained is not None
-        return finish(recipe, out, trained, given)
+    assert trained is not None
+    return finish(recipe, out, trained, given)
 
 
 def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
@@ -230,10 +285,10 @@ def _moved(recipe: Recipe, changes: dict[str, str], out: Path) -> Recipe:
 
 
 def _check_parts(recipe: Recipe, machine: Machine) -> None:
-    if recipe.batch_size % machine.devices:
+    if recipe.batch_size % machine.processes:
         raise ValueError(
-            f"batch_size = {recipe.batch_size} is the batch of all {machine.devices} devices together, "
-            f"which share it equally: expected a multiple of {machine.devices}"
+            f"batch_size = {recipe.batch_size} is the batch of all {machine.processes} devices together, "
+            f"which share it equally: expected a multiple of {machine.processes}"
         )
 
 

@@ -23,6 +23,10 @@ class Stopped(BaseException):
         signum: number of the signal.
         message: message for the user, such as how to continue the run.
 
+    Attributes:
+        signum: number of the signal.
+        told: whether another process tells the message.
+
     >>> Stopped(signal.SIGTERM, "continue with: specenhance train --resume run").signum == signal.SIGTERM
     True
     """
@@ -30,6 +34,7 @@ class Stopped(BaseException):
     def __init__(self, signum: int, message: str = "stopped") -> None:
         super().__init__(message)
         self.signum = signum
+        self.told = False
 
 
 class StopSignals:

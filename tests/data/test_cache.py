@@ -53,6 +53,23 @@ def test_a_folder_is_found_again_by_the_same_files_only(sounds, tmp_path, write)
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
+def test_of_two_processes_that_decode_the_same_the_first_keeps_its_folder(sounds, tmp_path, monkeypatch):
+    class Slow(AudioFolder):
+        def waveform(self, i):
+            if i == len(self) - 1:
+                with monkeypatch.context() as other:
+                    other.setattr(os, "getpid", lambda: 1)
+                    CachedWaveforms(sounds, tmp_path / "cache")
+                kept.append(next((tmp_path / "cache").glob("[!.]*")).stat().st_ino)
+            return super().waveform(i)
+
+    kept = []
+    slow = CachedWaveforms(Slow(tmp_path / "sounds", split="train"), tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert kept == [folder.stat().st_ino]
+    assert torch.equal(slow[0][0], sounds[0][0])
+
+
 def test_a_mapped_cache_travels_to_another_process_by_its_path(sounds, tmp_path):
     cached = CachedWaveforms(sounds, tmp_path / "cache")
     first = cached[0][0]

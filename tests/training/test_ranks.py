@@ -1,9 +1,9 @@
 """Two processes on one batch: the loss, the weights and the counts of one."""
 
 import csv
+import json
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,29 +13,14 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 
 from specenhance.training import save_recipe
 from specenhance.training.batches import NO_LABEL, loader
 from specenhance.training.build import build_split
+from specenhance.training.machine import Machine, make_trainer
 from specenhance.training.ranks import RankError, ranks
 from specenhance.training.run import resume, train
-
-
-@pytest.fixture(scope="module")
-def plain(quick, tones, tmp_path_factory):
-    """Nothing random, no batch norm (which would see half a batch), and odd numbers of clips to validate and test."""
-    root = tmp_path_factory.mktemp("odd") / "tones"
-    shutil.copytree(tones, root)
-    for split in ("validation", "test"):
-        shutil.copy(root / "train" / "low" / "0.wav", root / split / "low" / "odd.wav")
-    still = {"time_mask": 0, "freq_mask": 0, "shift": 0, "noise": 0.0}
-    return quick.replace(root=root, backbone="test_vit", frames=48, batch_size=8, epochs=2, **still)
-
-
-@pytest.fixture(scope="module")
-def alone(plain, tmp_path_factory):
-    out = tmp_path_factory.mktemp("alone") / "run"
-    return out, train(plain, out, device="cpu")
 
 
 def rows(run: Path) -> list[dict[str, float]]:
@@ -43,22 +28,26 @@ def rows(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_two_processes_learn_what_one_learns(plain, alone, tmp_path, news):
-    out = tmp_path / "run"
-    result = train(plain, out, device="cpu", devices=2)
-    one, expected = alone
-    for ours, theirs in zip(rows(out), rows(one), strict=True):
+def assert_same_learning(run: Path, one: Path) -> None:
+    """The figures, the weights, the confusions and the files of a run are those of a run of one process."""
+    for ours, theirs in zip(rows(run), rows(one), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
-    assert result["test_accuracy"] == pytest.approx(expected["test_accuracy"])
-    assert (out / "confusion_matrix.csv").read_text() == (
-        one / "confusion_matrix.csv"
-    ).read_text()  # seven clips, once each
-    ours, theirs = (safetensors.torch.load_file(run / "model.safetensors") for run in (out, one))
+    results = [json.loads((folder / "result.json").read_text()) for folder in (run, one)]
+    assert results[0]["test_accuracy"] == pytest.approx(results[1]["test_accuracy"])
+    # Seven clips, once each.
+    assert (run / "confusion_matrix.csv").read_text() == (one / "confusion_matrix.csv").read_text()
+    ours, theirs = (safetensors.torch.load_file(folder / "model.safetensors") for folder in (run, one))
     for name, tensor in theirs.items():
         assert torch.allclose(ours[name], tensor, atol=1e-4), name
+    assert {path.name for path in run.iterdir()} == {path.name for path in one.iterdir()}
+
+
+def test_two_processes_learn_what_one_learns(plain, alone, tmp_path, news):
+    out, (one, _) = tmp_path / "run", alone
+    train(plain, out, device="cpu", devices=2)
+    assert_same_learning(out, one)
     assert len([line for line in news if line.startswith("epoch")]) == 2  # one process speaks
-    assert {path.name for path in out.iterdir()} == {path.name for path in one.iterdir()}  # and one writes
-    assert len(list((out / "tensorboard").iterdir())) == len(list((one / "tensorboard").iterdir()))
+    assert len(list((out / "tensorboard").iterdir())) == len(list((one / "tensorboard").iterdir()))  # and one writes
     assert not torch.distributed.is_initialized()
     assert "LOCAL_RANK" not in os.environ
 
@@ -141,6 +130,14 @@ def test_a_batch_that_cannot_be_shared_is_refused(plain, tmp_path):
     with pytest.raises(ValueError, match="features_on = 'server': expected one of device, worker"):
         train(plain, tmp_path / "run", device="cpu", devices=2, features_on="server")
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_of_one_slurm_task_are_not_taken_for_one(monkeypatch):
+    # As sbatch sets them for a script that starts the command without srun.
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "run"}.items():
+        monkeypatch.setenv(name, value)
+    trainer = make_trainer(Machine(device="cpu", devices=2), logger=False, enable_checkpointing=False)
+    assert isinstance(trainer.strategy.cluster_environment, LightningEnvironment)
 
 
 def fail() -> None:
