@@ -22,6 +22,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Role = Literal["student", "teacher"]
 """What a run's model is for."""
 
+TeacherInput = Literal["augmented", "clean"]
+"""What a teacher gets: the student's own augmented input at each step, or each clean clip once."""
+
 FeaturesOn = Literal["device", "worker"]
 """Where spectrograms are made: by the model on its device, or in the processes that read clips."""
 

@@ -197,11 +197,13 @@ class Batch(NamedTuple):
         waveform: Waveforms ``(B, N)``. N is the length of the longest sound; zeros are added at the end of the others.
         length: Number of samples of each sound before padding, ``(B,)`` int64.
         label: Class number of each sound, ``(B,)`` int64.
+        taught: A teacher's logits of each sound ``(B, classes)``, if they are known. None otherwise.
     """
 
     waveform: Tensor
     length: Tensor
     label: Tensor
+    taught: Tensor | None = None
 
 
 def collate(batch: Sequence[tuple[Tensor, int]]) -> Batch:

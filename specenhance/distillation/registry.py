@@ -34,9 +34,9 @@ def register_teacher(name: str) -> Callable[[Factory], Factory]:
 
     >>> import torch
     >>> @register_teacher("example_zeros")
-    ... def zeros(rest, classes, *, frames, bins):
+    ... def zeros(rest, classes, *, frames, bins, sample_rate):
     ...     return lambda spec: spec.new_zeros(len(spec), len(classes))
-    >>> teacher = create_teacher("example_zeros:", ["yes", "no"], frames=64, bins=32)
+    >>> teacher = create_teacher("example_zeros:", ["yes", "no"], frames=64, bins=32, sample_rate=16000)
     >>> teacher(torch.ones(1, 1, 64, 32))
     tensor([[0., 0.]])
     """
@@ -65,23 +65,29 @@ def is_teacher_name(name: str) -> bool:
     return bool(colon) and prefix in list_teachers()
 
 
-def create_teacher(name: str, classes: Sequence[str], *, frames: int, bins: int) -> Callable[..., Any]:
-    """Make a teacher by name.
+def create_teacher(name: str, classes: Sequence[str], *, frames: int, bins: int, sample_rate: int) -> Any:
+    """Make a teacher by name: a function that gives logits of the student's spectrograms, unless it says something else.
+
+    A teacher may have the attribute ``hears``: ``"spectrogram"``, ``"waveform"`` for one that is called with waveforms
+    ``(B, samples)``, or ``"clip"`` for one whose method ``values(paths)`` gives values of clips by their files. With the
+    attribute ``needs_head`` true, it gives an embedding ``(B, D)``, and training fits a head on it
+    (:func:`specenhance.distillation.head.fit_head`).
 
     Args:
         name: ``PREFIX:REST``. The prefix is one of :func:`list_teachers`.
         classes: The names of the student's classes. The teacher's logits have this order.
         frames: The frames T of the student's spectrograms.
         bins: The bins F of the student's spectrograms.
+        sample_rate: The sample rate of the student's waveforms, in Hz.
 
     Raises:
         ValueError: for an unknown prefix, or a teacher that does not know these classes.
         ImportError: if a package that the teacher needs is missing.
 
-    >>> create_teacher("timm:test_resnet", ["yes", "no"], frames=64, bins=32)
+    >>> create_teacher("timm:test_resnet", ["yes", "no"], frames=64, bins=32, sample_rate=16000)
     Traceback (most recent call last):
     ValueError: teacher = 'timm:test_resnet' does not say that it has learned these classes (yes, no, ...): train it, ...
     """
     prefix, _, rest = name.partition(":")
     factory, _ = TEACHERS.find(prefix)
-    return factory(rest, list(classes), frames=frames, bins=bins)
+    return factory(rest, list(classes), frames=frames, bins=bins, sample_rate=sample_rate)

@@ -47,12 +47,14 @@ class SpectrogramBatch(NamedTuple):
         target: what the model learns: class numbers ``(B,)``, or probabilities ``(B, classes)``.
         label: the class number of each clip, ``(B,)`` int64.
         real: False for a frame of padding, ``(B, T)``. None if the features do not say.
+        taught: a teacher's logits ``(B, classes)``, mixed as the clips are. None if they are not known.
     """
 
     spec: Tensor
     target: Tensor
     label: Tensor
     real: Tensor | None = None
+    taught: Tensor | None = None
 
 
 class Place(NamedTuple):
@@ -104,6 +106,7 @@ def loader(
     start: Place = START,
     seconds: float | None = None,
     features: nn.Module | None = None,
+    taught: Tensor | None = None,
 ) -> Loader:
     """Make batches of a split. In training, their order depends only on the seed and the epoch.
 
@@ -126,6 +129,7 @@ def loader(
         seconds: maximum length that is read of a clip, in seconds. None reads all of it.
         features: the features, if the processes that read clips make the spectrograms, on the CPU. They have no parameters
             that learn. A batch is then a :class:`SpectrogramBatch`. None gives a :class:`~specenhance.data.Batch`.
+        taught: a teacher's logits of each clip ``(N, classes)``, if they are known.
 
     Raises:
         ValueError: for fewer training clips than two for each device.
@@ -145,7 +149,7 @@ def loader(
     else:
         order = EvaluationOrder(len(data), recipe.batch_size, devices, rank)
     return Loader(
-        _Batches(data, recipe, train, seconds, features),
+        _Batches(data, recipe, train, seconds, features, taught),
         batch_sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -201,28 +205,44 @@ class EvaluationOrder(Sampler[list[Draw]]):
             yield [Draw(i, 0) for i in self.places[at : at + self.size]]
 
 
-def mix(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Tensor, Tensor]:
+class Mixed(NamedTuple):
+    """The clips of a batch after mixing.
+
+    Attributes:
+        waveform: ``(B, N)``.
+        target: class numbers ``(B,)``, or probabilities ``(B, classes)`` if the recipe mixes clips.
+        taught: a teacher's logits ``(B, classes)``. None if they are not known.
+    """
+
+    waveform: Tensor
+    target: Tensor
+    taught: Tensor | None
+
+
+def mix(batch: Batch, recipe: Recipe, num_classes: int) -> Mixed:
     """Mix the clips of a batch as the recipe says.
+
+    A teacher's known logits are those of clips that are not mixed. Its probabilities are mixed as the labels are.
 
     Args:
         batch: the batch.
         recipe: the recipe. ``mixup`` and ``mixup_alpha`` are used.
         num_classes: number of classes.
 
-    Returns:
-        Waveforms ``(B, N)`` and their labels: class numbers ``(B,)``, or probabilities ``(B, classes)`` if the recipe mixes
-        clips.
-
     >>> batch = collate([(torch.ones(3), 0), (torch.ones(2), 1)])
-    >>> waveform, target = mix(batch, Recipe(mixup=0.5), num_classes=2)
+    >>> waveform, target, _ = mix(batch, Recipe(mixup=0.5), num_classes=2)
     >>> waveform.shape, target.shape
     (torch.Size([2, 3]), torch.Size([2, 2]))
     """
     waveform = alter(batch.waveform, batch.length, recipe)
     if recipe.mixup == 0:
-        return waveform, batch.label
+        return Mixed(waveform, batch.label, batch.taught)
     target = nn.functional.one_hot(batch.label, num_classes).float()
-    return mix_waveforms(waveform, batch.length, target, recipe.mixup, recipe.mixup_alpha)
+    if batch.taught is not None:
+        target = torch.cat([target, batch.taught.softmax(1)], 1)
+    waveform, target = mix_waveforms(waveform, batch.length, target, recipe.mixup, recipe.mixup_alpha)
+    taught = None if batch.taught is None else target[:, num_classes:].log()
+    return Mixed(waveform, target[:, :num_classes], taught)
 
 
 class _Failure(NamedTuple):
@@ -235,9 +255,16 @@ class _Batches(Dataset[Any]):
     """A data set that returns whole batches: PyTorch's loader asks for all clips of a batch at once."""
 
     def __init__(
-        self, data: AudioDataset, recipe: Recipe, train: bool, seconds: float | None, features: nn.Module | None
+        self,
+        data: AudioDataset,
+        recipe: Recipe,
+        train: bool,
+        seconds: float | None,
+        features: nn.Module | None,
+        taught: Tensor | None,
     ) -> None:
         self.data, self.recipe, self.train, self.seconds, self.features = data, recipe, train, seconds, features
+        self.taught = taught
 
     def __getitems__(self, draws: list[Draw]) -> Batch | SpectrogramBatch | _Failure:
         try:
@@ -248,18 +275,20 @@ class _Batches(Dataset[Any]):
     def _batch(self, draws: list[Draw]) -> Batch | SpectrogramBatch:
         labels = [self.data.labels[i] if i >= 0 else NO_LABEL for i, _ in draws]
         batch = collate([(self._clip(draw), label) for draw, label in zip(draws, labels, strict=True)])
+        if self.taught is not None:
+            batch = batch._replace(taught=self.taught[[draw.clip for draw in draws]])
         if self.features is None:
             return batch
-        waveform, target = batch.waveform, batch.label
+        waveform, target, taught = batch.waveform, batch.label, batch.taught
         if self.train:
             # The seed comes from the clips of the batch and their order. So it does not depend on the process, or on a stop.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.recipe.seed * 1_000_003 + zlib.crc32(repr(draws).encode()))
-                waveform, target = mix(batch, self.recipe, len(self.data.classes))
+                waveform, target, taught = mix(batch, self.recipe, len(self.data.classes))
         with torch.no_grad():
             features: Any = self.features
             real = features.real_frames(waveform, batch.length) if hasattr(features, "real_frames") else None
-            return SpectrogramBatch(features(waveform, batch.length), target, batch.label, real)
+            return SpectrogramBatch(features(waveform, batch.length), target, batch.label, real, taught)
 
     def _clip(self, draw: Draw) -> Tensor:
         if self.seconds is None:

@@ -32,7 +32,7 @@ from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.stopping import StopSignals
 from specenhance.training.store import HISTORY
-from specenhance.training.teach import load_teacher
+from specenhance.training.teach import load_teaching
 
 __all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
 
@@ -128,13 +128,14 @@ def train_rank(
         "total": sum(p.numel() for p in model.parameters()),
         "frontend": sum(p.numel() for p in model.frontend.parameters()),
     }
-    batches = batches_of(data["train"], recipe, machine, model, train=True, start=start)
+    teaching = load_teaching(recipe, out, classes)
+    batches = batches_of(data["train"], recipe, machine, model, train=True, start=start, taught=teaching.logits)
     _log.info(
         f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "
         f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test; "
         f"{recipe.epochs} epochs of {len(batches)} steps, {recipe.epochs * len(batches):,} steps in all"
     )
-    module = Classifier(model, recipe, load_teacher(recipe, classes))
+    module = Classifier(model, recipe, teaching)
     history = History(
         out / HISTORY,
         lambda row: _log.info(
@@ -201,6 +202,7 @@ def batches_of(
     *,
     train: bool,
     start: Place = START,
+    taught: Tensor | None = None,
 ) -> Loader:
     """Make batches of a split for a model on a machine."""
     features = model.features
@@ -216,6 +218,7 @@ def batches_of(
         seconds=None if samples is None else samples / recipe.sample_rate,
         # A copy, because the model's own features go to the device with the model.
         features=copy.deepcopy(features).cpu() if machine.features_on == "worker" else None,
+        taught=taught,
     )
 
 

@@ -13,8 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from specenhance.data import Batch
-from specenhance.distillation.loss import DistillationLoss, Distiller
-from specenhance.distillation.teachers import FrozenTeacher
+from specenhance.distillation.loss import DistillationLoss, Losses
 from specenhance.models.adapter import FrontendModel
 from specenhance.training.augment import (
     add_noise,
@@ -27,8 +26,11 @@ from specenhance.training.augment import (
 )
 from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix
 from specenhance.training.recipe import Recipe
+from specenhance.training.teach import Teaching
 
 __all__ = ["BinaryCrossEntropy", "Classifier"]
+
+NO_TEACHER = Teaching()
 
 
 class Classifier(L.LightningModule):
@@ -37,7 +39,7 @@ class Classifier(L.LightningModule):
     Args:
         model: the model. It maps waveforms ``(B, samples)`` to logits ``(B, classes)``.
         recipe: the recipe. Its loss, learning rate, augmentation and seed are used.
-        teacher: the teacher. It gets the same augmented spectrograms. With None the model learns only from the labels.
+        teaching: the teacher. A live one gets the same augmented input. Without one the model learns only from the labels.
 
     >>> from specenhance.training.build import build_model
     >>> recipe = Recipe(backbone="test_resnet", frontend="tfe1", frames=96, bins=32, time_mask=10)
@@ -46,13 +48,13 @@ class Classifier(L.LightningModule):
     torch.Size([3, 1, 96, 32])
     """
 
-    def __init__(self, model: FrontendModel, recipe: Recipe, teacher: FrozenTeacher | None = None) -> None:
+    def __init__(self, model: FrontendModel, recipe: Recipe, teaching: Teaching = NO_TEACHER) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
-        weight = 1.0 if teacher is None else recipe.kd_weight
-        loss = DistillationLoss(LOSSES[recipe.loss](recipe.label_smoothing), weight, recipe.kd_temperature)
-        self.distiller = Distiller(model.classify, teacher, loss)
+        weight = recipe.kd_weight if teaching.teaches else 1.0
+        self.criterion = DistillationLoss(LOSSES[recipe.loss](recipe.label_smoothing), weight, recipe.kd_temperature)
+        self.teacher, self.hears = teaching.live, teaching.hears
         self.val_criterion = LOSSES[recipe.loss](0.0)
         num_classes = model.num_classes
         self.train_loss = Mean()
@@ -72,27 +74,41 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of mixed and augmented spectrograms."""
-        spec, real, target = self._inputs(batch)
-        augmented, real = self.augment(spec, real)
-        losses = self.distiller(augmented, target, student_args=() if real is None else (real,))
-        self.last_loss, self._last_spec = losses.total.detach(), spec.detach()
-        self.train_accuracy(losses.logits, batch.label)
+        losses, logits = self.losses(batch)
+        self.last_loss = losses.total.detach()
+        self.train_accuracy(logits, batch.label)
         B = len(batch.label)
         self.train_loss(losses.total, B)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=B)
         self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=B)
         return losses.total
 
-    def _inputs(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Return spectrograms ``(B, C, T, F)``, their real frames ``(B, T)``, and targets.
+    def losses(self, batch: Batch | SpectrogramBatch) -> tuple[Losses, Tensor]:
+        """Mix and augment a batch, and compare the model's logits with the labels and the teacher.
+
+        Returns:
+            The losses, and the logits ``(B, classes)``.
+        """
+        spec, real, target, taught = self._inputs(batch)
+        self._last_spec = spec.detach()
+        augmented, real = self.augment(spec, real)
+        logits = self.model.classify(augmented, real)
+        if self.teacher is not None and self.hears == "spectrogram":
+            taught = self.teacher(augmented)
+        return self.criterion(logits, taught, target), logits
+
+    def _inputs(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """Return spectrograms ``(B, C, T, F)``, their real frames ``(B, T)``, targets, and the logits of a teacher that hears.
 
         Targets are class numbers ``(B,)``, or probabilities ``(B, classes)``.
         """
         if isinstance(batch, SpectrogramBatch):
-            return batch.spec, batch.real, batch.target
-        waveform, target = mix(batch, self.recipe, self.model.num_classes)
+            return batch.spec, batch.real, batch.target, batch.taught
+        waveform, target, taught = mix(batch, self.recipe, self.model.num_classes)
+        if self.teacher is not None and self.hears == "waveform":
+            taught = self.teacher(waveform)
         spec = self.model.spectrogram(waveform, batch.length)
-        return spec, self.model.real_frames(waveform, batch.length), target
+        return spec, self.model.real_frames(waveform, batch.length), target, taught
 
     def largest_value(self) -> float:
         """Return the maximum absolute value of the spectrograms of the last training batch. NaN before the first batch."""

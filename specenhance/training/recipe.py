@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from specenhance._choices import PaperData, Role
+from specenhance._choices import PaperData, Role, TeacherInput
 from specenhance._files import write_text
 from specenhance._imports import HINT
 from specenhance._missing import missing
@@ -297,7 +297,14 @@ class Recipe(BaseModel):
     )
     # Distillation, if there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
     teacher: str = Field(
-        "", description='Run folder of a teacher, or a name such as "ast:NAME_OR_PATH". It must know the same classes.'
+        "",
+        description='Run folder of a teacher, or a name such as "ast:NAME_OR_PATH" or "embedding:FILE.npz". It must know the '
+        "same classes, or get a head for them.",
+    )
+    teacher_input: TeacherInput = Field(
+        "augmented",
+        description='What the teacher gets: "augmented" for the student\'s own input at each step, or "clean" for each clip '
+        "once, without augmentation. A teacher that knows clips by their files always gets clean ones.",
     )
     kd_weight: float = _number(
         0.5, "Weight of the loss on the labels. 1 trains only on the labels.", 0, 1, "the labels' part of the loss"

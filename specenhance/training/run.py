@@ -29,7 +29,7 @@ from specenhance.training.ranks import ranks
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe, save_recipe
 from specenhance.training.stopping import StopSignals, stop_signals
 from specenhance.training.store import stored_runs
-from specenhance.training.teach import load_teacher
+from specenhance.training.teach import check_teacher, prepare_teacher
 
 __all__ = ["check_recipe", "on_all_machines", "resume", "train"]
 
@@ -242,6 +242,7 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: 
         recipe = recipe.replace(mean=measured.mean, std=measured.std)
         save_recipe(recipe, out / RECIPE)
         _log.info(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
+    prepare_teacher(recipe, out, parts["train"])
     if machine.processes > 1 and machine.cache not in ("", MEMORY):
         for data in parts.values():  # before the other processes start, so that each clip is decoded once
             cached(data, machine)
@@ -305,13 +306,13 @@ def check_recipe(recipe: Recipe, machine: Machine, given: Given = NOTHING) -> No
     check_backbone(recipe)
     some = recipe.replace(frames=recipe.frames or 128, pretrained=False)  # 0 is not fitted yet
     first = some.replace(fold=1) if has_folds(recipe) else some
-    classes = build_split(first, "train", given).classes
-    model = build_model(some, len(classes), given)
+    data = build_split(first, "train", given)
+    model = build_model(some, len(data.classes), given)
     if machine.features_on == "worker" and any(True for _ in model.features.parameters()):
         raise ValueError(
             f"features_on = 'worker': the features {recipe.features!r} have weights that learn, which only works in the model; "
             "expected 'device'"
         )
     if given.model is not None and recipe.frames:
-        check_model(model, len(classes))
-    load_teacher(first, classes)
+        check_model(model, len(data.classes))
+    check_teacher(first, data)

@@ -1,25 +1,60 @@
-"""Load the teacher of a recipe. It must know the student's classes."""
+"""The teacher of a run: loaded, fitted to the training clips where it needs that, and asked live or once for each clip."""
 
 from __future__ import annotations
 
+import logging
+from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specenhance.data import AudioDataset, Batch
+from specenhance.data.groups import groups_of, kind_of
+from specenhance.distillation.head import Head, Headed, fit_head
 from specenhance.distillation.registry import create_teacher, is_teacher_name
 from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.models.adapter import with_frontend
+from specenhance.models.weights import read_weights, write_weights
+from specenhance.training.batches import loader
+from specenhance.training.build import build_features
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import RECIPE, load_stored
 
-__all__ = ["load_teacher"]
+__all__ = ["LESSONS", "Teaching", "check_teacher", "load_teacher", "load_teaching", "prepare_teacher"]
 
+LESSONS = "teacher.safetensors"  # of a run folder: a fitted head, and the logits of the training clips
+HEAD, LOGITS = "head.", "logits"
 SAME = ("features", "sample_rate", "bins")  # fields that must be the same for teacher and student
 
+_log = logging.getLogger(__name__)
 
-def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
-    """Load the teacher of a recipe. It takes the student's spectrograms ``(B, 1, T, F)``.
+
+class Teaching(NamedTuple):
+    """How a run is taught.
+
+    Attributes:
+        live: the teacher that is asked at each step. None if there is none, or if the logits are known already.
+        hears: what the live teacher gets: ``"spectrogram"`` or ``"waveform"``.
+        logits: the logits of each training clip ``(N, classes)``, if they are computed once.
+    """
+
+    live: FrozenTeacher | None = None
+    hears: str = "spectrogram"
+    logits: Tensor | None = None
+
+    @property
+    def teaches(self) -> bool:
+        """Whether there is a teacher."""
+        return self.live is not None or self.logits is not None
+
+
+def load_teacher(recipe: Recipe, classes: list[str]) -> Any:
+    """Load the teacher of a recipe. It takes the student's spectrograms ``(B, 1, T, F)``, or what it says by ``hears``.
 
     If the teacher is a run of five folds, the model of the recipe's fold is loaded.
 
@@ -28,7 +63,8 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
         classes: the names of the student's classes, in order.
 
     Returns:
-        The teacher, or None if the recipe's loss needs none.
+        A :class:`~specenhance.distillation.teachers.FrozenTeacher`, or an embedding that needs a head. None if the recipe's
+        loss needs no teacher.
 
     Raises:
         FileNotFoundError: for a run that does not exist or is not finished.
@@ -41,7 +77,10 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
     if not recipe.teacher or recipe.kd_weight == 1:
         return None
     if is_teacher_name(recipe.teacher):
-        return FrozenTeacher(create_teacher(recipe.teacher, classes, frames=recipe.frames, bins=recipe.bins))
+        teacher = create_teacher(
+            recipe.teacher, classes, frames=recipe.frames, bins=recipe.bins, sample_rate=recipe.sample_rate
+        )
+        return teacher if _needs_head(teacher) else FrozenTeacher(teacher)
     run = Path(recipe.teacher)
     fold = run / f"fold{recipe.fold}"
     model, known, taught_by = load_stored(fold if recipe.fold and (fold / RECIPE).is_file() else run)
@@ -63,6 +102,132 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> FrozenTeacher | None:
             )
     without_features = with_frontend(model.backbone, model.frontend, layout=model.layout, fit=model.fit)
     return FrozenTeacher(without_features, transform=_transform(recipe, taught_by))
+
+
+def check_teacher(recipe: Recipe, data: AudioDataset) -> None:
+    """Check that the recipe's teacher is there, and that it can teach the training clips. Nothing is computed.
+
+    Args:
+        recipe: the recipe.
+        data: the training clips.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_teacher`, and for clips of which an embedding has no values.
+
+    >>> check_teacher(Recipe(), AudioDataset(["no", "yes"], [0, 1]))
+    """
+    teacher = load_teacher(recipe, data.classes)
+    if teacher is not None and _hears(teacher) == "clip":
+        _values(teacher, recipe, data)
+
+
+def prepare_teacher(recipe: Recipe, out: Path, data: AudioDataset, device: torch.device | str = "cpu") -> None:
+    """Fit the head of the recipe's teacher, and compute the logits of clean clips, where the recipe needs that.
+
+    What is found is kept in the run folder's ``teacher.safetensors``. What is there already is left as it is.
+
+    Args:
+        recipe: the recipe, with its normalisation measured.
+        out: the run folder.
+        data: the training clips.
+        device: where a teacher that is a PyTorch model computes.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_teacher`, and for clips of which an embedding has no values.
+    """
+    if (out / LESSONS).is_file():
+        return
+    teacher = load_teacher(recipe, data.classes)
+    if teacher is None or not (_needs_head(teacher) or _clean(recipe, teacher)):
+        return
+    found: dict[str, Tensor] = {}
+    outputs = _outputs(teacher, recipe, data, torch.device(device))
+    if _needs_head(teacher):
+        head = fit_head(outputs.numpy(), data.labels, len(data.classes), groups_of(data, kind_of(data, recipe.group)))
+        outputs = head(outputs)
+        found |= {HEAD + name: value for name, value in head.state_dict().items()}
+        right = (outputs.argmax(1) == torch.tensor(data.labels)).float().mean().item()
+        _log.info(
+            f"teacher: a head on {head.mean.numel()} values was fitted; {right:.1%} of the training clips are right"
+        )
+    if _clean(recipe, teacher):
+        _log.info(
+            f"teacher: its logits are those of {len(data):,} clean clips; it does not get the student's augmentation"
+        )
+        found[LOGITS] = outputs
+    write_weights(out / LESSONS, found)
+
+
+def load_teaching(recipe: Recipe, out: Path, classes: list[str]) -> Teaching:
+    """Load how a run is taught, after :func:`prepare_teacher`.
+
+    Args:
+        recipe: the recipe.
+        out: the run folder.
+        classes: the names of the student's classes, in order.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_teacher`, and for a damaged ``teacher.safetensors``.
+
+    >>> load_teaching(Recipe(), Path("run"), ["no", "yes"]).teaches
+    False
+    """
+    if not recipe.teacher or recipe.kd_weight == 1:
+        return Teaching()
+    found: dict[str, Tensor] = {}
+    if (out / LESSONS).is_file():
+        found = read_weights(out / LESSONS, f"remove it, and it is made again: specenhance train --resume {out}")
+        if LOGITS in found:
+            return Teaching(logits=found[LOGITS])
+    teacher = load_teacher(recipe, classes)
+    hears = _hears(teacher)
+    if _needs_head(teacher):
+        state = {name.removeprefix(HEAD): value for name, value in found.items() if name.startswith(HEAD)}
+        head = Head(state["mean"].numel(), len(classes))
+        head.load_state_dict(state)
+        teacher = FrozenTeacher(Headed(teacher, head))
+    return Teaching(teacher, hears)
+
+
+def _hears(teacher: Any) -> str:
+    return getattr(teacher.teacher if isinstance(teacher, FrozenTeacher) else teacher, "hears", "spectrogram")
+
+
+def _needs_head(teacher: Any) -> bool:
+    return bool(getattr(teacher, "needs_head", False))
+
+
+def _clean(recipe: Recipe, teacher: Any) -> bool:
+    """Whether the teacher is asked once for each clean clip: if the recipe says so, or if the teacher knows only those."""
+    return recipe.teacher_input == "clean" or _hears(teacher) == "clip"
+
+
+@torch.no_grad()
+def _outputs(teacher: Any, recipe: Recipe, data: AudioDataset, device: torch.device) -> Tensor:
+    """Compute the teacher's output of each clip ``(N, D)``, float32, from the part of the clip that is evaluated."""
+    hears = _hears(teacher)
+    if hears == "clip":
+        return torch.from_numpy(_values(teacher, recipe, data))
+    features = build_features(recipe)
+    samples = getattr(features, "samples", None)
+    seconds = None if samples is None else samples / recipe.sample_rate
+    if isinstance(teacher, nn.Module):
+        teacher, features = teacher.to(device), features.to(device)
+    outputs = []
+    with closing(loader(data, recipe, train=False, seconds=seconds)) as batches:
+        batch: Batch
+        for batch in batches:
+            if hears == "waveform":
+                outputs.append(teacher(batch.waveform).cpu())
+            else:
+                outputs.append(teacher(features(batch.waveform.to(device), batch.length.to(device))).cpu())
+    return torch.cat(outputs).float()
+
+
+def _values(teacher: Any, recipe: Recipe, data: AudioDataset) -> npt.NDArray[np.float32]:
+    if not data.paths:
+        raise ValueError(f"teacher = {recipe.teacher!r} knows clips by their files, and this data set has no files")
+    return np.asarray(teacher.values(data.paths), dtype=np.float32)
 
 
 class _Adapted(nn.Module):

@@ -62,6 +62,6 @@ def test_nothing_is_mixed_in_evaluation(quick):
 
 def test_a_recipe_without_mixing_keeps_waveforms_and_numbers(quick):
     (batch, *_) = loader(build_split(quick, "train"), quick, train=True)
-    waveform, target = mix(batch, quick, 3)
+    waveform, target, _ = mix(batch, quick, 3)
     assert waveform is batch.waveform
     assert target is batch.label

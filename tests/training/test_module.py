@@ -10,6 +10,7 @@ from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.training.batches import mix
 from specenhance.training.build import build_model
 from specenhance.training.module import Classifier
+from specenhance.training.teach import Teaching
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_the_draws_depend_on_seed_and_step_alone(module, batch):
 
 
 def trained(model, recipe, teacher=None):
-    module = Classifier(model, recipe, teacher)
+    module = Classifier(model, recipe, Teaching(teacher))
     module.log = lambda *args, **kwargs: None
     return module
 
@@ -104,7 +105,7 @@ def test_mixed_clips_are_learned_with_mixed_labels(module, batch, kind):
     torch.manual_seed(1)
     loss = module.training_step(batch, 0)
     torch.manual_seed(1)
-    waveform, shares = mix(batch, module.recipe, 3)
+    waveform, shares, _ = mix(batch, module.recipe, 3)
     assert shares.shape == (4, 3)
     assert not torch.equal(waveform, batch.waveform)
     assert ((shares > 0).sum(1) == 2).any()
@@ -130,7 +131,7 @@ def test_student_and_teacher_meet_the_same_augmented_spectrograms(module, batch)
     loss = module.training_step(batch, 0)
     assert torch.equal(seen["student"], seen["teacher"])
     torch.manual_seed(1)
-    waveform, shares = mix(batch, module.recipe, 3)
+    waveform, shares, _ = mix(batch, module.recipe, 3)
     logits = module.model.classify(module.augment(module.model.spectrogram(waveform, batch.length))[0]).double()
     label = -(shares * logits.log_softmax(1)).sum(1).mean()
     taught = torch.tensor([2.5, 0.0, 0.0], dtype=torch.float64).softmax(0)
