@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_folder", "atomic_path", "check_output", "remove_leftovers", "write_bytes", "write_text"]
+__all__ = ["atomic_folder", "atomic_path", "check_output", "placed", "remove_leftovers", "write_bytes", "write_text"]
 
 LEFTOVER = re.compile(r"\..*\.(\d+)\.(tmp|old)(\.[^.]*)?")  # the names of _temporary
 
@@ -168,3 +168,24 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
         if error.errno is None or (error.filename is not None and not Path(error.filename).is_relative_to(temporary)):
             raise
         raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
+
+
+def placed(name: str, folder: str | os.PathLike[str]) -> str:
+    """Make whole the path in a name: ``PATH``, or ``PREFIX:PATH`` such as ``local-dir:PATH``.
+
+    A name in which there is no path of something that exists stays as it is.
+
+    Args:
+        name: The name.
+        folder: What a relative path is relative to.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "values.npz").touch()
+    ...     found = [placed("embedding:values.npz", folder), placed("timm:resnet18", folder)]
+    >>> found[0].endswith("/values.npz"), found[1]
+    (True, 'timm:resnet18')
+    """
+    prefix, colon, rest = name.rpartition(":")
+    path = os.path.join(os.path.abspath(folder), rest)
+    return f"{prefix}{colon}{os.path.normpath(path)}" if rest and os.path.exists(path) else name

@@ -56,7 +56,10 @@ def compare(
     augment: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Named sets of augmentation: none, light, robust.")
     ] = None,
-    teacher: Annotated[str | None, typer.Option(metavar="RUN,...", help="Teachers: run folders, or none.")] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="RUN,...", help="Teachers: run folders or names such as embedding:FILE.npz, or none."),
+    ] = None,
     factor: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE,...", help="Any other field of the recipe that differs. May be repeated."),
@@ -230,14 +233,14 @@ def _factors(named: dict[str, str | None], others: list[str] | None) -> dict[str
 def _plan(**fields: Any) -> Plan:
     from pydantic import ValidationError
 
-    from specenhance.experiments.plan import Plan
+    from specenhance.experiments.plan import Plan, whole_paths
 
     if "data" not in fields["recipe"]:
         raise ValueError("--data is missing: expected the name of a data set, or a plan's TOML file")
     if not fields["factors"]:
         raise ValueError("nothing to compare: expected --frontends, --backbones, --augment, --teacher or --factor")
     try:
-        return Plan(**fields)
+        return Plan(**whole_paths(fields, Path()))
     except ValidationError as error:
         raise ValueError(error.errors()[0]["msg"]) from error
 

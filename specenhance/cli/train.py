@@ -86,7 +86,9 @@ def train(
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="A teacher to learn from besides the labels: its run folder, or ast:NAME_OR_PATH."),
+        typer.Option(
+            help="A teacher to learn from besides the labels: its run folder, or a name such as ast:NAME_OR_PATH."
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -148,7 +150,7 @@ def train(
         "frontend": frontend,
         "pretrained": pretrained,
         "role": role,
-        "teacher": str(Path(teacher).resolve()) if teacher and Path(teacher).is_dir() else teacher,
+        "teacher": teacher,
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
@@ -265,8 +267,9 @@ def _augmentation(name: str | None) -> dict[str, str]:
 
 def _recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
     from specenhance.data.registry import list_data
-    from specenhance.training.recipe import load_recipe, recipe_for
+    from specenhance.training.recipe import in_place, load_recipe, recipe_for
 
+    fields = in_place(fields, Path())  # a run is resumed from anywhere
     if path is not None:
         return load_recipe(path, **fields)
     if "data" not in fields:

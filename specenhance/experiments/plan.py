@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from specenhance._names import file_name
 from specenhance._toml import read_toml
 from specenhance.conditions import create_condition
 from specenhance.experiments.grid import Run
-from specenhance.training.recipe import Recipe, augmentation, recipe_for
+from specenhance.training.recipe import Recipe, augmentation, in_place, recipe_for
 
-__all__ = ["PLAN", "Plan", "load_plan", "save_plan", "to_toml"]
+__all__ = ["PLAN", "Plan", "load_plan", "save_plan", "to_toml", "whole_paths"]
 
 PLAN = "compare.toml"
 NONE = "none"  # of the factors augment and teacher
@@ -127,7 +126,30 @@ def _fields(factor: str, value: Any) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return Path(value).name if isinstance(value, str) and "/" in value else str(value)
+    """Show a value by its name: of a file or folder, with a prefix or without, by the last part of its path."""
+    if not isinstance(value, str) or "/" not in value:
+        return str(value)
+    prefix, colon, rest = value.rpartition(":")
+    return f"{prefix}{colon}{Path(rest).name}"
+
+
+def whole_paths(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the paths of a plan whole, of its recipe and of its factors.
+
+    Args:
+        found: The fields of a plan, as a file has them.
+        folder: What a relative path is relative to.
+
+    >>> whole_paths({"recipe": {"root": "sounds"}}, Path("/data"))
+    {'recipe': {'root': '/data/sounds'}}
+    """
+    if isinstance(found.get("recipe"), dict):
+        found["recipe"] = in_place(found["recipe"], folder)
+    if isinstance(found.get("factors"), dict):
+        for factor, values in found["factors"].items():
+            if isinstance(values, list):
+                found["factors"][factor] = [in_place({factor: value}, folder)[factor] for value in values]
+    return found
 
 
 def save_plan(plan: Plan, out: Path) -> None:
@@ -170,7 +192,7 @@ def to_toml(plan: Plan) -> str:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan from a TOML file. A relative ``root`` or ``csv`` of its recipe is relative to the file's folder.
+    """Read a plan from a TOML file. A relative path in it is relative to the file's folder.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -178,12 +200,7 @@ def load_plan(path: Path) -> Plan:
     """
     try:
         found = read_toml(path, "plan; expected a TOML file with the tables recipe and factors")
-        recipe = found.get("recipe")
-        if isinstance(recipe, dict):
-            for name in ("root", "csv"):
-                if isinstance(recipe.get(name), str) and recipe[name]:
-                    recipe[name] = os.path.normpath(path.absolute().parent / recipe[name])
-        return Plan(**found)
+        return Plan(**whole_paths(found, path.absolute().parent))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

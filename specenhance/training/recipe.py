@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from specenhance._choices import PaperData, Role, TeacherInput
-from specenhance._files import write_text
+from specenhance._files import placed, write_text
 from specenhance._imports import HINT
 from specenhance._missing import missing
 from specenhance._toml import parse_toml, read_toml
@@ -540,7 +540,7 @@ def paper_recipe(data: str, **changes: Any) -> Recipe:
 def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     """Read a recipe from a TOML file. A field that the file leaves out has the default of the data set.
 
-    A relative ``root``, ``csv``, ``teacher``, ``background`` or ``rooms`` in the file is relative to the file's folder.
+    A relative path in the file is relative to the file's folder, see :func:`in_place`.
 
     Args:
         path: the file.
@@ -560,14 +560,7 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
     try:
         found = read_toml(path, "recipe; expected a TOML file of recipe fields, such as a run's recipe.toml")
         folder = Path(path).absolute().parent
-        for name in ("root", "csv", "teacher", "background", "rooms"):
-            # The last three may also be names.
-            if (
-                isinstance(found.get(name), str)
-                and found[name]
-                and (name in ("root", "csv") or (folder / found[name]).is_dir())
-            ):
-                found[name] = os.path.normpath(folder / found[name])
+        found = in_place(found, folder)
         fields = _merged(found, changes)
         data = fields.pop("data", None)
         if not isinstance(data, str):
@@ -575,6 +568,30 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
         return _recipe(data, fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Make the paths of recipe fields whole: ``root`` and ``csv``, and what else names a file or folder that exists.
+
+    That is a ``teacher``, ``background`` or ``rooms``, and a backbone with a prefix, such as ``local-dir:FOLDER``.
+
+    Args:
+        fields: Fields of a recipe. Other fields stay as they are.
+        folder: What a relative path is relative to.
+
+    >>> in_place({"root": "sounds", "backbone": "resnet18"}, "/data")
+    {'root': '/data/sounds', 'backbone': 'resnet18'}
+    """
+    found = dict(fields)
+    for name in ("root", "csv", "teacher", "background", "rooms", "backbone"):
+        value = found.get(name)
+        if not isinstance(value, str) or not value:
+            continue
+        if name in ("root", "csv"):
+            found[name] = os.path.normpath(os.path.join(os.path.abspath(folder), value))
+        elif name != "backbone" or ":" in value:
+            found[name] = placed(value, folder)
+    return found
 
 
 def _dumps(fields: dict[str, Any]) -> str:

@@ -86,3 +86,18 @@ def test_the_guides_plan_is_a_plan(tmp_path):
     plan = load_plan(tmp_path / "plan.toml")
     assert len(plan.runs(tmp_path)) == 4 * 8
     assert Path(plan.recipe["root"]).is_absolute()
+
+
+def test_paths_in_a_plan_are_relative_to_its_file_also_among_the_factors(tmp_path):
+    (tmp_path / "values.npz").touch()
+    (tmp_path / "lite0").mkdir()
+    (tmp_path / "plan.toml").write_text(
+        '[recipe]\ndata = "folder"\nroot = "sounds"\nbackbone = "local-dir:lite0"\n'
+        '[factors]\nteacher = ["none", "embedding:values.npz"]\nfrontend = ["identity"]\n'
+    )
+    plan = load_plan(tmp_path / "plan.toml")
+    (_, taught) = plan.runs(tmp_path)
+    assert taught.recipe.root == str(tmp_path / "sounds")
+    assert taught.recipe.backbone == f"local-dir:{tmp_path / 'lite0'}"
+    assert taught.recipe.teacher == f"embedding:{tmp_path / 'values.npz'}"
+    assert list(plan.arms()) == ["none", "embedding:values.npz"]
