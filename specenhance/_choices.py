@@ -9,10 +9,13 @@ __all__ = [
     "Device",
     "FeaturesOn",
     "Input",
+    "KdLoss",
     "PaperData",
     "Role",
     "Scale",
     "Split",
+    "TeacherInput",
+    "TeacherMean",
     "require",
 ]
 
@@ -24,6 +27,12 @@ Role = Literal["student", "teacher"]
 
 TeacherInput = Literal["augmented", "clean"]
 """What a teacher gets: the student's own augmented input at each step, or each clean clip once."""
+
+TeacherMean = Literal["logits", "probabilities"]
+"""What is averaged of several teachers: their logits, or their probabilities."""
+
+KdLoss = Literal["paper", "hinton", "binary", "decoupled", "feature_mse", "feature_cosine"]
+"""How a student is compared with its teacher: by their logits, or by the features before their last layers."""
 
 FeaturesOn = Literal["device", "worker"]
 """Where spectrograms are made: by the model on its device, or in the processes that read clips."""
