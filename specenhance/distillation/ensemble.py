@@ -9,28 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specenhance._choices import KdLoss, TeacherMean, require
+from specenhance.distillation.names import FEATURES
 from specenhance.distillation.softened import at_least_float32
 
-__all__ = ["FEATURES", "SEPARATOR", "from_parts", "mean_logits", "names_of", "to_parts"]
-
-SEPARATOR = " + "
-"""What stands between the names of several teachers."""
-
-FEATURES = ("feature_mse", "feature_cosine")
-"""Losses that compare features, not logits."""
-
-
-def names_of(teacher: str) -> list[str]:
-    """Split the names of several teachers.
-
-    Args:
-        teacher: The names with :data:`SEPARATOR` between them. Empty for no teacher.
-
-    >>> names_of("runs/a + ast:folder"), names_of("")
-    (['runs/a', 'ast:folder'], [])
-    """
-    return [name.strip() for name in teacher.split(SEPARATOR)] if teacher else []
-
+__all__ = ["from_parts", "mean_logits", "to_parts"]
 
 def mean_logits(
     logits: Sequence[Tensor], weights: Sequence[float], mean: TeacherMean = "probabilities", kind: KdLoss = "paper"

@@ -119,7 +119,7 @@ def last_layer(model: Any) -> nn.Module:
     """Find the layer of a model that maps features to logits.
 
     It is what the model's ``get_classifier()`` gives, which every model of timm has; of two heads it is the first. Of a model of
-    transformers it is its ``classifier``. A model that only wraps another as its ``model`` has that one's.
+    transformers it is its ``classifier``. A model that wraps another as its ``model`` or ``backbone`` has that one's.
 
     Args:
         model: A model.
@@ -137,8 +137,10 @@ def last_layer(model: Any) -> nn.Module:
         found = found[0] if isinstance(found, (tuple, list, nn.ModuleList)) else found
     elif isinstance(getattr(model, "classifier", None), nn.Module):
         found = model.classifier
-    elif isinstance(getattr(model, "model", None), nn.Module):
-        return last_layer(model.model)
+    else:
+        for name in ("model", "backbone"):
+            if isinstance(getattr(model, name, None), nn.Module):
+                return last_layer(getattr(model, name))
     if not isinstance(found, nn.Module):
         raise ValueError(
             f"{type(model).__name__} does not say which layer gives its logits, so its features are not known; give it a "

@@ -21,5 +21,7 @@ def linear(start: float, end: float | None, step: int, steps: int) -> float:
     """
     if end is None:
         return start
-    part = min(1.0, step / (steps - 1)) if steps > 1 else 0.0
-    return start * (1 - part) + end * part
+    part = step / (steps - 1) if steps > 1 else 0.0
+    if part >= 1:
+        return end
+    return max(min(start, end), min(max(start, end), start + (end - start) * part))  # never out of bounds by rounding

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from specenhance.data import AudioDataset, Batch, collate
+from specenhance.distillation.ensemble import from_parts, to_parts
 from specenhance.training.acoustics import alter
 from specenhance.training.augment import mix_waveforms, place_in_noise
 from specenhance.training.recipe import Recipe
@@ -222,11 +223,12 @@ class Mixed(NamedTuple):
 def mix(batch: Batch, recipe: Recipe, num_classes: int) -> Mixed:
     """Mix the clips of a batch as the recipe says.
 
-    A teacher's known logits are those of clips that are not mixed. Its probabilities are mixed as the labels are.
+    What is known of a teacher are its logits (or features) of clips that are not mixed. Its probabilities (or features) are
+    mixed as the labels are.
 
     Args:
         batch: the batch.
-        recipe: the recipe. ``mixup`` and ``mixup_alpha`` are used.
+        recipe: the recipe. ``mixup``, ``mixup_alpha`` and ``kd_loss`` are used.
         num_classes: number of classes.
 
     >>> batch = collate([(torch.ones(3), 0), (torch.ones(2), 1)])
@@ -239,9 +241,9 @@ def mix(batch: Batch, recipe: Recipe, num_classes: int) -> Mixed:
         return Mixed(waveform, batch.label, batch.taught)
     target = nn.functional.one_hot(batch.label, num_classes).float()
     if batch.taught is not None:
-        target = torch.cat([target, batch.taught.softmax(1)], 1)
+        target = torch.cat([target, to_parts(batch.taught, recipe.kd_loss)], 1)
     waveform, target = mix_waveforms(waveform, batch.length, target, recipe.mixup, recipe.mixup_alpha)
-    taught = None if batch.taught is None else target[:, num_classes:].log()
+    taught = None if batch.taught is None else from_parts(target[:, num_classes:], recipe.kd_loss)
     return Mixed(waveform, target[:, :num_classes], taught)
 
 

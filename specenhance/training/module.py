@@ -13,7 +13,11 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from specenhance.data import Batch
-from specenhance.distillation.loss import DistillationLoss, Losses
+from specenhance.distillation.ensemble import mean_logits
+from specenhance.distillation.feature import Distance, FeatureLoss, pooled
+from specenhance.distillation.loss import DistillationLoss, Losses, comparison
+from specenhance.distillation.names import FEATURES
+from specenhance.distillation.schedule import linear
 from specenhance.models.adapter import FrontendModel
 from specenhance.training.augment import (
     add_noise,
@@ -31,6 +35,7 @@ from specenhance.training.teach import Teaching
 __all__ = ["BinaryCrossEntropy", "Classifier"]
 
 NO_TEACHER = Teaching()
+DISTANCES: dict[str, Distance] = {"feature_mse": "mse", "feature_cosine": "cosine"}
 
 
 class Classifier(L.LightningModule):
@@ -39,7 +44,12 @@ class Classifier(L.LightningModule):
     Args:
         model: the model. It maps waveforms ``(B, samples)`` to logits ``(B, classes)``.
         recipe: the recipe. Its loss, learning rate, augmentation and seed are used.
-        teaching: the teacher. A live one gets the same augmented input. Without one the model learns only from the labels.
+        teaching: the teachers. Live ones get the same augmented input. Without any the model learns only from the labels.
+
+    A loss that compares features may have a projector. It is trained and in the checkpoints, and no part of the model.
+
+    Raises:
+        ValueError: for a loss that compares features, and a model of which they are not known.
 
     >>> from specenhance.training.build import build_model
     >>> recipe = Recipe(backbone="test_resnet", frontend="tfe1", frames=96, bins=32, time_mask=10)
@@ -52,9 +62,11 @@ class Classifier(L.LightningModule):
         super().__init__()
         self.model = model
         self.recipe = recipe
-        weight = recipe.kd_weight if teaching.teaches else 1.0
-        self.criterion = DistillationLoss(LOSSES[recipe.loss](recipe.label_smoothing), weight, recipe.kd_temperature)
-        self.teacher, self.hears = teaching.live, teaching.hears
+        self.criterion = _loss(model, recipe, teaching)
+        self.taught = teaching.teaches
+        self.teachers = nn.ModuleList(live.teacher for live in teaching.live)
+        self.hears = [live.hears for live in teaching.live]
+        self.weights = [*([] if teaching.logits is None else [teaching.weight]), *(live.weight for live in teaching.live)]
         self.val_criterion = LOSSES[recipe.loss](0.0)
         num_classes = model.num_classes
         self.train_loss = Mean()
@@ -89,26 +101,67 @@ class Classifier(L.LightningModule):
         Returns:
             The losses, and the logits ``(B, classes)``.
         """
-        spec, real, target, taught = self._inputs(batch)
+        spec, real, target, known, waveform = self._inputs(batch)
         self._last_spec = spec.detach()
         augmented, real = self.augment(spec, real)
+        if isinstance(self.criterion, FeatureLoss):
+            with pooled(self.model) as features:
+                logits = self.model.classify(augmented, real)
+            taught = self._lessons(known, augmented, waveform)
+            weight, _ = self.balance()
+            return self.criterion(logits, features[-1], taught, target, weight=weight), logits
         logits = self.model.classify(augmented, real)
-        if self.teacher is not None and self.hears == "spectrogram":
-            taught = self.teacher(augmented)
-        return self.criterion(logits, taught, target), logits
+        if not self.taught:
+            return self.criterion(logits, None, target), logits
+        weight, temperature = self.balance()
+        taught = None if weight == 1 else self._lessons(known, augmented, waveform)
+        return self.criterion(logits, taught, target, weight=weight, temperature=temperature), logits
 
-    def _inputs(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        """Return spectrograms ``(B, C, T, F)``, their real frames ``(B, T)``, targets, and the logits of a teacher that hears.
+    def balance(self) -> tuple[float, float]:
+        """Return the weight of the labels and the temperature at this step. They depend only on the step's number.
 
-        Targets are class numbers ``(B,)``, or probabilities ``(B, classes)``.
+        A finished run that is extended keeps their last values.
+        """
+        recipe = self.recipe
+        if recipe.kd_weight_end is None and recipe.kd_temperature_end is None:
+            return recipe.kd_weight, recipe.kd_temperature
+        steps = int(self.trainer.estimated_stepping_batches) // recipe.epochs * (recipe.cycle_from or recipe.epochs)
+        return (
+            linear(recipe.kd_weight, recipe.kd_weight_end, self.global_step, steps),
+            linear(recipe.kd_temperature, recipe.kd_temperature_end, self.global_step, steps),
+        )
+
+    def _lessons(self, known: Tensor | None, spec: Tensor, waveform: Tensor | None) -> Tensor:
+        """Return the mean of all teachers ``(B, classes)``, or the features ``(B, D)`` of the teacher.
+
+        Args:
+            known: what is known of the clips beforehand.
+            spec: the augmented spectrograms, for teachers that see.
+            waveform: the mixed waveforms, for teachers that hear.
+        """
+        found = [] if known is None else [known]
+        for teacher, hears in zip(self.teachers, self.hears, strict=True):
+            given = waveform if hears == "waveform" else spec
+            if given is None:
+                raise ValueError(
+                    "features_on = 'worker': a teacher hears waveforms, which stay in the processes that read them; expected "
+                    "'device', or a teacher_input = 'clean'"
+                )
+            found.append(teacher(given))
+        return mean_logits(found, self.weights, self.recipe.teacher_mean, self.recipe.kd_loss)
+
+    def _inputs(
+        self, batch: Batch | SpectrogramBatch
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None]:
+        """Return spectrograms ``(B, C, T, F)``, their real frames ``(B, T)``, targets, known lessons, and waveforms.
+
+        Targets are class numbers ``(B,)``, or probabilities ``(B, classes)``. Waveforms are None if they are not here.
         """
         if isinstance(batch, SpectrogramBatch):
-            return batch.spec, batch.real, batch.target, batch.taught
+            return batch.spec, batch.real, batch.target, batch.taught, None
         waveform, target, taught = mix(batch, self.recipe, self.model.num_classes)
-        if self.teacher is not None and self.hears == "waveform":
-            taught = self.teacher(waveform)
         spec = self.model.spectrogram(waveform, batch.length)
-        return spec, self.model.real_frames(waveform, batch.length), target, taught
+        return spec, self.model.real_frames(waveform, batch.length), target, taught, waveform
 
     def largest_value(self) -> float:
         """Return the maximum absolute value of the spectrograms of the last training batch. NaN before the first batch."""
@@ -203,6 +256,33 @@ class Classifier(L.LightningModule):
             if schedule.scheduler.last_epoch == 0:
                 for group in self.trainer.optimizers[0].param_groups:
                     group["lr"], group["betas"] = group["initial_lr"], (group["max_momentum"], *group["betas"][1:])
+
+
+def _loss(model: FrontendModel, recipe: Recipe, teaching: Teaching) -> DistillationLoss | FeatureLoss:
+    """Make the loss of a recipe."""
+    criterion = LOSSES[recipe.loss](recipe.label_smoothing)
+    if not teaching.teaches:
+        return DistillationLoss(criterion, 1.0)
+    if recipe.kd_loss in FEATURES:
+        return FeatureLoss(criterion, _widths(model, teaching), recipe.kd_weight, DISTANCES[recipe.kd_loss])
+    compare = comparison(recipe.kd_loss, alpha=recipe.kd_alpha, beta=recipe.kd_beta)
+    return DistillationLoss(criterion, recipe.kd_weight, recipe.kd_temperature, compare=compare)
+
+
+@torch.no_grad()
+def _widths(model: FrontendModel, teaching: Teaching) -> tuple[int, int]:
+    """Measure how many features student and teacher have, on silence."""
+    training = model.training
+    device = next(model.parameters()).device
+    waveform = torch.zeros(2, model.features.samples, device=device)
+    spec = model.eval().spectrogram(waveform)
+    with pooled(model) as features:
+        model.classify(spec, model.real_frames(waveform))
+    model.train(training)
+    if teaching.logits is not None:
+        return features[-1].shape[1], teaching.logits.shape[1]
+    (live,) = teaching.live
+    return features[-1].shape[1], live.teacher.to(device)(waveform if live.hears == "waveform" else spec).shape[1]
 
 
 class Mean(Metric):

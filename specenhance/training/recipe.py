@@ -10,13 +10,14 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from specenhance._choices import PaperData, Role, TeacherInput
+from specenhance._choices import KdLoss, PaperData, Role, TeacherInput, TeacherMean
 from specenhance._files import placed, write_text
 from specenhance._imports import HINT
 from specenhance._missing import missing
 from specenhance._toml import parse_toml, read_toml
 from specenhance.data.ready import GIVEN
 from specenhance.data.registry import data_folds, list_data, recipe_defaults, takes
+from specenhance.distillation.names import FEATURES, SEPARATOR, names_of
 
 __all__ = [
     "AUGMENTATIONS",
@@ -79,6 +80,10 @@ PAPER = get_args(PaperData)
 """Data sets that the paper has recipes for."""
 
 _TABLES = ("frontend_args", "feature_args", "backbone_args")
+_TUPLES = {
+    "betas": "two numbers from 0 to below 1, such as 0.95,0.999",
+    "teacher_weights": "a number above 0 for each teacher, such as 2,1",
+}
 _FLAGS = {"true": True, "false": False}
 
 
@@ -295,22 +300,54 @@ class Recipe(BaseModel):
     mixstyle_alpha: float = _number(
         0.4, "Parameter of the Beta distribution of the part that it keeps.", 1e-3, 1e4, "of a Beta distribution"
     )
-    # Distillation, if there is a teacher: kd_weight * loss + (1 - kd_weight) * KL(softened teacher || student)
+    # Distillation, if there is a teacher: kd_weight * loss + (1 - kd_weight) * comparison with the teacher
     teacher: str = Field(
         "",
         description='Run folder of a teacher, or a name such as "ast:NAME_OR_PATH" or "embedding:FILE.npz". It must know the '
-        "same classes, or get a head for them.",
+        'same classes, or get a head for them. Several teachers have " + " between them.',
+    )
+    teacher_mean: TeacherMean = Field(
+        "probabilities",
+        description='What is averaged of several teachers: their "logits" or their "probabilities".',
+    )
+    teacher_weights: tuple[float, ...] | None = Field(
+        None, description="Weight of each of several teachers in the mean. None weighs them equally."
     )
     teacher_input: TeacherInput = Field(
         "augmented",
         description='What the teacher gets: "augmented" for the student\'s own input at each step, or "clean" for each clip '
         "once, without augmentation. A teacher that knows clips by their files always gets clean ones.",
     )
+    kd_loss: KdLoss = Field(
+        "paper",
+        description='Comparison with the teacher: "paper" softens only the teacher, "hinton" both, "binary" takes each class by '
+        'itself, "decoupled" weighs the label\'s class and the others, "feature_mse" and "feature_cosine" compare features.',
+    )
+    kd_alpha: float = _number(
+        1.0, 'Weight of the label\'s class. For kd_loss = "decoupled".', 0, 1e4, "a factor of a part of the loss"
+    )
+    kd_beta: float = _number(
+        8.0, 'Weight of the other classes. For kd_loss = "decoupled".', 0, 1e4, "a factor of a part of the loss"
+    )
     kd_weight: float = _number(
         0.5, "Weight of the loss on the labels. 1 trains only on the labels.", 0, 1, "the labels' part of the loss"
     )
+    kd_weight_end: float | None = _number(
+        None,
+        "kd_weight at the last step, to which it changes linearly. None keeps it.",
+        0,
+        1,
+        "the labels' part of the loss",
+    )
     kd_temperature: float = _number(
         5.0, "Temperature by which the teacher's logits are divided.", 1e-3, 1e4, "a factor by which logits are divided"
+    )
+    kd_temperature_end: float | None = _number(
+        None,
+        "kd_temperature at the last step, to which it changes linearly. None keeps it.",
+        1e-3,
+        1e4,
+        "a factor by which logits are divided",
     )
 
     def __init__(self, **fields: Any) -> None:
@@ -332,7 +369,7 @@ class Recipe(BaseModel):
             return str(value)
         elif isinstance(value, os.PathLike):
             return os.fspath(value)
-        elif info.field_name == "betas" and isinstance(value, str):
+        elif info.field_name in _TUPLES and isinstance(value, str):
             return value.strip("[]() ").split(",") if value else None
         return value
 
@@ -340,6 +377,11 @@ class Recipe(BaseModel):
     def fold_count(self) -> int:
         """The number of folds, those of the recipe or those of the data set; 0 without folds."""
         return self.folds or data_folds(self.data)
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names of the teachers that the loss needs. None if it is that of the labels only, from the first step to the last."""
+        return [] if self.kd_weight == 1 and self.kd_weight_end in (None, 1) else names_of(self.teacher)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -366,6 +408,22 @@ class Recipe(BaseModel):
         self._expect("cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
         self._expect("snr_low", self.snr_low <= self.snr_high, f"at most snr_high = {self.snr_high}")
         self._expect("betas", all(0 <= beta < 1 for beta in self.betas or ()), "two numbers from 0 to below 1")
+        names, weights = names_of(self.teacher), self.teacher_weights
+        self._expect("teacher", all(names), f"a name on each side of {SEPARATOR!r}")
+        self._expect("teacher_weights", all(weight > 0 for weight in weights or ()), _TUPLES["teacher_weights"])
+        self._expect(
+            "teacher_weights",
+            weights is None or not names or len(weights) == len(names),
+            f"one for each of the {len(names)} teachers",
+        )
+        self._expect(
+            "kd_loss", self.kd_loss not in FEATURES or len(names) < 2, "a loss of logits with several teachers, such as 'paper'"
+        )
+        self._expect(
+            "kd_temperature_end",
+            self.kd_temperature_end is None or self.kd_loss not in FEATURES,
+            f"none with kd_loss = {self.kd_loss!r}, which has no temperature",
+        )
         return self
 
     def _expect(self, name: str, holds: bool, expected: str) -> None:
@@ -444,8 +502,8 @@ def _told(error: Any) -> str:
         extra: Any = field.json_schema_extra
         expected = f"a number from {bounds['ge']:g} to {bounds['le']:g} ({extra['why']})"
         value = kinds[0](value)
-    elif name == "betas":
-        expected = "two numbers from 0 to below 1, such as 0.95,0.999"
+    elif name in _TUPLES:
+        expected = _TUPLES[name]
     elif name in _TABLES:
         expected = f"a table, such as --set {name}.KEY=VALUE"
     else:
@@ -573,7 +631,7 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
 def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Make the paths of recipe fields whole: ``root`` and ``csv``, and what else names a file or folder that exists.
 
-    That is a ``teacher``, ``background`` or ``rooms``, and a backbone with a prefix, such as ``local-dir:FOLDER``.
+    That is each ``teacher``, ``background`` or ``rooms``, and a backbone with a prefix, such as ``local-dir:FOLDER``.
 
     Args:
         fields: Fields of a recipe. Other fields stay as they are.
@@ -589,6 +647,8 @@ def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str
             continue
         if name in ("root", "csv"):
             found[name] = os.path.normpath(os.path.join(os.path.abspath(folder), value))
+        elif name == "teacher":
+            found[name] = SEPARATOR.join(placed(part, folder) for part in names_of(value))
         elif name != "backbone" or ":" in value:
             found[name] = placed(value, folder)
     return found

@@ -1,4 +1,4 @@
-"""The teacher of a run: loaded, fitted to the training clips where it needs that, and asked live or once for each clip."""
+"""The teachers of a run: loaded, fitted to the training clips where they need that, and asked live or once for each clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from specenhance.data import AudioDataset, Batch
 from specenhance.data.groups import groups_of, kind_of
+from specenhance.distillation.ensemble import mean_logits
+from specenhance.distillation.feature import PooledFeatures
 from specenhance.distillation.head import Head, Headed, fit_head
+from specenhance.distillation.names import FEATURES
 from specenhance.distillation.registry import create_teacher, is_teacher_name
 from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.models.adapter import with_frontend
@@ -25,7 +28,7 @@ from specenhance.training.build import build_features
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import RECIPE, load_stored
 
-__all__ = ["LESSONS", "Teaching", "check_teacher", "load_teacher", "load_teaching", "prepare_teacher"]
+__all__ = ["LESSONS", "Live", "Teaching", "check_teacher", "load_teacher", "load_teaching", "prepare_teacher"]
 
 LESSONS = "teacher.safetensors"  # of a run folder: a fitted head, and the logits of the training clips
 HEAD, LOGITS = "head.", "logits"
@@ -34,29 +37,45 @@ SAME = ("features", "sample_rate", "bins")  # fields that must be the same for t
 _log = logging.getLogger(__name__)
 
 
+class Live(NamedTuple):
+    """A teacher that is asked at each step.
+
+    Attributes:
+        teacher: the teacher. It gives logits ``(B, classes)``, or features ``(B, D)`` if the loss compares those.
+        hears: what it gets: ``"spectrogram"`` or ``"waveform"``.
+        weight: its weight among all teachers.
+    """
+
+    teacher: FrozenTeacher
+    hears: str = "spectrogram"
+    weight: float = 1.0
+
+
 class Teaching(NamedTuple):
     """How a run is taught.
 
     Attributes:
-        live: the teacher that is asked at each step. None if there is none, or if the logits are known already.
-        hears: what the live teacher gets: ``"spectrogram"`` or ``"waveform"``.
-        logits: the logits of each training clip ``(N, classes)``, if they are computed once.
+        live: the teachers that are asked at each step.
+        logits: the logits of each training clip ``(N, classes)``, the mean of all teachers that are asked once. Features
+            ``(N, D)`` if the loss compares those. None if there is no such teacher.
+        weight: the weight of these teachers together.
     """
 
-    live: FrozenTeacher | None = None
-    hears: str = "spectrogram"
+    live: tuple[Live, ...] = ()
     logits: Tensor | None = None
+    weight: float = 0.0
 
     @property
     def teaches(self) -> bool:
         """Whether there is a teacher."""
-        return self.live is not None or self.logits is not None
+        return bool(self.live) or self.logits is not None
 
 
 def load_teacher(recipe: Recipe, classes: list[str]) -> Any:
-    """Load the teacher of a recipe. It takes the student's spectrograms ``(B, 1, T, F)``, or what it says by ``hears``.
+    """Load the teacher of a recipe that has one. It takes the student's spectrograms ``(B, 1, T, F)``, or what it says by ``hears``.
 
-    If the teacher is a run of five folds, the model of the recipe's fold is loaded.
+    If the teacher is a run of five folds, the model of the recipe's fold is loaded. If the recipe's loss compares features, the
+    teacher gives those, and a run may know other classes.
 
     Args:
         recipe: the recipe of the student.
@@ -68,23 +87,26 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> Any:
 
     Raises:
         FileNotFoundError: for a run that does not exist or is not finished.
-        ValueError: for a teacher of other classes or other features, or one that was trained on the test clips of the
-            recipe's fold.
+        ValueError: for a teacher of other classes or other features, one that was trained on the test clips of the
+            recipe's fold, or one whose features are not known.
 
     >>> load_teacher(Recipe(teacher=""), ["no", "yes"]) is None
     True
     """
-    if not recipe.teacher or recipe.kd_weight == 1:
+    if not recipe.teachers:
         return None
+    by_features = recipe.kd_loss in FEATURES
     if is_teacher_name(recipe.teacher):
         teacher = create_teacher(
             recipe.teacher, classes, frames=recipe.frames, bins=recipe.bins, sample_rate=recipe.sample_rate
         )
-        return teacher if _needs_head(teacher) else FrozenTeacher(teacher)
+        if _needs_head(teacher):  # its values are features
+            return teacher
+        return FrozenTeacher(_by_features(teacher) if by_features else teacher)
     run = Path(recipe.teacher)
     fold = run / f"fold{recipe.fold}"
     model, known, taught_by = load_stored(fold if recipe.fold and (fold / RECIPE).is_file() else run)
-    if known != classes:
+    if known != classes and not by_features:
         raise ValueError(
             f"teacher = {recipe.teacher!r} knows {len(known)} classes ({', '.join(known[:3])}, ...), the data has "
             f"{len(classes)} ({', '.join(classes[:3])}, ...): expected the same; train a teacher on this data set"
@@ -100,12 +122,31 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> Any:
             raise ValueError(
                 f"teacher = {recipe.teacher!r} was trained with {name} = {theirs!r}, the student has {ours!r}"
             )
-    without_features = with_frontend(model.backbone, model.frontend, layout=model.layout, fit=model.fit)
+    without_features: nn.Module = with_frontend(model.backbone, model.frontend, layout=model.layout, fit=model.fit)
+    if by_features:
+        without_features = PooledFeatures(without_features)
     return FrozenTeacher(without_features, transform=_transform(recipe, taught_by))
 
 
+def _by_features(teacher: Any) -> Any:
+    features = PooledFeatures(teacher)
+    if hasattr(teacher, "hears"):
+        features.hears = teacher.hears
+    return features
+
+
+def _each(recipe: Recipe) -> list[tuple[Recipe, str, float]]:
+    """Give for each teacher: the recipe with this teacher only, the prefix of its tensors in :data:`LESSONS`, its weight."""
+    names = recipe.teachers
+    weights = recipe.teacher_weights or (1.0,) * len(names)
+    return [
+        (recipe.replace(teacher=name, teacher_weights=None), "" if len(names) == 1 else f"{number}.", weight)
+        for number, (name, weight) in enumerate(zip(names, weights, strict=True))
+    ]
+
+
 def check_teacher(recipe: Recipe, data: AudioDataset) -> None:
-    """Check that the recipe's teacher is there, and that it can teach the training clips. Nothing is computed.
+    """Check that the recipe's teachers are there, and that they can teach the training clips. Nothing is computed.
 
     Args:
         recipe: the recipe.
@@ -116,13 +157,14 @@ def check_teacher(recipe: Recipe, data: AudioDataset) -> None:
 
     >>> check_teacher(Recipe(), AudioDataset(["no", "yes"], [0, 1]))
     """
-    teacher = load_teacher(recipe, data.classes)
-    if teacher is not None and _hears(teacher) == "clip":
-        _values(teacher, recipe, data)
+    for one, _, _ in _each(recipe):
+        teacher = load_teacher(one, data.classes)
+        if _hears(teacher) == "clip":
+            _values(teacher, one, data)
 
 
 def prepare_teacher(recipe: Recipe, out: Path, data: AudioDataset, device: torch.device | str = "cpu") -> None:
-    """Fit the head of the recipe's teacher, and compute the logits of clean clips, where the recipe needs that.
+    """Fit the heads of the recipe's teachers, and compute the logits of clean clips, where the recipe needs that.
 
     What is found is kept in the run folder's ``teacher.safetensors``. What is there already is left as it is.
 
@@ -137,12 +179,22 @@ def prepare_teacher(recipe: Recipe, out: Path, data: AudioDataset, device: torch
     """
     if (out / LESSONS).is_file():
         return
-    teacher = load_teacher(recipe, data.classes)
-    if teacher is None or not (_needs_head(teacher) or _clean(recipe, teacher)):
-        return
     found: dict[str, Tensor] = {}
-    outputs = _outputs(teacher, recipe, data, torch.device(device))
-    if _needs_head(teacher):
+    for one, prefix, _ in _each(recipe):
+        found |= {prefix + name: value for name, value in _prepared(one, data, torch.device(device)).items()}
+    if found:
+        write_weights(out / LESSONS, found)
+
+
+def _prepared(recipe: Recipe, data: AudioDataset, device: torch.device) -> dict[str, Tensor]:
+    """Fit the head of a teacher, and compute its logits of clean clips, where the recipe needs that."""
+    teacher = load_teacher(recipe, data.classes)
+    with_head = _needs_head(teacher) and recipe.kd_loss not in FEATURES
+    if not (with_head or _clean(recipe, teacher)):
+        return {}
+    found: dict[str, Tensor] = {}
+    outputs = _outputs(teacher, recipe, data, device)
+    if with_head:
         head = fit_head(outputs.numpy(), data.labels, len(data.classes), groups_of(data, kind_of(data, recipe.group)))
         outputs = head(outputs)
         found |= {HEAD + name: value for name, value in head.state_dict().items()}
@@ -151,11 +203,12 @@ def prepare_teacher(recipe: Recipe, out: Path, data: AudioDataset, device: torch
             f"teacher: a head on {head.mean.numel()} values was fitted; {right:.1%} of the training clips are right"
         )
     if _clean(recipe, teacher):
+        what = "features" if recipe.kd_loss in FEATURES else "logits"
         _log.info(
-            f"teacher: its logits are those of {len(data):,} clean clips; it does not get the student's augmentation"
+            f"teacher: its {what} are those of {len(data):,} clean clips; it does not get the student's augmentation"
         )
         found[LOGITS] = outputs
-    write_weights(out / LESSONS, found)
+    return found
 
 
 def load_teaching(recipe: Recipe, out: Path, classes: list[str]) -> Teaching:
@@ -172,21 +225,32 @@ def load_teaching(recipe: Recipe, out: Path, classes: list[str]) -> Teaching:
     >>> load_teaching(Recipe(), Path("run"), ["no", "yes"]).teaches
     False
     """
-    if not recipe.teacher or recipe.kd_weight == 1:
+    if not recipe.teachers:
         return Teaching()
     found: dict[str, Tensor] = {}
     if (out / LESSONS).is_file():
         found = read_weights(out / LESSONS, f"remove it, and it is made again: specenhance train --resume {out}")
-        if LOGITS in found:
-            return Teaching(logits=found[LOGITS])
-    teacher = load_teacher(recipe, classes)
-    hears = _hears(teacher)
-    if _needs_head(teacher):
-        state = {name.removeprefix(HEAD): value for name, value in found.items() if name.startswith(HEAD)}
-        head = Head(state["mean"].numel(), len(classes))
-        head.load_state_dict(state)
-        teacher = FrozenTeacher(Headed(teacher, head))
-    return Teaching(teacher, hears)
+    live: list[Live] = []
+    known: list[Tensor] = []
+    weights: list[float] = []
+    for one, prefix, weight in _each(recipe):
+        if prefix + LOGITS in found:
+            known.append(found[prefix + LOGITS])
+            weights.append(weight)
+            continue
+        teacher = load_teacher(one, classes)
+        hears = _hears(teacher)
+        if _needs_head(teacher) and recipe.kd_loss in FEATURES:
+            teacher = FrozenTeacher(teacher)
+        elif _needs_head(teacher):
+            start = prefix + HEAD
+            state = {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}
+            head = Head(state["mean"].numel(), len(classes))
+            head.load_state_dict(state)
+            teacher = FrozenTeacher(Headed(teacher, head))
+        live.append(Live(teacher, hears, weight))
+    mean = mean_logits(known, weights, recipe.teacher_mean, recipe.kd_loss) if known else None
+    return Teaching(tuple(live), mean, sum(weights))
 
 
 def _hears(teacher: Any) -> str:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from specenhance.distillation.ensemble import from_parts, mean_logits, names_of, to_parts
+from specenhance.distillation.ensemble import from_parts, mean_logits, to_parts
+from specenhance.distillation.names import names_of
 from specenhance.distillation.schedule import linear
 
 INF = float("inf")

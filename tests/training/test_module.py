@@ -10,7 +10,7 @@ from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.training.batches import mix
 from specenhance.training.build import build_model
 from specenhance.training.module import Classifier
-from specenhance.training.teach import Teaching
+from specenhance.training.teach import Live, Teaching
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_draws_depend_on_seed_and_step_alone(module, batch):
 
 
 def trained(model, recipe, teacher=None):
-    module = Classifier(model, recipe, Teaching(teacher))
+    module = Classifier(model, recipe, Teaching(() if teacher is None else (Live(teacher),)))
     module.log = lambda *args, **kwargs: None
     return module
 
