@@ -87,7 +87,8 @@ def train(
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="A teacher to learn from besides the labels: its run folder, or a name such as ast:NAME_OR_PATH."
+            help="A teacher to learn from besides the labels: its run folder, or a name such as ast:NAME_OR_PATH. Several "
+            "have ' + ' between them."
         ),
     ] = None,
     epochs: Annotated[
@@ -205,10 +206,10 @@ def recipe(
     """Print a recipe: every field with its default for a data set and its meaning. 'train --recipe' reads it."""
     with told():
         from specenhance.data.registry import takes
-        from specenhance.training.recipe import explain
+        from specenhance.training.recipe import explain, recipe_for
 
         fields = {"data": data, "role": role} | ({"root": "."} if takes(data, "root") else {})
-        say(*explain(_recipe(None, fields)).splitlines())
+        say(*explain(recipe_for(**fields)).splitlines())  # "." stays: it is the place of the file
 
 
 def check(

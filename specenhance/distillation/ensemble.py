@@ -14,6 +14,7 @@ from specenhance.distillation.softened import at_least_float32
 
 __all__ = ["from_parts", "mean_logits", "to_parts"]
 
+
 def mean_logits(
     logits: Sequence[Tensor], weights: Sequence[float], mean: TeacherMean = "probabilities", kind: KdLoss = "paper"
 ) -> Tensor:

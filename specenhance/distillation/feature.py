@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -118,8 +117,8 @@ class FeatureLoss(nn.Module):
 def last_layer(model: Any) -> nn.Module:
     """Find the layer of a model that maps features to logits.
 
-    It is what the model's ``get_classifier()`` gives, which every model of timm has; of two heads it is the first. Of a model of
-    transformers it is its ``classifier``. A model that wraps another as its ``model`` or ``backbone`` has that one's.
+    It is what the model's ``get_classifier()`` gives, which every model of timm has. Of two heads it is the first. Of a model
+    of transformers it is its ``classifier``. A model that wraps another as its ``model`` or ``backbone`` has that one's.
 
     Args:
         model: A model.

@@ -202,7 +202,9 @@ class DistillationLoss(nn.Module):
         _check_temperature("temperature", temperature)
         _check_temperature("student_temperature", student_temperature)
         if compare is not None and (student_temperature != 1 or scale_by_temperature):
-            raise ValueError("compare: softens the student itself; leave out student_temperature and scale_by_temperature")
+            raise ValueError(
+                "compare: softens the student itself; leave out student_temperature and scale_by_temperature"
+            )
         self.criterion = criterion
         self.weight = weight
         self.temperature = temperature

@@ -66,7 +66,10 @@ class Classifier(L.LightningModule):
         self.taught = teaching.teaches
         self.teachers = nn.ModuleList(live.teacher for live in teaching.live)
         self.hears = [live.hears for live in teaching.live]
-        self.weights = [*([] if teaching.logits is None else [teaching.weight]), *(live.weight for live in teaching.live)]
+        self.weights = [
+            *([] if teaching.logits is None else [teaching.weight]),
+            *(live.weight for live in teaching.live),
+        ]
         self.val_criterion = LOSSES[recipe.loss](0.0)
         num_classes = model.num_classes
         self.train_loss = Mean()
@@ -114,8 +117,8 @@ class Classifier(L.LightningModule):
         if not self.taught:
             return self.criterion(logits, None, target), logits
         weight, temperature = self.balance()
-        taught = None if weight == 1 else self._lessons(known, augmented, waveform)
-        return self.criterion(logits, taught, target, weight=weight, temperature=temperature), logits
+        lessons = None if weight == 1 else self._lessons(known, augmented, waveform)
+        return self.criterion(logits, lessons, target, weight=weight, temperature=temperature), logits
 
     def balance(self) -> tuple[float, float]:
         """Return the weight of the labels and the temperature at this step. They depend only on the step's number.

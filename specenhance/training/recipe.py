@@ -380,7 +380,7 @@ class Recipe(BaseModel):
 
     @property
     def teachers(self) -> list[str]:
-        """The names of the teachers that the loss needs. None if it is that of the labels only, from the first step to the last."""
+        """The names of the teachers that the loss needs. Empty if only the labels count, from the first step to the last."""
         return [] if self.kd_weight == 1 and self.kd_weight_end in (None, 1) else names_of(self.teacher)
 
     @model_validator(mode="after")
@@ -417,7 +417,9 @@ class Recipe(BaseModel):
             f"one for each of the {len(names)} teachers",
         )
         self._expect(
-            "kd_loss", self.kd_loss not in FEATURES or len(names) < 2, "a loss of logits with several teachers, such as 'paper'"
+            "kd_loss",
+            self.kd_loss not in FEATURES or len(names) < 2,
+            "a loss of logits with several teachers, such as 'paper'",
         )
         self._expect(
             "kd_temperature_end",

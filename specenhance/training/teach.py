@@ -72,7 +72,7 @@ class Teaching(NamedTuple):
 
 
 def load_teacher(recipe: Recipe, classes: list[str]) -> Any:
-    """Load the teacher of a recipe that has one. It takes the student's spectrograms ``(B, 1, T, F)``, or what it says by ``hears``.
+    """Load the teacher of a recipe that names one. It takes the student's spectrograms ``(B, 1, T, F)``, or what it ``hears``.
 
     If the teacher is a run of five folds, the model of the recipe's fold is loaded. If the recipe's loss compares features, the
     teacher gives those, and a run may know other classes.

@@ -239,7 +239,9 @@ def test_features_are_compared_by_a_projector_that_learns_and_is_not_the_models(
     augmented = made.augment(made.model.spectrogram(batch.waveform, batch.length))[0]
     with pooled(made.model) as features:
         label = torch.nn.functional.cross_entropy(made.model.classify(augmented), batch.label)
-    distance = feature_distance(made.criterion.projector(features[0]), teacher(augmented), kind.removeprefix("feature_"))
+    distance = feature_distance(
+        made.criterion.projector(features[0]), teacher(augmented), kind.removeprefix("feature_")
+    )
     assert loss.item() == pytest.approx((0.25 * label + 0.75 * distance).item(), rel=1e-5)
     loss.backward()
     assert made.criterion.projector.weight.grad.abs().sum() > 0
@@ -264,7 +266,9 @@ def test_live_and_known_teachers_are_averaged(module, batch, logits_and_label, m
 
     known = torch.tensor([[1.0, 0.0, 3.0]]).expand(4, 3)
     w = weights or (1.0, 1.0, 1.0)
-    recipe = module.recipe.replace(**LESSON | {"teacher": "x + y + z"}, kd_loss=kind, teacher_mean=mean, teacher_weights=weights)
+    recipe = module.recipe.replace(
+        **LESSON | {"teacher": "x + y + z"}, kd_loss=kind, teacher_mean=mean, teacher_weights=weights
+    )
     live = (Live(said([5.0, 1.0, 0.0]), "spectrogram", w[1]), Live(FrozenTeacher(hears), "waveform", w[2]))
     made = Classifier(module.model, recipe, Teaching(live, known, w[0]))
     made.log = lambda *args, **kwargs: None
@@ -284,7 +288,9 @@ def test_live_and_known_teachers_are_averaged(module, batch, logits_and_label, m
 
 
 def test_a_teacher_that_hears_needs_the_waveforms(module):
-    made = Classifier(module.model, module.recipe.replace(teacher="x"), Teaching((Live(said([0.0, 0, 0]), "waveform"),)))
+    made = Classifier(
+        module.model, module.recipe.replace(teacher="x"), Teaching((Live(said([0.0, 0, 0]), "waveform"),))
+    )
     label = torch.tensor([0, 1])
     with pytest.raises(ValueError, match="features_on = 'worker': a teacher hears waveforms"):
         made.losses(SpectrogramBatch(torch.zeros(2, 1, 24, 32), label, label))

@@ -83,6 +83,15 @@ def test_no_number_is_beyond_its_bounds_or_no_number_at_all(name):
             recipe_for("synthetic", **{name: value})
 
 
+def test_a_recipe_names_the_teachers_that_its_loss_needs():
+    recipe = recipe_for("synthetic", teacher="runs/a + ast:b", teacher_weights="2, 1")
+    assert recipe.teachers == ["runs/a", "ast:b"]
+    assert recipe.teacher_weights == (2.0, 1.0)
+    assert recipe.replace(kd_weight=1.0).teachers == []
+    assert recipe.replace(kd_weight=1.0, kd_weight_end=0.5).teachers == ["runs/a", "ast:b"]
+    assert recipe.replace(teacher="").teachers == []
+
+
 def test_text_from_a_command_line_becomes_the_fields_type():
     recipe = recipe_for("synthetic", epochs="3", lr="1e-4", pretrained="True", mean="-5", std="2", frontend="tfa")
     assert recipe == recipe_for("synthetic", epochs=3, lr=1e-4, pretrained=True, mean=-5.0, std=2.0, frontend="tfa")
@@ -126,6 +135,30 @@ def test_text_from_a_command_line_becomes_the_fields_type():
         ({"mixup_alpha": 0}, "mixup_alpha = 0.0: expected a number from 0.001 to"),
         ({"kd_weight": -0.5}, "kd_weight = -0.5: expected a number from 0 to 1"),
         ({"kd_temperature": 0}, "kd_temperature = 0.0: expected a number from 0.001 to"),
+        (
+            {"kd_loss": "kl"},
+            "kd_loss = 'kl': expected 'paper' or 'hinton' or 'binary' or 'decoupled' or 'feature_mse' or",
+        ),
+        ({"kd_weight_end": 1.5}, "kd_weight_end = 1.5: expected a number from 0 to 1"),
+        ({"teacher": "a + "}, r"teacher = 'a \+ ': expected a name on each side of ' \+ '"),
+        (
+            {"teacher": "a + b", "teacher_weights": "1"},
+            r"teacher_weights = \(1.0,\): expected one for each of the 2 teachers",
+        ),
+        ({"teacher": "a", "teacher_weights": (0,)}, "teacher_weights = .*: expected a number above 0 for each teacher"),
+        (
+            {"teacher_weights": "two"},
+            "teacher_weights = 'two': expected a number above 0 for each teacher, such as 2,1",
+        ),
+        ({"teacher_mean": "median"}, "teacher_mean = 'median': expected 'logits' or 'probabilities'"),
+        (
+            {"teacher": "a + b", "kd_loss": "feature_mse"},
+            "kd_loss = 'feature_mse': expected a loss of logits with several",
+        ),
+        (
+            {"kd_loss": "feature_cosine", "kd_temperature_end": 1},
+            "kd_temperature_end = 1.0: expected none with kd_loss = 'feature_cosine'",
+        ),
         ({"epoch": 3}, r"unknown field 'epoch': did you mean \['epochs'\]"),
     ],
 )
@@ -223,7 +256,13 @@ def test_a_file_of_the_papers_leaves_nothing_that_matters_to_a_default():
     # Given by the user, or of no effect in the file.
     idle = {"root", "csv", "seed", "teacher", "mixup_alpha", "role", "skip_bad", "allow_truncated", "clip_seconds"}
     idle |= {"folds", "group", "clips_per_class", "teacher_input", "teacher_mean", "teacher_weights"}
-    idle |= {"kd_loss", "kd_alpha", "kd_beta", "kd_weight_end", "kd_temperature_end"}  # the defaults are the paper's loss
+    idle |= {
+        "kd_loss",
+        "kd_alpha",
+        "kd_beta",
+        "kd_weight_end",
+        "kd_temperature_end",
+    }  # the defaults are the paper's loss
     idle |= {"cycle_from", "frontend_args", "feature_args", "backbone_args"}
     idle |= set().union(*AUGMENTATIONS.values(), {"mixstyle_alpha"})  # none of them is the paper's
     for (data, role), expected in PUBLISHED.items():
