@@ -82,7 +82,7 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
 
 
 def _until_stopped(work: Work, run: Run) -> None:
-    """Do the work of a run. A process that was asked to stop ends: else it would begin the next run, which the pool has sent."""
+    """Do the work of a run. A process that was asked to stop ends. Else it would begin the next run, which it has already."""
     try:
         work(run)
     except Stopped as stop:

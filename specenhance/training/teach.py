@@ -104,8 +104,11 @@ def load_teacher(recipe: Recipe, classes: list[str]) -> Any:
     return FrozenTeacher(without_features, transform=_transform(recipe, taught_by))
 
 
-def check_teacher(recipe: Recipe, data: AudioDataset) -> None:
+def check_teacher(recipe: Recipe, data: AudioDataset) -> str:
     """Check that the recipe's teacher is there, and that it can teach the training clips. Nothing is computed.
+
+    Returns:
+        What the teacher gets at each step: ``"spectrogram"`` or ``"waveform"``. Empty if it gets nothing.
 
     Args:
         recipe: the recipe.
@@ -115,10 +118,12 @@ def check_teacher(recipe: Recipe, data: AudioDataset) -> None:
         FileNotFoundError, ValueError: as :func:`load_teacher`, and for clips of which an embedding has no values.
 
     >>> check_teacher(Recipe(), AudioDataset(["no", "yes"], [0, 1]))
+    ''
     """
     teacher = load_teacher(recipe, data.classes)
     if teacher is not None and _hears(teacher) == "clip":
         _values(teacher, recipe, data)
+    return "" if teacher is None or _clean(recipe, teacher) else _hears(teacher)
 
 
 def prepare_teacher(recipe: Recipe, out: Path, data: AudioDataset, device: torch.device | str = "cpu") -> None:
