@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from specenhance._missing import missing
 from specenhance.distillation.registry import register_teacher
+from specenhance.distillation.waveforms import Array, as_heard
 
 __all__ = ["OnnxTeacher", "onnx"]
 
 CLOSE = 1e-3  # relative: clips of a batch that differ by more from the same clips alone are run one by one
-
-Array = npt.NDArray[np.float32]
 
 
 class OnnxTeacher:
@@ -97,9 +95,7 @@ class OnnxTeacher:
         Raises:
             ValueError: for waveforms that the model cannot take, as onnxruntime says it, and for an output of another shape.
         """
-        sound = waveform.detach().to("cpu", torch.float32).numpy()
-        if self._rate != self.sample_rate:
-            sound = _resampled(sound, self.sample_rate, self._rate)
+        sound = as_heard(waveform, self.sample_rate, self._rate)
         if self._samples is not None:
             sound = np.pad(sound, ((0, 0), (0, max(0, self._samples - sound.shape[1]))))[:, : self._samples]
         parts = np.split(sound, len(sound)) if self._alone else [sound]
@@ -135,14 +131,6 @@ def _json(metadata: dict[str, str], key: str, default: Any, path: Path) -> Any:
         return json.loads(metadata[key]) if key in metadata else default
     except ValueError as error:
         raise ValueError(f"{path}: its metadata {key} = {metadata[key]!r} is no JSON ({error})") from error
-
-
-def _resampled(sound: Array, old: int, new: int) -> Array:
-    try:
-        import soxr
-    except ImportError as error:
-        raise missing(error, f"waveforms at {old} Hz for a teacher at {new} Hz need soxr", "soxr") from error
-    return np.stack([soxr.resample(clip, old, new) for clip in sound])
 
 
 @register_teacher("onnx")
