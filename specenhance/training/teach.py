@@ -151,10 +151,10 @@ def prepare_teacher(recipe: Recipe, out: Path, data: AudioDataset, device: torch
         head = fit_head(outputs.numpy(), data.labels, len(data.classes), groups_of(data, kind_of(data, recipe.group)))
         outputs = head(outputs)
         found |= {HEAD + name: value for name, value in head.state_dict().items()}
-        right = (outputs.argmax(1) == torch.tensor(data.labels)).float().mean().item()
-        _log.info(
-            f"teacher: a head on {head.mean.numel()} values was fitted; {right:.1%} of the training clips are right"
+        held = (
+            "" if head.held_out is None else f"; it gets {head.held_out:.1%} of training clips right that were held out"
         )
+        _log.info(f"teacher: a head on {head.mean.numel()} values was fitted{held}")
     if _clean(recipe, teacher):
         _log.info(
             f"teacher: its logits are those of {len(data):,} clean clips; it does not get the student's augmentation"
