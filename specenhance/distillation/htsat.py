@@ -13,9 +13,10 @@ from specenhance.distillation.registry import register_teacher
 from specenhance.distillation.waveforms import as_heard
 from specenhance.models.online import require_hub
 
-__all__ = ["HtsatTeacher", "htsat"]
+__all__ = ["HtsatTeacher"]
 
 
+@register_teacher("htsat")
 class HtsatTeacher(nn.Module):
     """The audio tower of a CLAP, from waveforms to the values before its projection.
 
@@ -38,6 +39,10 @@ class HtsatTeacher(nn.Module):
 
         teacher = HtsatTeacher("laion/clap-htsat-unfused", sample_rate=16000)
         teacher(torch.zeros(4, 16000)).shape  # (4, 768)
+
+    >>> HtsatTeacher("./nothing", sample_rate=16000)
+    Traceback (most recent call last):
+    FileNotFoundError: ./nothing: no such folder, ...
     """
 
     hears = "waveform"
@@ -74,24 +79,3 @@ class HtsatTeacher(nn.Module):
             input_features=made["input_features"].to(next(self.model.parameters())), is_longer=made.get("is_longer")
         )
         return values.pooler_output.to(waveform.device, torch.float32)
-
-
-@register_teacher("htsat")
-def htsat(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: int) -> HtsatTeacher:
-    """Load the audio tower of a CLAP.
-
-    Args:
-        name: As for :class:`HtsatTeacher`.
-        classes: The names of the student's classes.
-        frames: The frames T of the student's spectrograms.
-        bins: The bins F of the student's spectrograms.
-        sample_rate: The sample rate of the student's waveforms, in Hz.
-
-    Raises:
-        ValueError, FileNotFoundError, ConnectionError, ImportError: as :class:`HtsatTeacher`.
-
-    >>> htsat("./nothing", ["no", "yes"], frames=64, bins=32, sample_rate=16000)
-    Traceback (most recent call last):
-    FileNotFoundError: ./nothing: no such folder, ...
-    """
-    return HtsatTeacher(name, sample_rate=sample_rate)

@@ -16,11 +16,12 @@ from specenhance._missing import missing
 from specenhance.distillation.registry import register_teacher
 from specenhance.distillation.waveforms import Array, as_heard
 
-__all__ = ["OnnxTeacher", "onnx"]
+__all__ = ["OnnxTeacher"]
 
 CLOSE = 1e-3  # relative: clips of a batch that differ by more from the same clips alone are run one by one
 
 
+@register_teacher("onnx")
 class OnnxTeacher:
     """An ONNX model from waveforms to logits or to an embedding.
 
@@ -50,6 +51,10 @@ class OnnxTeacher:
 
         teacher = OnnxTeacher("speech_embedding.onnx", ["no", "yes"], sample_rate=16000)
         teacher(torch.zeros(4, 16000)).shape  # (4, 288)
+
+    >>> OnnxTeacher("nothing.onnx", ["no", "yes"], sample_rate=16000)
+    Traceback (most recent call last):
+    FileNotFoundError: nothing.onnx: no such model; ...
     """
 
     hears = "waveform"
@@ -131,24 +136,3 @@ def _json(metadata: dict[str, str], key: str, default: Any, path: Path) -> Any:
         return json.loads(metadata[key]) if key in metadata else default
     except ValueError as error:
         raise ValueError(f"{path}: its metadata {key} = {metadata[key]!r} is no JSON ({error})") from error
-
-
-@register_teacher("onnx")
-def onnx(path: str, classes: list[str], *, frames: int, bins: int, sample_rate: int) -> OnnxTeacher:
-    """Load an ONNX model from waveforms.
-
-    Args:
-        path: The file, as for :class:`OnnxTeacher`.
-        classes: The names of the student's classes.
-        frames: The frames T of the student's spectrograms.
-        bins: The bins F of the student's spectrograms.
-        sample_rate: The sample rate of the student's waveforms, in Hz.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: as :class:`OnnxTeacher`.
-
-    >>> onnx("nothing.onnx", ["no", "yes"], frames=64, bins=32, sample_rate=16000)
-    Traceback (most recent call last):
-    FileNotFoundError: nothing.onnx: no such model; ...
-    """
-    return OnnxTeacher(path, classes, sample_rate=sample_rate)

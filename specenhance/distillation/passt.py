@@ -16,12 +16,13 @@ from specenhance._missing import missing
 from specenhance.distillation.registry import register_teacher
 from specenhance.distillation.waveforms import as_heard
 
-__all__ = ["PasstTeacher", "passt"]
+__all__ = ["PasstTeacher"]
 
 RATE, BINS, FRAMES, HOP = 32000, 128, 998, 320  # of the published models; 998 frames are 10 s
 HEAD_WIDTH = 64  # of every published model: values of an attention head
 
 
+@register_teacher("passt")
 class PasstTeacher(nn.Module):
     """A PaSST, from waveforms to the mean of its class and distillation tokens. Nothing is left out (no patchout).
 
@@ -44,6 +45,10 @@ class PasstTeacher(nn.Module):
 
         teacher = PasstTeacher("passt-s-f128-p16-s10-ap.476-swa.pt", sample_rate=16000)
         teacher(torch.zeros(4, 16000)).shape  # (4, 768)
+
+    >>> PasstTeacher("nothing.pt", sample_rate=16000)
+    Traceback (most recent call last):
+    FileNotFoundError: nothing.pt: no such file; ...
     """
 
     hears = "waveform"
@@ -118,24 +123,3 @@ def _weights(name: str, published: dict[str, str]) -> dict[str, Tensor]:
             f"teacher = {'passt:' + name!r}: expected a file of weights, or one of {', '.join(sorted(published))}"
         )
     return dict(found)
-
-
-@register_teacher("passt")
-def passt(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: int) -> PasstTeacher:
-    """Load a PaSST.
-
-    Args:
-        name: As for :class:`PasstTeacher`.
-        classes: The names of the student's classes.
-        frames: The frames T of the student's spectrograms.
-        bins: The bins F of the student's spectrograms.
-        sample_rate: The sample rate of the student's waveforms, in Hz.
-
-    Raises:
-        ValueError, FileNotFoundError, ConnectionError, ImportError: as :class:`PasstTeacher`.
-
-    >>> passt("nothing.pt", ["no", "yes"], frames=64, bins=32, sample_rate=16000)
-    Traceback (most recent call last):
-    FileNotFoundError: nothing.pt: no such file; ...
-    """
-    return PasstTeacher(name, sample_rate=sample_rate)

@@ -7,6 +7,7 @@ names of the student's classes. The factory gives a module, or any callable, tha
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 def register_teacher(name: str) -> Callable[[Factory], Factory]:
     """Make a teacher known by its prefix: a decorator of its class, or of a function that makes it.
 
+    It is called with what follows the prefix, and with those of the arguments ``classes``, ``frames``, ``bins`` and
+    ``sample_rate`` of :func:`create_teacher` that it names.
+
     Args:
         name: The prefix: lower-case letters, digits, ``_``, ``-`` and ``.``.
 
@@ -39,7 +43,7 @@ def register_teacher(name: str) -> Callable[[Factory], Factory]:
 
     >>> import torch
     >>> @register_teacher("example_zeros")
-    ... def zeros(rest, classes, *, frames, bins, sample_rate):
+    ... def zeros(rest, classes):
     ...     return lambda spec: spec.new_zeros(len(spec), len(classes))
     >>> teacher = create_teacher("example_zeros:", ["yes", "no"], frames=64, bins=32, sample_rate=16000)
     >>> teacher(torch.ones(1, 1, 64, 32))
@@ -99,7 +103,9 @@ def create_teacher(name: str, classes: Sequence[str], *, frames: int, bins: int,
         factory, rest = _function(prefix, rest), ""
     else:
         factory, _ = TEACHERS.find(prefix)
-    return factory(rest, list(classes), frames=frames, bins=bins, sample_rate=sample_rate)
+    known = {"classes": list(classes), "frames": frames, "bins": bins, "sample_rate": sample_rate}
+    named = inspect.signature(factory).parameters
+    return factory(rest, **{argument: value for argument, value in known.items() if argument in named})
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:

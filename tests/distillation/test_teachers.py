@@ -148,7 +148,7 @@ def test_a_teacher_that_cannot_be_found_is_said(tmp_path):
 def test_a_function_of_a_module_in_the_current_folder_makes_a_teacher(tmp_path, monkeypatch):
     (tmp_path / "my_teachers.py").write_text(
         "import torch\n"
-        "def loud(rest, classes, *, frames, bins, sample_rate):\n"
+        "def loud(rest, *, classes, sample_rate):\n"
         "    assert (rest, sample_rate) == ('', 8000)\n"
         "    return lambda spec: torch.arange(float(len(classes))).expand(len(spec), -1)\n"
         "number = 3\n"
