@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from specenhance._choices import Device
 from specenhance.audio import read_blocks
 from specenhance.audio.samples import waveform_of
 from specenhance.audio.windows import classify, likeliest
@@ -24,7 +25,7 @@ from specenhance.data import read_audio
 from specenhance.frontends.base import apply_frontend, out_channels
 from specenhance.models.adapter import FrontendModel, with_frontend
 
-__all__ = ["Listening", "Sound", "as_batch", "embed", "enhance", "predict", "predict_proba"]
+__all__ = ["Listening", "Sound", "as_batch", "chosen_device", "embed", "enhance", "predict", "predict_proba"]
 
 Sound: TypeAlias = Tensor | np.ndarray | str | os.PathLike[str]
 
@@ -174,6 +175,19 @@ class Listening:
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
         """Give the probability of each class, ``(classes,)``, of one waveform ``(samples,)``."""
         return self.model(as_batch(self.model, waveform))[0].softmax(0).cpu().numpy()
+
+
+def chosen_device(device: Device) -> str:
+    """Give PyTorch's name of the device that a choice means: with ``"auto"`` a GPU (CUDA, else Apple's) if there is one.
+
+    Any other choice is its own name. Whether this machine has it is not asked.
+
+    >>> chosen_device("cpu"), chosen_device("auto") in ("cuda", "mps", "cpu")
+    ('cpu', True)
+    """
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _waveform(model: FrontendModel, sound: Sound) -> Tensor:

@@ -109,7 +109,7 @@ def test_the_file_for_slurm_starts_a_run_and_goes_on_with_it(tmp_path):
     assert started() == (None, run)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/compare.md", "docs/export.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/compare.md", "docs/distillation.md", "docs/export.md"])
 def test_every_command_runs(page, tones, tmp_path, monkeypatch):
     shutil.copytree(tones, tmp_path / "my_sounds")
     for name in ("a.wav", "b.wav", "long.wav"):
@@ -130,6 +130,8 @@ def test_every_command_runs(page, tones, tmp_path, monkeypatch):
                 )
                 words = [{"mobilenetv3_large_100": "mobilenetv3_small_050"}.get(word, word) for word in words]
             words = ["2" if word == "200" else word for word in words]
+            if page == "docs/distillation.md":
+                words += ["--backbone", "test_resnet"]
         if words[0] == "compare":
             words += [*quick, "--backbones", "test_resnet", "--out", f"compared {found.index(line)}"]
         if "--int8" in words:

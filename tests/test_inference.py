@@ -7,7 +7,7 @@ import timm
 import torch
 
 from specenhance import KaldiFbank, with_frontend
-from specenhance.inference import embed, enhance, predict, predict_proba
+from specenhance.inference import chosen_device, embed, enhance, predict, predict_proba
 
 RATE = 16000
 
@@ -77,3 +77,12 @@ def test_what_cannot_be_used_is_said(model, sounds):
         predict_proba(model, sounds, batch_size=0)
     with pytest.raises(FileNotFoundError, match=r"none\.wav"):
         predict_proba(model, "none.wav")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "auto"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_is_the_gpu_that_is_there(cuda, mps, auto, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert [chosen_device(asked) for asked in ("auto", "cpu", "cuda", "mps")] == [auto, "cpu", "cuda", "mps"]

@@ -55,7 +55,7 @@ class Beeps(AudioDataset):
 
 
 @register_teacher("loudness")
-def loudness(rest, classes, *, frames, bins, sample_rate):
+def loudness(rest, classes, *, bins):
     """A teacher, ``loudness:SCALE``: it compares the loudness of the upper half of the bins with that of the lower half."""
 
     def logits(spec):

@@ -1,10 +1,9 @@
 """Accuracy with an interval over groups: clips of one speaker, recording, site or device stand and fall together.
 
-The unit of chance is the group, not the clip: a draw of the bootstrap takes whole groups. Seeds are the inner noise: where each
-clip was heard by the models of several seeds, a draw takes seeds too. What is compared is paired: a draw takes the same groups
-and seeds for both.
-
-Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 8; Davison and Hinkley (1997), section 3.8.
+The unit of chance is the group, not the clip: a draw of the bootstrap takes whole groups. Where each clip was heard by the
+models of several seeds, seeds are a second source of chance. What is compared is paired: a draw takes the same groups and seeds
+for both. Groups and seeds are few, and a draw of n from n has only (n - 1) / n of their variance: :func:`by_group` has the
+correction.
 """
 
 from __future__ import annotations
@@ -106,27 +105,63 @@ def by_group(
 ) -> Interval:
     """Compute a mean in percent, or its difference to a baseline's, with an interval by a bootstrap over groups and seeds.
 
+    The square of the standard error has two parts, ``s^2 = G / (G - 1) * V_G + S / (S - 1) * V_S``. ``V_G`` is the variance of
+    the value over draws of the ``G`` groups, ``V_S`` that over draws of the ``S`` seeds. A single group or seed has no part.
+
+    The ends of the interval are ``tanh(artanh(x) +- t * s / (1 - x^2))``. ``x`` is the value on a scale on which its range is
+    from -1 to 1, and ``s`` its standard error on that scale. ``t`` is the quantile of Student's distribution with
+    Satterthwaite's degrees of freedom. For an accuracy, ``artanh(x)`` is half the log-odds. So an interval is within the range:
+    0 to 100 for a mean, -100 to 100 for a difference. It has no width at an end of the range, and where no group and no seed
+    differs from another.
+
     Args:
         values: Of each seed the value of each clip.
         groups: The group of each clip.
         baseline: The same for another arm, on the same clips and seeds.
-        draws: The number of draws.
+        draws: The number of draws of groups. It matters only where groups differ in size: else ``V_G`` is known without draws,
+            as ``V_S`` always is.
         seed: Seed of the draws.
 
-    >>> by_group([[1, 1, 0, 0]], ["a", "a", "b", "b"], draws=100)
-    Interval(value=50.0, low=0.0, high=100.0)
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8 and 12 (a standard error by draws of
+    groups, with Student's t); Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015)
+    371-386 (the factor n / (n - 1); why not percentiles of few); Satterthwaite (1946).
+
+    >>> by_group([[1, 1, 1, 0] * 2, [1, 1, 0, 0] * 2], list("aabbccdd")).text()
+    '62.5 (7.9 to 97.0)'
+    >>> by_group([[1, 1, 0, 0] * 5], list("abcd") * 5, [[0, 1, 0, 0] * 5]).text("+.1f")
+    '+25.0 (-53.2 to +80.2)'
     """
     sums, counts = sums_of(values, groups, baseline)
     seeds, number = sums.shape
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(number, size=(draws, number))
-    if seeds == 1:
-        tops = sums[0][drawn].sum(1)
-    else:
-        weight = rng.multinomial(seeds, [1 / seeds] * seeds, size=draws) / seeds
-        tops = np.take_along_axis(weight @ sums, drawn, 1).sum(1)
-    low, high = np.percentile(100 * tops / counts[drawn].sum(1), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Interval(float(100 * sums.mean(0).sum() / counts.sum()), float(low), float(high))
+    parts = []  # of the variance, with their degrees of freedom
+    if number > 1:
+        over_groups = _variance_over_draws(sums.mean(0), counts, draws, seed)
+        parts.append((over_groups * number / (number - 1), number - 1))
+    if seeds > 1:
+        parts.append((float(np.var(sums.sum(1) / counts.sum(), ddof=1)) / seeds, seeds - 1))
+    middle, half = (0.5, 0.5) if baseline is None else (0.0, 1.0)
+    value = float(sums.mean(0).sum() / counts.sum())
+    low, high = _ends((value - middle) / half, [(part / half**2, free) for part, free in parts])
+    return Interval(100 * value, 100 * (middle + half * low), 100 * (middle + half * high))
+
+
+def _variance_over_draws(sums: NDArray[np.float64], counts: NDArray[np.float64], draws: int, seed: int) -> float:
+    """Compute the variance of the mean over draws of as many groups as there are."""
+    number = len(counts)
+    if counts.min() == counts.max():
+        return float(np.var(sums / counts)) / number
+    drawn = np.random.default_rng(seed).integers(number, size=(draws, number))
+    return float(np.var(sums[drawn].sum(1) / counts[drawn].sum(1)))
+
+
+def _ends(x: float, parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """Compute the ends of the interval of x, in [-1, 1], from the parts of its variance and their degrees of freedom."""
+    variance = sum(part for part, _ in parts)
+    if variance < 1e-20 or abs(x) >= 1:  # what is equal differs by rounding
+        return x, x
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    reach = stats.t.ppf((1 + LEVEL) / 2, freedom) * variance**0.5 / (1 - x**2)
+    return float(np.tanh(np.arctanh(x) - reach)), float(np.tanh(np.arctanh(x) + reach))
 
 
 def sums_of(

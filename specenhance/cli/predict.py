@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specenhance._choices import Device
 from specenhance._names import file_name, shown
 from specenhance.cli import options
 from specenhance.cli.console import errors_console, say, told
@@ -53,10 +52,10 @@ def predict(
 
             listener = OnnxModel(model)
         else:
-            from specenhance.inference import Listening
+            from specenhance.inference import Listening, chosen_device
             from specenhance.training.store import load_stored
 
-            stored = load_stored(run, _torch_device(device))
+            stored = load_stored(run, chosen_device(device))
             listener = Listening(stored.model, stored.recipe.clip_seconds)
         from specenhance.audio import read_blocks
         from specenhance.audio.windows import classify, likeliest
@@ -182,14 +181,6 @@ def _run_and_files(paths: list[Path]) -> tuple[Path, list[Path]]:
         )
     require_run(run)
     return run, files
-
-
-def _torch_device(device: Device) -> str:
-    import torch
-
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _windows(found: Classified) -> str:

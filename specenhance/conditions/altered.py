@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from specenhance.conditions.registry import Condition, generator
-from specenhance.data.base import AudioDataset
+from specenhance.data.base import AudioDataset, own_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,7 @@ class Altered(AudioDataset):
     def __init__(self, data: AudioDataset, condition: Condition) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
         self.allow_truncated, self.groups = data.allow_truncated, data.groups
+        self.names = own_names(data, range(len(data)))
         self._data, self._condition = data, condition
 
     def waveform(self, i: int) -> Tensor:

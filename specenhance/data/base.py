@@ -15,7 +15,7 @@ from specenhance.data.audio import read_audio
 if TYPE_CHECKING:  # PyTorch loads with the first sound: a command that only names a data set must start at once
     from torch import Tensor
 
-__all__ = ["AudioDataset", "Batch", "collate", "joined"]
+__all__ = ["AudioDataset", "Batch", "collate", "joined", "own_names"]
 
 
 class AudioDataset:
@@ -34,6 +34,7 @@ class AudioDataset:
         allow_truncated: Whether to read what is there of an incomplete file, False by default.
         passed_over: Names of what is in the data set's folder and is not read.
         groups: The group of each sound, for each kind of group, such as ``{"speaker": ["ann", "bob"]}``.
+        names: Name of each sound, where sounds have no files and their numbers are not their names.
 
     Raises:
         ValueError: for a sample rate below 1.
@@ -59,6 +60,7 @@ class AudioDataset:
     allow_truncated: bool = False
     passed_over: Sequence[str] = ()
     groups: Mapping[str, Sequence[str]] = MappingProxyType({})
+    names: Sequence[str] = ()
 
     def __init__(
         self, classes: Sequence[str], labels: Sequence[int], paths: Sequence[Path] = (), sample_rate: int = 16000
@@ -113,8 +115,13 @@ class AudioDataset:
         return waveform[start : start + count]
 
     def name(self, i: int) -> str:
-        """Give the name of sound ``0 <= i < len(self)`` for a message: its path, or its number if it has no file."""
-        return str(self.paths[i]) if self.paths else f"clip {i}"
+        """Give the name of sound ``0 <= i < len(self)``: its path, or if it has no file the one in ``names``, or its number.
+
+        A part of a data set, such as a fold, has the names of the whole.
+        """
+        if self.paths:
+            return str(self.paths[i])
+        return self.names[i] if self.names else f"clip {i}"
 
     def subset(self, chosen: Sequence[int]) -> AudioDataset:
         """Make a data set of only the chosen sounds, in the order of ``chosen``."""
@@ -122,7 +129,7 @@ class AudioDataset:
             return _Part(self, chosen)
         part = copy.copy(self)
         part.labels, part.paths = [self.labels[i] for i in chosen], [self.paths[i] for i in chosen]
-        part.groups = _chosen_groups(self, chosen)
+        part.groups, part.names = _chosen_groups(self, chosen), own_names(self, chosen)
         return part
 
     def renumbered(self, classes: Sequence[str], numbers: Sequence[int]) -> AudioDataset:
@@ -144,7 +151,7 @@ class _Part(AudioDataset):
         paths = [data.paths[i] for i in chosen] if data.paths else []
         super().__init__(data.classes, [data.labels[i] for i in chosen], paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
-        self.groups = _chosen_groups(data, chosen)
+        self.groups, self.names = _chosen_groups(data, chosen), own_names(data, chosen)
         self._data, self._chosen = data, list(chosen)
 
     def waveform(self, i: int) -> Tensor:
@@ -153,6 +160,15 @@ class _Part(AudioDataset):
 
 def _chosen_groups(data: AudioDataset, chosen: Sequence[int]) -> dict[str, list[str]]:
     return {kind: [groups[i] for i in chosen] for kind, groups in data.groups.items()}
+
+
+def own_names(data: AudioDataset, chosen: Sequence[int]) -> list[str]:
+    """List the names of the chosen sounds of a data set, for the ``names`` of another; empty where they have files.
+
+    >>> own_names(AudioDataset(["yes"], [0, 0]), [1])
+    ['clip 1']
+    """
+    return [] if data.paths else [data.name(i) for i in chosen]
 
 
 class _Joined(AudioDataset):
@@ -178,10 +194,11 @@ class _Joined(AudioDataset):
 
 
 def joined(parts: Sequence[AudioDataset]) -> AudioDataset:
-    """Join data sets of the same classes. A file that is in two of them is taken once.
+    """Join data sets of the same classes. A file that is in two of them is taken once. Sounds without files are numbered anew.
 
-    >>> joined([AudioDataset(["yes"], [0]), AudioDataset(["yes"], [0, 0])]).labels
-    [0, 0, 0]
+    >>> whole = joined([AudioDataset(["yes"], [0]), AudioDataset(["yes"], [0, 0])])
+    >>> whole.labels, whole.name(2), whole.subset([2]).name(0)
+    ([0, 0, 0], 'clip 2', 'clip 2')
     """
     whole = _Joined(parts)
     if not whole.paths:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specenhance._files import atomic_folder, remove_leftovers
-from specenhance.data.base import AudioDataset
+from specenhance.data.base import AudioDataset, own_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class CachedWaveforms(AudioDataset):
     def __init__(self, data: AudioDataset, folder: str | os.PathLike[str] | None = None) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
-        self.groups = data.groups
+        self.groups, self.names = data.groups, own_names(data, range(len(data)))
         self._kept: Path | None = None
         self._samples: Tensor | None = None
         if folder is None:

@@ -17,8 +17,8 @@ def groups_of(data: AudioDataset, kind: str = "") -> list[str]:
 
     Args:
         data: The data set.
-        kind: What makes a group, a key of ``data.groups`` such as ``"speaker"``, or ``"clip"`` for each clip by itself. The
-            default is the only kind that the data set has.
+        kind: What makes a group, a key of ``data.groups`` such as ``"speaker"``, or ``"clip"`` for each clip by itself, under
+            its name. The default is the only kind that the data set has.
 
     Raises:
         ValueError: for a kind that the data set does not have, or no kind where it has none or several.
@@ -105,13 +105,17 @@ def fold_split(parts: Sequence[AudioDataset], kind: str, folds: int, fold: int, 
         fold: The fold that is tested, from 1. The next one validates, all others train.
         split: ``"train"``, ``"validation"`` or ``"test"``.
 
+    Returns:
+        The split. A clip has the same name and the same groups in every fold, and no other clip has this name.
+
     Raises:
         ValueError: as :func:`groups_of` and :func:`group_folds`.
 
     >>> data = AudioDataset(["yes"], [0] * 4)
     >>> data.groups = {"speaker": ["ann", "bob", "eve", "ann"]}
-    >>> fold_split([data], "speaker", folds=3, fold=1, split="test").groups
-    {'speaker': ['ann', 'ann']}
+    >>> tested = fold_split([data], "speaker", folds=3, fold=1, split="test")
+    >>> tested.groups, groups_of(tested, "clip")
+    ({'speaker': ['ann', 'ann']}, ['clip 0', 'clip 3'])
     """
     whole = joined(parts)
     place = group_folds(groups_of(whole, kind), folds)

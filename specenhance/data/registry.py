@@ -76,7 +76,11 @@ def open_data(name: str, split: str, **options: Any) -> AudioDataset:
     1000
     """
     check_split(split)
-    return DATA.create(name, split=split, **{key: value for key, value in options.items() if takes(name, key)})
+    data = DATA.create(name, split=split, **{key: value for key, value in options.items() if takes(name, key)})
+    fold = options.get("fold")
+    if fold and data_folds(name) and not data.paths and not data.names:  # each fold numbers its sounds from 0
+        data.names = [f"{data.name(i)} of fold {fold}" for i in range(len(data))]
+    return data
 
 
 def takes(name: str, option: str) -> bool:

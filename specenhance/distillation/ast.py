@@ -11,7 +11,7 @@ __all__ = ["ast"]
 
 
 @register_teacher("ast")
-def ast(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: int) -> nn.Module:
+def ast(name: str, classes: list[str], *, frames: int, bins: int) -> nn.Module:
     """Load an AST from the Hugging Face hub or from a folder. Its classes are brought into the order of the student's.
 
     Args:
@@ -19,7 +19,6 @@ def ast(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: i
         classes: The names of the student's classes. The AST has learned the same classes, in any order.
         frames: The frames T of the student's spectrograms.
         bins: The bins F of the student's spectrograms.
-        sample_rate: The sample rate of the student's waveforms, in Hz.
 
     Raises:
         ValueError: for an AST that has not learned these classes, and as :func:`specenhance.models.ast.ast_teacher`.
@@ -30,7 +29,7 @@ def ast(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: i
     >>> learned = ast_teacher("deit_tiny_distilled_patch16_224", 2, frames=64, bins=32, pretrained=False)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     learned.save_pretrained(folder, ["yes", "no"])
-    ...     teacher = ast(folder, ["no", "yes"], frames=64, bins=32, sample_rate=16000)
+    ...     teacher = ast(folder, ["no", "yes"], frames=64, bins=32)
     >>> teacher.order
     [1, 0]
     """

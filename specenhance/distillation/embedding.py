@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from specenhance.distillation.registry import register_teacher
 
-__all__ = ["EmbeddingTable", "embedding"]
+__all__ = ["EmbeddingTable"]
 
 
+@register_teacher("embedding")
 class EmbeddingTable:
     """The values of each clip, by the clip's name.
 
@@ -101,24 +102,3 @@ class EmbeddingTable:
         parts = Path(clip).parts[-self._depth :]
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
         return next((self._places[end] for end in ends if end in self._places), -1)
-
-
-@register_teacher("embedding")
-def embedding(path: str, classes: list[str], *, frames: int, bins: int, sample_rate: int) -> EmbeddingTable:
-    """Read the values of an embedding model. The classes come with the head, which training fits.
-
-    Args:
-        path: The file, as for :class:`EmbeddingTable`.
-        classes: The names of the student's classes.
-        frames: The frames T of the student's spectrograms.
-        bins: The bins F of the student's spectrograms.
-        sample_rate: The sample rate of the student's waveforms, in Hz.
-
-    Raises:
-        FileNotFoundError, ValueError: as :class:`EmbeddingTable`.
-
-    >>> embedding("nothing.npz", ["no", "yes"], frames=64, bins=32, sample_rate=16000)
-    Traceback (most recent call last):
-    FileNotFoundError: nothing.npz: no such file; ...
-    """
-    return EmbeddingTable(path)

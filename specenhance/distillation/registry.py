@@ -7,11 +7,15 @@ names of the student's classes. The factory gives a module, or any callable, tha
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor
 
+from specenhance._imports import import_modules
 from specenhance._registry import Registry
 
 __all__ = ["TEACHERS", "create_teacher", "is_teacher_name", "list_teachers", "register_teacher"]
@@ -20,11 +24,16 @@ TEACHERS: Registry[Callable[..., Tensor]] = Registry(
     "teacher", "specenhance.distillation", group="specenhance.teachers"
 )
 
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # MODULE:FUNCTION
+
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
 def register_teacher(name: str) -> Callable[[Factory], Factory]:
     """Make a teacher known by its prefix: a decorator of its class, or of a function that makes it.
+
+    It is called with what follows the prefix, and with those of the arguments ``classes``, ``frames``, ``bins`` and
+    ``sample_rate`` of :func:`create_teacher` that it names.
 
     Args:
         name: The prefix: lower-case letters, digits, ``_``, ``-`` and ``.``.
@@ -34,7 +43,7 @@ def register_teacher(name: str) -> Callable[[Factory], Factory]:
 
     >>> import torch
     >>> @register_teacher("example_zeros")
-    ... def zeros(rest, classes, *, frames, bins, sample_rate):
+    ... def zeros(rest, classes):
     ...     return lambda spec: spec.new_zeros(len(spec), len(classes))
     >>> teacher = create_teacher("example_zeros:", ["yes", "no"], frames=64, bins=32, sample_rate=16000)
     >>> teacher(torch.ones(1, 1, 64, 32))
@@ -53,16 +62,16 @@ def list_teachers() -> list[str]:
 
 
 def is_teacher_name(name: str) -> bool:
-    """Say whether a name is ``PREFIX:REST`` of a teacher. Otherwise it is the path of a run folder.
+    """Say whether a name is ``PREFIX:REST`` of a teacher, or ``MODULE:FUNCTION``. Otherwise it is the path of a run folder.
 
     Args:
         name: The name.
 
-    >>> is_teacher_name("ast:folder"), is_teacher_name("runs/teacher")
-    (True, False)
+    >>> is_teacher_name("ast:folder"), is_teacher_name("my_module:teacher"), is_teacher_name("runs/teacher")
+    (True, True, False)
     """
     prefix, colon, _ = name.partition(":")
-    return bool(colon) and prefix in list_teachers()
+    return bool(colon) and (prefix in list_teachers() or FUNCTION.fullmatch(name) is not None)
 
 
 def create_teacher(name: str, classes: Sequence[str], *, frames: int, bins: int, sample_rate: int) -> Any:
@@ -74,7 +83,8 @@ def create_teacher(name: str, classes: Sequence[str], *, frames: int, bins: int,
     (:func:`specenhance.distillation.head.fit_head`).
 
     Args:
-        name: ``PREFIX:REST``. The prefix is one of :func:`list_teachers`.
+        name: ``PREFIX:REST``. The prefix is one of :func:`list_teachers`. Or ``MODULE:FUNCTION``: the function of a module that
+            is installed or lies in the current folder. It is called as a registered one is, with an empty ``REST``.
         classes: The names of the student's classes. The teacher's logits have this order.
         frames: The frames T of the student's spectrograms.
         bins: The bins F of the student's spectrograms.
@@ -89,5 +99,28 @@ def create_teacher(name: str, classes: Sequence[str], *, frames: int, bins: int,
     ValueError: teacher = 'timm:test_resnet' does not say that it has learned these classes (yes, no, ...): train it, ...
     """
     prefix, _, rest = name.partition(":")
-    factory, _ = TEACHERS.find(prefix)
-    return factory(rest, list(classes), frames=frames, bins=bins, sample_rate=sample_rate)
+    if prefix not in list_teachers() and FUNCTION.fullmatch(name):
+        factory, rest = _function(prefix, rest), ""
+    else:
+        factory, _ = TEACHERS.find(prefix)
+    known = {"classes": list(classes), "frames": frames, "bins": bins, "sample_rate": sample_rate}
+    named = inspect.signature(factory).parameters
+    return factory(rest, **{argument: value for argument, value in known.items() if argument in named})
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    """Import the function of a user's module."""
+    given = f"teacher = {f'{module}:{name}'!r}"
+    try:
+        import_modules([module])
+        found = getattr(sys.modules[module], name)
+    except ImportError as error:
+        known = ", ".join(list_teachers())
+        raise ValueError(
+            f"{given}: {error.__cause__}; expected MODULE:FUNCTION, or one of {known} before the colon"
+        ) from error
+    except AttributeError as error:
+        raise ValueError(f"{given}: {error}") from error
+    if not callable(found):
+        raise ValueError(f"{given}: is {type(found).__name__}; expected a function that makes a teacher")
+    return found

@@ -14,7 +14,7 @@ __all__ = ["timm"]
 
 
 @register_teacher("timm")
-def timm(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: int) -> nn.Module:
+def timm(name: str, classes: list[str], *, frames: int, bins: int) -> nn.Module:
     """Load a model of timm from a folder. Its classes are brought into the order of the student's.
 
     Args:
@@ -22,7 +22,6 @@ def timm(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: 
         classes: The names of the student's classes. The model has learned the same classes, in any order.
         frames: The frames T of the student's spectrograms.
         bins: The bins F of the student's spectrograms.
-        sample_rate: The sample rate of the student's waveforms, in Hz.
 
     Raises:
         ValueError: for a model whose configuration does not name these classes, and as
@@ -32,7 +31,7 @@ def timm(name: str, classes: list[str], *, frames: int, bins: int, sample_rate: 
     >>> learned = library.create_model("test_resnet", in_chans=1, num_classes=2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     library.models.save_for_hf(learned, folder, model_config={"label_names": ["yes", "no"]})
-    ...     teacher = timm(f"local-dir:{folder}", ["no", "yes"], frames=64, bins=32, sample_rate=16000)
+    ...     teacher = timm(f"local-dir:{folder}", ["no", "yes"], frames=64, bins=32)
     >>> teacher.order
     [1, 0]
     """

@@ -11,7 +11,6 @@ import numpy as np
 
 from specenhance.analysis.intervals import Interval, by_group
 from specenhance.analysis.masks import CONSTANT
-from specenhance.data.groups import CLIP
 from specenhance.experiments.grid import Run
 from specenhance.experiments.latency import Latency
 from specenhance.experiments.measure import HEARD
@@ -138,9 +137,7 @@ def _values(runs: Sequence[Run], heard: Mapping[Path, Mapping[str, Any]], condit
     seeds = sorted({run.seed for run in runs})
     by_seed = {seed: [heard[run.folder] for run in runs if run.seed == seed] for seed in seeds}
     parts = by_seed[seeds[0]]
-    groups = [group for part in parts for group in part["groups"]]
-    if parts[0]["unit"] == CLIP:  # clips without a file have the same names in every fold
-        groups = [f"clip {i}" for i in range(len(groups))]
     return _Values(
-        groups, {c: [[value for part in by_seed[s] for value in part["right"][c]] for s in seeds] for c in conditions}
+        [group for part in parts for group in part["groups"]],
+        {c: [[value for part in by_seed[s] for value in part["right"][c]] for s in seeds] for c in conditions},
     )

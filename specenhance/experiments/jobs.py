@@ -63,7 +63,7 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     start = (numbers, threads, gpus, imported_modules())
     with stop_signals(), ProcessPoolExecutor(jobs, context, _share, start) as pool:
-        waiting = [pool.submit(work, run) for run in runs]
+        waiting = [pool.submit(_until_stopped, work, run) for run in runs]
         try:
             done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
             for future in waiting:
@@ -79,6 +79,15 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
             for process in active_children():
                 process.terminate()  # it keeps the step that it is at
             raise
+
+
+def _until_stopped(work: Work, run: Run) -> None:
+    """Do the work of a run. A process that was asked to stop ends. Else it would begin the next run, which it has already."""
+    try:
+        work(run)
+    except Stopped as stop:
+        logging.shutdown()
+        os._exit(128 + stop.signum)
 
 
 def _share(numbers: Any, threads: int, gpus: int, modules: Sequence[str]) -> None:

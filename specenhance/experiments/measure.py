@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from specenhance._files import write_text
 from specenhance.analysis.findings import examine
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
+from specenhance.inference import chosen_device
 from specenhance.training.build import open_split
 from specenhance.training.loop import cached
 from specenhance.training.machine import Machine
@@ -46,8 +45,7 @@ def heard(run: Path, conditions: Sequence[str], machine: Machine) -> dict[str, A
     model, classes, recipe = load_stored(run)
     data = open_split(recipe, "test", classes)
     data = cached(data, machine)
-    on_gpu = machine.device in ("auto", "cuda") and torch.cuda.is_available()
-    model.to("cuda" if on_gpu else "cpu" if machine.device == "auto" else machine.device)
+    model.to(chosen_device(machine.device))
     for name in missing:
         result = examine(model, Altered(data, create_condition(name)), recipe.batch_size, recipe.group)
         found["unit"], found["groups"] = result.unit, list(result.groups)

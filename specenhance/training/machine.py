@@ -19,6 +19,7 @@ from lightning.fabric.plugins.environments import (
 )
 
 from specenhance._choices import Device, FeaturesOn, require
+from specenhance.inference import chosen_device
 
 __all__ = ["ACCELERATORS", "MEMORY", "Machine", "launcher", "make_trainer", "precision_on"]
 
@@ -142,8 +143,7 @@ def precision_on(machine: Machine, precision: str) -> str:
     >>> precision_on(Machine(device="cpu"), "bf16-mixed")
     '32-true'
     """
-    on_gpu = machine.device == "cuda" or (machine.device == "auto" and torch.cuda.is_available())
-    return precision if on_gpu else "32-true"
+    return precision if chosen_device(machine.device) == "cuda" else "32-true"
 
 
 def make_trainer(machine: Machine, plugins: Sequence[Any] = (), **settings: Any) -> L.Trainer:

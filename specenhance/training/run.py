@@ -315,4 +315,8 @@ def check_recipe(recipe: Recipe, machine: Machine, given: Given = NOTHING) -> No
         )
     if given.model is not None and recipe.frames:
         check_model(model, len(data.classes))
-    check_teacher(first, data)
+    if check_teacher(first, data) == "waveform" and machine.features_on == "worker":
+        raise ValueError(
+            f"features_on = 'worker': the teacher {recipe.teacher!r} gets waveforms at each step, and batches have none; "
+            "expected 'device', or teacher_input = 'clean', which asks it once for each clip (--set teacher_input=clean)"
+        )

@@ -145,8 +145,12 @@ def _each(recipe: Recipe) -> list[tuple[Recipe, str, float]]:
     ]
 
 
-def check_teacher(recipe: Recipe, data: AudioDataset) -> None:
+def check_teacher(recipe: Recipe, data: AudioDataset) -> str:
     """Check that the recipe's teachers are there, and that they can teach the training clips. Nothing is computed.
+
+    Returns:
+        What the teachers get at each step: ``"waveform"`` if one of them does, else ``"spectrogram"``. Empty if they get
+        nothing.
 
     Args:
         recipe: the recipe.
@@ -156,11 +160,16 @@ def check_teacher(recipe: Recipe, data: AudioDataset) -> None:
         FileNotFoundError, ValueError: as :func:`load_teacher`, and for clips of which an embedding has no values.
 
     >>> check_teacher(Recipe(), AudioDataset(["no", "yes"], [0, 1]))
+    ''
     """
+    heard = set()
     for one, _, _ in _each(recipe):
         teacher = load_teacher(one, data.classes)
         if _hears(teacher) == "clip":
             _values(teacher, one, data)
+        if not _clean(one, teacher):
+            heard.add(_hears(teacher))
+    return "waveform" if "waveform" in heard else "".join(heard)
 
 
 def prepare_teacher(recipe: Recipe, out: Path, data: AudioDataset, device: torch.device | str = "cpu") -> None:
@@ -198,10 +207,10 @@ def _prepared(recipe: Recipe, data: AudioDataset, device: torch.device) -> dict[
         head = fit_head(outputs.numpy(), data.labels, len(data.classes), groups_of(data, kind_of(data, recipe.group)))
         outputs = head(outputs)
         found |= {HEAD + name: value for name, value in head.state_dict().items()}
-        right = (outputs.argmax(1) == torch.tensor(data.labels)).float().mean().item()
-        _log.info(
-            f"teacher: a head on {head.mean.numel()} values was fitted; {right:.1%} of the training clips are right"
+        held = (
+            "" if head.held_out is None else f"; it gets {head.held_out:.1%} of training clips right that were held out"
         )
+        _log.info(f"teacher: a head on {head.mean.numel()} values was fitted{held}")
     if _clean(recipe, teacher):
         what = "features" if recipe.kd_loss in FEATURES else "logits"
         _log.info(

@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specenhance.data import AudioDataset, open_data
+from specenhance.conditions import create_condition
+from specenhance.conditions.altered import Altered
+from specenhance.data import AudioDataset, SyntheticSounds, open_data
 from specenhance.data.base import joined
-from specenhance.data.groups import fold_split, group_folds, groups_of
+from specenhance.data.cache import CachedWaveforms
+from specenhance.data.classes import with_classes
+from specenhance.data.groups import CLIP, fold_split, group_folds, groups_of
+from specenhance.data.registry import DATA, list_data, register_data
 
 
 @given(st.lists(st.sampled_from("abcdefghij"), min_size=10, max_size=200), st.integers(3, 6), st.randoms())
@@ -70,6 +75,59 @@ def test_real_data_sets_know_their_groups(shared, name, kind, count):
         assert not members["validation"] & members["test"]
         tested += splits["test"].paths
     assert sorted(tested) == sorted(whole.paths)
+
+
+def test_a_clip_without_a_file_has_the_same_name_in_every_fold_and_no_other_has_it():
+    parts = [SyntheticSounds(split, clips_per_class=1) for split in ("train", "validation", "test")]
+    clips = [part.waveform(i).numpy().tobytes() for part in parts for i in range(len(part))]
+    names = groups_of(joined(parts), CLIP)
+    assert len(set(names)) == len(names) == 30
+    clip = dict(zip(names, clips, strict=True))
+    tested = []
+    for fold in range(1, 6):
+        data = {split: fold_split(parts, CLIP, 5, fold, split) for split in ("train", "validation", "test")}
+        found = {split: groups_of(part, CLIP) for split, part in data.items()}
+        assert sorted(name for part in found.values() for name in part) == sorted(names)
+        for split, part in data.items():
+            assert [part.waveform(i).numpy().tobytes() for i in range(len(part))] == [clip[n] for n in found[split]]
+        tested += found["test"]
+    assert sorted(tested) == sorted(names)
+
+
+def test_a_data_set_made_of_another_has_its_names():
+    whole = SyntheticSounds("test", clips_per_class=1)
+    part = whole.subset([7, 4])
+    turned = with_classes(part, whole.classes[::-1], "the model")
+    heard = Altered(part, create_condition("gain:-6"))
+    for made in (
+        part,
+        turned,
+        CachedWaveforms(part),
+        heard,
+        Altered(CachedWaveforms(turned), create_condition("clean")),
+    ):
+        assert [made.name(0), made.name(1), made.subset([1]).name(0)] == ["clip 7", "clip 4", "clip 4"]
+
+
+def test_no_clip_of_two_folds_has_the_same_name_where_a_data_set_without_files_has_its_own_folds(monkeypatch):
+    assert list_data()  # the library's own are loaded
+    monkeypatch.setattr(DATA, "_entries", dict(DATA._entries))
+
+    @register_data("folded", folds=3)
+    class Folded(AudioDataset):
+        def __init__(self, split, fold=1, sample_rate=16000):
+            super().__init__(["a"], [0, 0], (), sample_rate)
+
+    @register_data("named", folds=3)
+    class Named(Folded):
+        def __init__(self, split, fold=1, sample_rate=16000):
+            super().__init__(split, fold, sample_rate)
+            self.names = [f"{fold}.{i}" for i in range(2)]
+
+    folds = [open_data("folded", "test", fold=fold) for fold in (1, 2, 3)]
+    assert len({name for data in folds for name in groups_of(data, CLIP)}) == 6
+    assert groups_of(open_data("folded", "test", fold=2), CLIP) == groups_of(folds[1], CLIP)
+    assert groups_of(open_data("named", "test", fold=2), CLIP) == ["2.0", "2.1"]
 
 
 def test_every_further_column_of_a_table_is_a_kind_of_group(tones, tmp_path):

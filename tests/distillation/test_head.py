@@ -72,3 +72,12 @@ def test_values_that_are_not_finite_and_a_single_class_are_refused():
     values[4, 1] = np.nan
     with pytest.raises(ValueError, match="1 clips are not finite"):
         fit_head(values, labels, 3)
+
+
+def test_the_accuracy_that_it_tells_is_that_of_clips_it_was_not_fitted_on():
+    draw = np.random.default_rng(0)
+    values, labels = draw.normal(size=(90, 40)), draw.integers(2, size=90).tolist()
+    head = fit_head(values, labels, 2)  # there is nothing to learn
+    assert 0.3 < head.held_out < 0.7
+    assert fit_head(*clips(60, 3), 3).held_out > 0.8
+    assert fit_head(*clips(4, 2), 2, ["one speaker"] * 4).held_out is None

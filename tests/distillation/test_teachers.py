@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from specenhance.distillation.registry import create_teacher
 from specenhance.distillation.teachers import FrozenTeacher, logits_of, timm_teacher
 
 
@@ -142,3 +143,22 @@ def test_a_teacher_that_cannot_be_found_is_said(tmp_path):
         timm_teacher(f"local-dir:{tmp_path}", 5)
     with pytest.raises(ValueError, match="'mobilenetv3_smal' is no timm model; did you mean one of"):
         timm_teacher("mobilenetv3_smal", 5)
+
+
+def test_a_function_of_a_module_in_the_current_folder_makes_a_teacher(tmp_path, monkeypatch):
+    (tmp_path / "my_teachers.py").write_text(
+        "import torch\n"
+        "def loud(rest, *, classes, sample_rate):\n"
+        "    assert (rest, sample_rate) == ('', 8000)\n"
+        "    return lambda spec: torch.arange(float(len(classes))).expand(len(spec), -1)\n"
+        "number = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    sizes = {"frames": 8, "bins": 4, "sample_rate": 8000}
+    assert create_teacher("my_teachers:loud", ["a", "b"], **sizes)(torch.zeros(1, 1, 8, 4)).tolist() == [[0.0, 1.0]]
+    with pytest.raises(ValueError, match=r"my_teachers:number.*is int; expected a function"):
+        create_teacher("my_teachers:number", ["a"], **sizes)
+    with pytest.raises(ValueError, match=r"has no attribute 'quiet'"):
+        create_teacher("my_teachers:quiet", ["a"], **sizes)
+    with pytest.raises(ValueError, match=r"No module named 'astt'.*one of ast, embedding, .*before the colon"):
+        create_teacher("astt:folder", ["a"], **sizes)

@@ -187,6 +187,28 @@ def test_a_single_arm_of_one_group_is_no_comparison_but_no_error_either(plan, tm
     assert json.loads((tmp_path / "both" / "compare.json").read_text())["arms"][1]["p"] is None
 
 
+def test_clips_without_files_are_each_a_group_in_all_folds(plan, tmp_path, monkeypatch):
+    assert list_data()  # the library's own are loaded
+    monkeypatch.setattr(DATA, "_entries", dict(DATA._entries))
+
+    @register_data("made")
+    class Made(AudioDataset):
+        def __init__(self, split, seed=0, sample_rate=16000):
+            super().__init__(["a", "b"], [0, 1] * 3, (), sample_rate)
+
+        def waveform(self, i):
+            return 0.1 * torch.sin(torch.arange(4000) * (0.1 + 0.4 * self.labels[i] + 0.01 * i))
+
+    recipe = {name: value for name, value in plan.recipe.items() if name not in ("csv", "root")}
+    recipe |= {"data": "made", "group": "clip", "epochs": 1}
+    out = tmp_path / "out"
+    compare(Plan(recipe=recipe, factors={"frontend": ["identity"]}), out, device="cpu", cache="memory")
+    found = figures(out)
+    assert (found["clips"], found["groups"], found["unit"]) == (18, 18, "clip")
+    tested = [name for fold in (1, 2, 3) for name in heard(out, "identity", fold)["groups"]]
+    assert sorted(tested) == sorted(f"clip {i}" for i in range(18))
+
+
 # ---- The command.
 
 

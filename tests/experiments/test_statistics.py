@@ -1,6 +1,4 @@
-"""Intervals, paired differences and p values: against all draws, scipy on the groups' means, and simulated comparisons."""
-
-from itertools import product
+"""Paired differences and p values: against scipy on the groups' means, and simulated comparisons."""
 
 import numpy as np
 import pytest
@@ -12,39 +10,6 @@ from specenhance.experiments.statistics import effect, holm, mixed_effect
 GROUPS = ["a"] * 2 + ["b"] * 4 + ["c"] * 4
 RIGHT = [1, 1, 1, 0, 1, 0, 0, 0, 0, 1]
 BASE = [1, 0, 1, 0, 0, 0, 0, 0, 1, 1]
-
-
-@pytest.mark.parametrize("baseline", [None, [BASE]])
-def test_intervals_are_those_of_all_draws_of_groups(baseline):
-    """Three groups have 27 equally probable draws, which can be listed."""
-    rows = {name: [i for i, g in enumerate(GROUPS) if g == name] for name in "abc"}
-    values = RIGHT if baseline is None else [r - b for r, b in zip(RIGHT, BASE, strict=True)]
-    drawn = [[i for name in draw for i in rows[name]] for draw in product("abc", repeat=3)]
-    means = np.array([100 * np.mean([values[i] for i in draw]) for draw in drawn])
-    found = by_group([RIGHT], GROUPS, baseline)
-    assert found.value == pytest.approx(100 * np.mean(values))
-    low, high = np.percentile(np.repeat(means, 1000), [2.5, 97.5])
-    assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
-
-
-def test_seeds_are_averaged_within_a_clip():
-    other = [0] * 10
-    assert by_group([RIGHT, other], GROUPS).value == pytest.approx(50 * np.mean(RIGHT))
-    both = by_group([RIGHT, other], GROUPS, [BASE, other])
-    assert both.value == pytest.approx(50 * (np.mean(RIGHT) - np.mean(BASE)))
-
-
-def test_intervals_are_those_of_all_draws_of_groups_and_seeds():
-    seeds = [RIGHT, BASE]
-    rows = {name: [i for i, g in enumerate(GROUPS) if g == name] for name in "abc"}
-    means = [
-        100 * np.mean([np.mean([seeds[s][i] for s in drawn]) for name in draw for i in rows[name]])
-        for draw in product("abc", repeat=3)
-        for drawn in product(range(2), repeat=2)
-    ]
-    low, high = np.percentile(np.repeat(means, 1000), [2.5, 97.5])
-    found = by_group(seeds, GROUPS)
-    assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
 
 
 def test_an_effect_is_a_t_test_over_groups():

@@ -155,3 +155,54 @@ def test_lessons_are_made_once(learner, taught, tmp_path):
     prepare_teacher(learner, tmp_path, data)
     assert (tmp_path / LESSONS).stat().st_mtime_ns == before
     assert (tmp_path / LESSONS).read_bytes() == (taught / LESSONS).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory):
+    """An ONNX embedding from waveforms: the absolute values of random sums of samples."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    draw = np.random.default_rng(0)
+    weight = draw.normal(size=(400, 24)).astype(np.float32)
+    nodes = [
+        helper.make_node("Slice", ["x", "start", "end", "axis"], ["part"]),
+        helper.make_node("MatMul", ["part", "w"], ["z"]),
+        helper.make_node("Abs", ["z"], ["y"]),
+    ]
+    given = {"start": np.array([0]), "end": np.array([400]), "axis": np.array([1]), "w": weight}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", "N"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 24])],
+        [numpy_helper.from_array(value, name) for name, value in given.items()],
+    )
+    path = tmp_path_factory.mktemp("onnx") / "embedding.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_an_onnx_embedding_teaches_live_by_the_command_line_and_a_killed_run_resumes(quick, heard, tmp_path):
+    recipe = quick.replace(teacher=f"onnx:{heard}", epochs=2, gain=6.0)
+    save_recipe(recipe, tmp_path / "r.toml")
+    command = [sys.executable, "-m", "specenhance", "train", "--recipe", str(tmp_path / "r.toml"), "--device", "cpu"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "a head on 24 values was fitted" in done.stdout + done.stderr
+    stored = safetensors.torch.load_file(tmp_path / "run" / LESSONS)
+    assert "logits" not in stored
+    assert stored["head.weight"].shape == (3, 24)
+    kill = [sys.executable, "-c", DIE, str(tmp_path / "r.toml"), str(tmp_path / "killed")]
+    assert subprocess.run(kill, capture_output=True, env=os.environ).returncode == -signal.SIGKILL
+    resume(tmp_path / "killed", **QUIET)
+    assert (tmp_path / "killed" / "metrics.csv").read_text() == (tmp_path / "run" / "metrics.csv").read_text()
+
+
+def test_a_live_teacher_of_waveforms_needs_them(quick, heard, tmp_path):
+    recipe = quick.replace(teacher=f"onnx:{heard}")
+    with pytest.raises(ValueError, match=r"gets waveforms at each step.*--set teacher_input=clean"):
+        train(recipe, tmp_path / "run", device="cpu", workers=1, features_on="worker")
+    train(
+        recipe.replace(teacher_input="clean", epochs=1), tmp_path / "run", device="cpu", workers=1, features_on="worker"
+    )

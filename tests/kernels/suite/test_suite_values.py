@@ -65,8 +65,9 @@ def test_float32_as_drawn(checker, inner, C, kernel, sizes, order, sparse):
     [
         (BFLOAT, torch.float32, (2**-7, 2**-7, 1e-5)),
         (HALF, torch.float32, (2**-10, 2**-10, 1e-5)),
-        (torch.float32, BFLOAT, (4 * 2**-7, 4 * 2**-7, 8 * 2**-7)),
-        (BFLOAT, BFLOAT, (4 * 2**-7, 4 * 2**-7, 8 * 2**-7)),
+        # PyTorch's own chain in bfloat16 is 0.079 off the float64 gradient of conv1's bias here, the kernels on an H100 0.078.
+        (torch.float32, BFLOAT, (4 * 2**-7, 4 * 2**-7, 12 * 2**-7)),
+        (BFLOAT, BFLOAT, (4 * 2**-7, 4 * 2**-7, 12 * 2**-7)),
         (HALF, HALF, (4 * 2**-10, 4 * 2**-10, 8 * 2**-10)),
     ],
 )
