@@ -33,6 +33,7 @@ def feature_distance(student: Tensor, teacher: Tensor, distance: Distance = "mse
     Raises:
         ValueError: for another distance, or features of different shapes.
 
+    >>> import torch
     >>> s, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
     >>> feature_distance(s, t), feature_distance(s, t, "cosine")
     (tensor(2.5000), tensor(1.))
@@ -68,6 +69,7 @@ class FeatureLoss(nn.Module):
     Source: Romero et al., FitNets, arXiv:1412.6550, equation (3), on pooled features, as timm's ``FeatureDistillationTask``
     has it.
 
+    >>> import torch
     >>> loss = FeatureLoss(nn.CrossEntropyLoss(), widths=(8, 4))
     >>> loss(torch.zeros(2, 3), torch.zeros(2, 8), torch.ones(2, 4), torch.tensor([0, 2])).label
     tensor(1.0986)
@@ -160,7 +162,7 @@ def pooled(model: Any) -> Iterator[list[Tensor]]:
     Raises:
         ValueError: as :func:`last_layer`.
 
-    >>> import timm
+    >>> import timm, torch
     >>> model = timm.create_model("test_resnet", num_classes=3).eval()
     >>> with pooled(model) as features:
     ...     logits = model(torch.zeros(2, 3, 32, 32))
@@ -184,7 +186,7 @@ class PooledFeatures(nn.Module):
     Raises:
         ValueError: as :func:`last_layer`.
 
-    >>> import timm
+    >>> import timm, torch
     >>> PooledFeatures(timm.create_model("test_resnet", num_classes=3))(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 96])
     """

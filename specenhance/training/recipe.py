@@ -320,8 +320,8 @@ class Recipe(BaseModel):
     )
     kd_loss: KdLoss = Field(
         "paper",
-        description='Comparison with the teacher: "paper" softens only the teacher, "hinton" both, "binary" takes each class by '
-        'itself, "decoupled" weighs the label\'s class and the others, "feature_mse" and "feature_cosine" compare features.',
+        description='Comparison with the teacher: "paper" softens only the teacher, "hinton" both, "binary" takes each class '
+        'by itself, "decoupled" weighs label and other classes, "feature_mse" and "feature_cosine" compare features.',
     )
     kd_alpha: float = _number(
         1.0, 'Weight of the label\'s class. For kd_loss = "decoupled".', 0, 1e4, "a factor of a part of the loss"
