@@ -339,11 +339,20 @@ def log_energies(power: Tensor, mel: Tensor) -> Tensor:
 
 
 def whole_samples(seconds: float, sample_rate: int) -> int:
-    """Count the whole samples in a time in seconds.
+    """Count the whole samples in the length or shift of a frame.
+
+    Args:
+        seconds: The time in seconds.
+        sample_rate: The sample rate, in Hz.
+
+    Raises:
+        ValueError: for more than a second: 25 is not 25 ms.
 
     >>> whole_samples(0.025, 16000), whole_samples(0.29, 100)
     (400, 29)
     """
+    if seconds > 1:
+        raise ValueError(f"a frame of {seconds} seconds, or one every {seconds}: expected at most 1; 25 ms are 0.025")
     # Kaldi rounds down. But 0.29 * 100 must be 29, not 28.999999999999996.
     return int(round(seconds * sample_rate, 6))
 

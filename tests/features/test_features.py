@@ -421,6 +421,8 @@ def test_lengths_that_are_refused(lengths: Tensor, error: type[Exception], messa
         ({"sample_rate": 16}, "sample_rate=16"),
         ({"frame_shift": 0.0}, "every 0 .*seconds"),
         ({"frame_length": 0.0}, "frame of 0 samples.*seconds"),
+        ({"frame_length": 25.0}, "frame of 25.0 seconds.*25 ms are 0.025"),
+        ({"frame_shift": 10}, "every 10: expected at most 1"),
     ],
 )
 def test_settings_that_are_refused(kwargs: dict[str, float], message: str) -> None:
