@@ -90,4 +90,12 @@ Cache = Annotated[
         help="Decode each clip once, and keep it in memory or in a folder for later runs. The default is no cache.",
     ),
 ]
+TeacherCache = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="Keep the teacher's logits in a folder, for all runs that meet the same views of the clips. It needs "
+        "--set teacher_views=K.",
+    ),
+]
 Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]

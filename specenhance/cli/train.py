@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "settings", "train"]
 
 FRONTENDS = ("identity", "tfe4")  # that the demo compares
-WITH_RESUME = "--epochs, --root, --csv, --device, --devices, --nodes, --workers, --features-on, --cache and --progress"
+WITH_RESUME = (
+    "--epochs, --root, --csv, --device, --devices, --nodes, --workers, --features-on, --cache, --teacher-cache and "
+    "--progress"
+)
 
 
 def demo(
@@ -137,6 +140,7 @@ def train(
     workers: options.Workers = 0,
     features_on: options.FeaturesWhere = "device",
     cache: options.Cache = "",
+    teacher_cache: options.TeacherCache = "",
     progress: options.Progress = options.TERMINAL,
 ) -> None:
     """Train a model on labelled sounds, test it, and keep all of it in a run folder."""
@@ -167,6 +171,7 @@ def train(
         "workers": workers,
         "features_on": features_on,
         "cache": cache,
+        "teacher_cache": teacher_cache,
         "progress": progress,
     }
 

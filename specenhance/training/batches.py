@@ -30,6 +30,7 @@ __all__ = [
     "loader",
     "mix",
     "steps_per_epoch",
+    "view_of",
 ]
 
 PATIENCE = 30  # s; a process that reads clips ends so long after a stop signal
@@ -166,7 +167,7 @@ class TrainingOrder(Sampler[list[Draw]]):
     def __init__(self, clips: int, recipe: Recipe, devices: int = 1, rank: int = 0, start: Place = START) -> None:
         self.clips, self.batch_size, self.seed = clips, recipe.batch_size, recipe.seed
         self.devices, self.rank = devices, rank
-        self.start, self.epoch = start, start.epoch
+        self.start, self.epoch, self.views = start, start.epoch, recipe.teacher_views
 
     @property
     def sampler(self) -> TrainingOrder:
@@ -181,14 +182,28 @@ class TrainingOrder(Sampler[list[Draw]]):
         return steps_per_epoch(self.clips, self.batch_size, self.devices)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        drawn = torch.randperm(self.clips, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        view = view_of(self.epoch, self.views)
+        drawn = torch.randperm(self.clips, generator=torch.Generator().manual_seed(self.seed + view)).tolist()
         steps = len(self)
         skip = self.start.batch if self.epoch == self.start.epoch else 0
         for step in range(skip, steps):
             end = (step + 1) * self.batch_size if step + 1 < steps else self.clips
             batch = drawn[step * self.batch_size : end]
             batch += drawn[: -len(batch) % self.devices]
-            yield [Draw(i, self.epoch) for i in batch[self.rank :: self.devices]]
+            yield [Draw(i, view) for i in batch[self.rank :: self.devices]]
+
+
+def view_of(epoch: int, views: int) -> int:
+    """Return the number of the epoch whose clips, batches and augmentation an epoch repeats.
+
+    Args:
+        epoch: the number of the epoch, from 0.
+        views: the number of augmented views of each clip. With 0 no epoch repeats another.
+
+    >>> [view_of(epoch, views=2) for epoch in range(4)], view_of(3, views=0)
+    ([0, 1, 0, 1], 3)
+    """
+    return epoch % views if views else epoch
 
 
 class EvaluationOrder(Sampler[list[Draw]]):

@@ -128,7 +128,7 @@ def train_rank(
         "total": sum(p.numel() for p in model.parameters()),
         "frontend": sum(p.numel() for p in model.frontend.parameters()),
     }
-    teaching = load_teaching(recipe, out, classes)
+    teaching = load_teaching(recipe, out, classes, machine.teacher_cache)
     batches = batches_of(data["train"], recipe, machine, model, train=True, start=start, taught=teaching.logits)
     _log.info(
         f"{recipe.frontend} + {recipe.backbone}: {parameters['total']:,} parameters ({parameters['frontend']:,} in the front "

@@ -42,6 +42,8 @@ class Machine:
         workers: number of processes that read clips for each device. With 0 the main process reads them.
         features_on: place where spectrograms are made: the model's ``"device"``, or each ``"worker"`` that reads clips.
         cache: place where decoded waveforms are kept: ``"memory"``, or the path of a folder. ``""`` keeps none.
+        teacher_cache: folder in which the teacher's logits of augmented views are kept, for all runs that meet the same ones.
+            ``""`` keeps none.
         progress: whether to show a progress bar.
 
     Raises:
@@ -61,6 +63,7 @@ class Machine:
     workers: int = 0
     features_on: FeaturesOn = "device"
     cache: str = ""
+    teacher_cache: str = ""
     progress: bool = False
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ from specenhance.training.augment import (
     roll_frames,
     smooth_labels,
 )
-from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix
+from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix, view_of
 from specenhance.training.recipe import Recipe
 from specenhance.training.teach import Teaching
 
@@ -81,11 +81,20 @@ class Classifier(L.LightningModule):
         self.right: list[int] = []  # for each test clip 1 if it is classified right, otherwise 0
         self.last_loss = torch.zeros(())  # the loss of the last step
         self._last_spec: Tensor | None = None
+        self._step = ""  # of a recipe with views: names the step that this one repeats
 
     def on_train_batch_start(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
         """Seed dropout and augmentation by the step. So a resumed run draws the same numbers as an uninterrupted one."""
+        if self.recipe.teacher_views:  # augmentation and mix-up are those of the step that is repeated
+            view = view_of(self.trainer.current_epoch, self.recipe.teacher_views)
+            self._step = f"{view}/{batch_idx}/{self.global_rank}"
+            self._seed(view * len(self.trainer.train_dataloader) + batch_idx + (1 << 30))
+        else:
+            self._seed(self.global_step)
+
+    def _seed(self, number: int) -> None:
         # Each rank draws its own numbers. Otherwise clips of one batch would get the same ones.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step + (self.global_rank << 40))
+        torch.manual_seed(self.recipe.seed * 1_000_003 + number + (self.global_rank << 40))
 
     def training_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of mixed and augmented spectrograms."""
@@ -107,6 +116,8 @@ class Classifier(L.LightningModule):
         spec, real, target, known, waveform = self._inputs(batch)
         self._last_spec = spec.detach()
         augmented, real = self.augment(spec, real)
+        if self._step:
+            self._seed(self.global_step)  # dropout draws anew in each epoch
         if isinstance(self.criterion, FeatureLoss):
             with pooled(self.model) as features:
                 logits = self.model.classify(augmented, real)
@@ -150,7 +161,8 @@ class Classifier(L.LightningModule):
                     "features_on = 'worker': a teacher hears waveforms, which stay in the processes that read them; expected "
                     "'device', or a teacher_input = 'clean'"
                 )
-            found.append(teacher(given))
+            keys = [f"{self._step}/{row}" for row in range(len(given))] if self._step else None
+            found.append(teacher(given, keys))
         return mean_logits(found, self.weights, self.recipe.teacher_mean, self.recipe.kd_loss)
 
     def _inputs(

@@ -329,6 +329,14 @@ class Recipe(BaseModel):
     kd_beta: float = _number(
         8.0, 'Weight of the other classes. For kd_loss = "decoupled".', 0, 1e4, "a factor of a part of the loss"
     )
+    teacher_views: int = _number(
+        0,
+        "Number of augmented views of each clip. Training then repeats the batches of the first so many epochs, so that the "
+        "teacher's logits can be kept (--teacher-cache). 0 draws new ones in each epoch.",
+        0,
+        100_000,
+        "a number of epochs",
+    )
     kd_weight: float = _number(
         0.5, "Weight of the loss on the labels. 1 trains only on the labels.", 0, 1, "the labels' part of the loss"
     )

@@ -315,6 +315,11 @@ def check_recipe(recipe: Recipe, machine: Machine, given: Given = NOTHING) -> No
         )
     if given.model is not None and recipe.frames:
         check_model(model, len(data.classes))
+    if machine.teacher_cache and not recipe.teacher_views:
+        raise ValueError(
+            f"teacher_cache = {machine.teacher_cache!r}: each epoch is augmented anew, so no logits are met twice; "
+            "expected teacher_views above 0 (--set teacher_views=4), or no cache"
+        )
     if check_teacher(first, data) == "waveform" and machine.features_on == "worker":
         raise ValueError(
             f"features_on = 'worker': the teacher {recipe.teacher!r} gets waveforms at each step, and batches have none; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from specenhance.data import AudioDataset, Batch
 from specenhance.data.groups import groups_of, kind_of
+from specenhance.distillation.cache import CachedTeacher
 from specenhance.distillation.ensemble import mean_logits
 from specenhance.distillation.feature import PooledFeatures
 from specenhance.distillation.head import Head, Headed, fit_head
@@ -33,6 +36,15 @@ __all__ = ["LESSONS", "Live", "Teaching", "check_teacher", "load_teacher", "load
 LESSONS = "teacher.safetensors"  # of a run folder: a fitted head, and the logits of the training clips
 HEAD, LOGITS = "head.", "logits"
 SAME = ("features", "sample_rate", "bins")  # fields that must be the same for teacher and student
+
+# Fields that do not change what a teacher gets or gives.
+OF_THE_STUDENT = {
+    *("role", "backbone", "backbone_args", "pretrained", "frontend", "frontend_args", "layout", "fit"),
+    *("epochs", "optimizer", "lr", "betas", "weight_decay", "clip_norm", "precision", "select"),
+    *("schedule", "cycle_from", "decay", "decay_from", "decay_every", "loss", "label_smoothing"),
+    *("teacher_mean", "teacher_weights", "kd_weight", "kd_weight_end", "kd_temperature", "kd_temperature_end"),
+    *("kd_alpha", "kd_beta"),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -220,16 +232,17 @@ def _prepared(recipe: Recipe, data: AudioDataset, device: torch.device) -> dict[
     return found
 
 
-def load_teaching(recipe: Recipe, out: Path, classes: list[str]) -> Teaching:
+def load_teaching(recipe: Recipe, out: Path, classes: list[str], cache: str = "") -> Teaching:
     """Load how a run is taught, after :func:`prepare_teacher`.
 
     Args:
         recipe: the recipe.
         out: the run folder.
         classes: the names of the student's classes, in order.
+        cache: folder in which the logits of live teachers are kept. Empty keeps none.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`load_teacher`, and for a damaged ``teacher.safetensors``.
+        FileNotFoundError, ValueError: as :func:`load_teacher`, and for a damaged ``teacher.safetensors`` or cache.
 
     >>> load_teaching(Recipe(), Path("run"), ["no", "yes"]).teaches
     False
@@ -257,9 +270,20 @@ def load_teaching(recipe: Recipe, out: Path, classes: list[str]) -> Teaching:
             head = Head(state["mean"].numel(), len(classes))
             head.load_state_dict(state)
             teacher = FrozenTeacher(Headed(teacher, head))
+        if cache:
+            teacher = CachedTeacher(
+                teacher.teacher, _cache_file(one, cache), transform=teacher.transform, identity=one.teacher
+            )
         live.append(Live(teacher, hears, weight))
     mean = mean_logits(known, weights, recipe.teacher_mean, recipe.kd_loss) if known else None
     return Teaching(tuple(live), mean, sum(weights))
+
+
+def _cache_file(recipe: Recipe, cache: str) -> Path:
+    """Name the file of a teacher's logits by all that its input depends on."""
+    facts = {name: value for name, value in recipe.model_dump(mode="json").items() if name not in OF_THE_STUDENT}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(cache) / f"{digest}.sqlite"
 
 
 def _hears(teacher: Any) -> str:
