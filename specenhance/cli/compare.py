@@ -94,6 +94,7 @@ def compare(
     store: Store = None,
     device: options.DeviceName = "auto",
     cache: options.Cache = "",
+    teacher_cache: options.TeacherCache = "",
 ) -> None:
     """Compare front ends, backbones or anything else of a recipe on the same clips, with intervals over groups."""
     with told():
@@ -130,7 +131,7 @@ def compare(
             return
         from specenhance.experiments.compare import compare as run_comparison
 
-        run_comparison(planned, out, place, device=device, cache=cache)
+        run_comparison(planned, out, place, device=device, cache=cache, teacher_cache=teacher_cache)
         say(*(out / "compare.md").read_text(encoding="utf-8").splitlines(), out / "compare.html")
 
 

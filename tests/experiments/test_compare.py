@@ -16,6 +16,7 @@ from specenhance.analysis.intervals import by_group
 from specenhance.cli import program
 from specenhance.data import AudioDataset
 from specenhance.data.registry import DATA, list_data, register_data
+from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.experiments import jobs
 from specenhance.experiments.compare import compare
 from specenhance.experiments.jobs import processes
@@ -295,3 +296,21 @@ def test_a_runs_interval_is_over_its_groups(compared, news):
     assert one.interval.text() in shown.output
     page = report_run(folder, compared / "report.html", worst=0).read_text()
     assert one.interval.text() in page
+
+
+def test_arms_share_what_a_teacher_says_of_the_same_views(plan, tmp_path, monkeypatch):
+    (tmp_path / "my_sums.py").write_text(
+        "import torch\ndef sums(rest, classes):\n    return lambda spec: spec.flatten(1)[:, : len(classes)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    forward = FrozenTeacher.forward
+    monkeypatch.setattr(
+        FrozenTeacher, "forward", lambda self, x, keys=None: (asked.append(len(x)), forward(self, x))[1]
+    )
+    fields = {"recipe": plan.recipe | {"teacher": "my_sums:sums", "teacher_views": 1}, "conditions": ["clean"]}
+    taught = plan.model_copy(update=fields)
+    compare(taught, tmp_path / "kept", device="cpu", teacher_cache=str(tmp_path / "cache"))
+    assert (
+        sum(asked) == 36
+    )  # each of three folds trains on a third of 36 clips: one view, one of two arms, one of two epochs
