@@ -50,11 +50,11 @@ class Head(nn.Module):
             ("weight", torch.zeros(classes, values)),
             ("bias", torch.zeros(classes)),
         ):
-            self.register_buffer(name, of.double())
+            self.register_buffer(name, of)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits ``(B, classes)``, float32, of values ``(B, D)``."""
-        return (((x.double() - self.mean) / self.std) @ self.weight.T + self.bias).float()
+        return ((x.float() - self.mean) / self.std) @ self.weight.T + self.bias
 
 
 class Headed(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from specenhance._files import write_text
+from specenhance.inference import chosen_device
 from specenhance.training.acoustics import check_folders
 from specenhance.training.artefacts import finish
 from specenhance.training.batches import loader
@@ -242,7 +243,7 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: 
         recipe = recipe.replace(mean=measured.mean, std=measured.std)
         save_recipe(recipe, out / RECIPE)
         _log.info(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
-    prepare_teacher(recipe, out, parts["train"])
+    prepare_teacher(recipe, out, parts["train"], chosen_device(machine.device))
     if machine.processes > 1 and machine.cache not in ("", MEMORY):
         for data in parts.values():  # before the other processes start, so that each clip is decoded once
             cached(data, machine)
