@@ -77,7 +77,7 @@ class OnnxTeacher:
         given = self._session.get_inputs()
         self._input = given[0].name
         self._rank = len(given[0].shape)
-        if len(given) > 1 or given[0].type != "tensor(float)" or self._rank > 3:
+        if len(given) > 1 or given[0].type != "tensor(float)" or not 1 <= self._rank <= 3:
             has = ", ".join(f"{one.name} {one.type}{one.shape}" for one in given)
             raise ValueError(
                 f"{path} takes {has}: expected one waveform (samples,), (B, samples) or (B, 1, samples), float32"

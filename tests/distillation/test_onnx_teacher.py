@@ -101,6 +101,9 @@ def test_what_is_no_model_from_waveforms_is_refused(tmp_path):
     picture = save(tmp_path / "p.onnx", ["B", 3, 8, 8], nodes, ["B", 3, 8, 8])
     with pytest.raises(ValueError, match=r"takes x tensor\(float\).*expected one waveform"):
         OnnxTeacher(picture, CLASSES, sample_rate=16000)
+    number = save(tmp_path / "n.onnx", [], nodes, [])
+    with pytest.raises(ValueError, match=r"takes x tensor\(float\)\[\].*expected one waveform"):
+        OnnxTeacher(number, CLASSES, sample_rate=16000)
     scalar = save(tmp_path / "s.onnx", ["B", 800], [helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0)], [])
     with pytest.raises(ValueError, match=r"gave \(\) for 1 clip"):
         OnnxTeacher(scalar, CLASSES, sample_rate=16000)(torch.zeros(1, 800))
