@@ -176,6 +176,12 @@ class Listening:
         """Give the probability of each class, ``(classes,)``, of one waveform ``(samples,)``."""
         return self.model(as_batch(self.model, waveform))[0].softmax(0).cpu().numpy()
 
+    @torch.no_grad()
+    def batch_probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """Give the probabilities ``(B, classes)`` of several waveforms of one length, float32 ``(B, samples)``."""
+        waveforms = torch.from_numpy(batch).to(next(self.model.parameters()).device)
+        return self.model(waveforms).softmax(1).cpu().numpy()
+
 
 def chosen_device(device: Device) -> str:
     """Give PyTorch's name of the device that a choice means: with ``"auto"`` a GPU (CUDA, else Apple's) if there is one.

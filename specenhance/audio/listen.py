@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Event", "Heard", "events", "listen", "pcm_blocks"]
+__all__ = ["Event", "Heard", "events", "listen", "pcm_blocks", "windows"]
 
 BLOCK = 4096  # samples per read
 
@@ -89,30 +89,49 @@ def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int)
     0.0 1.0 [0.9 0.1]
     1.0 2.0 [0.1 0.9]
     """
-    if not 1 <= hop <= window:
-        raise ValueError(
-            f"a window of {window} samples every {hop}: expected a hop from 1 sample to the window's length"
-        )
-
-    def heard(samples: np.ndarray, at: int) -> Heard:
+    for at, samples in windows(blocks, window, hop):
         began = time.perf_counter()
         probabilities = model.probabilities(samples)
         took = time.perf_counter() - began
         start, end = at / model.sample_rate, (at + len(samples)) / model.sample_rate
-        return Heard(start, end, probabilities, _level(samples), took)
+        yield Heard(start, end, probabilities, _level(samples), took)
 
+
+def windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut a stream into windows, each as soon as it is full.
+
+    The last window ends where the stream ends. A window is shorter than ``window`` only if the whole stream is.
+
+    Args:
+        blocks: Blocks of the stream, float32 ``(samples,)`` of any length.
+        window: Length of a window, in samples.
+        hop: Distance from the start of one window to the start of the next, in samples, at most ``window``.
+
+    Yields:
+        The place of the window's first sample in the stream, and the window ``(samples,)``.
+
+    Raises:
+        ValueError: for a window or a hop out of range.
+
+    >>> [(at, samples.tolist()) for at, samples in windows([np.arange(5)], window=2, hop=2)]
+    [(0, [0.0, 1.0]), (2, [2.0, 3.0]), (3, [3.0, 4.0])]
+    """
+    if not 1 <= hop <= window:
+        raise ValueError(
+            f"a window of {window} samples every {hop}: expected a hop from 1 sample to the window's length"
+        )
     kept, start = np.zeros(0, np.float32), 0  # the samples from `start`, where the next window starts
     last, end = kept, 0  # the last full window, and where it ended
     for block in blocks:
         kept = np.concatenate([kept, block])
         while len(kept) >= window:
             last, end = kept[:window], start + window
-            yield heard(last, start)
+            yield start, last
             kept, start = kept[hop:], start + hop
     total = start + len(kept)
     if total > end:
         rest = np.concatenate([last[:hop], kept])[-window:]
-        yield heard(rest, total - len(rest))
+        yield total - len(rest), rest
 
 
 def _level(samples: np.ndarray) -> float:
