@@ -48,8 +48,8 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write a table of what is found when: .csv, .parquet or .jsonl, or a new folder for --format. The command goes "
-            "on where it was if it is killed and given again."
+            help="Write a table of what is found when: .csv, .parquet or .jsonl, or a new folder for --format. It goes "
+            "on where it was if the command is killed and given again."
         ),
     ] = None,
     format: Annotated[
