@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,7 +103,7 @@ def predict(
         if model is None:
             run, model, files = _model_and_files(files)
         if model is not None and device != "auto":
-            raise ValueError(f"--device {device}: with an ONNX file, onnxruntime computes on the CPU; leave it out")
+            raise ValueError(f"--device {device}: with --model or an ONNX file onnxruntime computes on the CPU; leave it out")
         settings = {
             "format": format,
             "threshold": threshold,
@@ -297,7 +298,13 @@ def listen(
     level: Annotated[
         float, typer.Option(help="Minimum level of a window, in dBFS (RMS). Quieter windows are not heard.")
     ] = -60.0,
-    agree: Annotated[int, typer.Option(min=1, help="Minimum number of consecutive windows with the same class.")] = 2,
+    agree: Annotated[int, typer.Option(min=1, help="Minimum number of windows with the same class in an event.")] = 2,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Number of windows in a row that may lie inside an event without its class.")
+    ] = 0,
+    debounce: Annotated[
+        float, typer.Option(min=0, help="Minimum time between two events of the same class, in seconds.")
+    ] = 0.0,
     window: Annotated[
         float | None,
         typer.Option(help="Length of a window, in seconds. The default is the length of the training clips."),
@@ -309,6 +316,9 @@ def listen(
     rate: Annotated[
         int | None, typer.Option(min=1, help="Sample rate of the raw PCM, in Hz. The default is that of the model.")
     ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print each event as a JSON object on its own line, with the label as it is.")
+    ] = False,
     allow_truncated: options.AllowTruncated = False,
 ) -> None:
     """Classify a long sound as it comes: one line for each class heard, with start, end and maximum probability."""
@@ -336,10 +346,23 @@ def listen(
                 end, computing = heard.end, computing + heard.seconds
                 yield heard
 
+        found = events(
+            timed(),
+            threshold=threshold,
+            margin=margin,
+            level=level,
+            agree=agree,
+            patience=patience,
+            debounce=debounce,
+        )
         try:
-            for event in events(timed(), threshold=threshold, margin=margin, level=level, agree=agree):
+            for event in found:
                 label = exported.classes[event.label]
-                print(shown(f"{event.start:.2f} to {event.end:.2f} s: {label} {event.probability:.1%}"), flush=True)
+                if json:
+                    told_as = {"start": round(event.start, 6), "end": round(event.end, 6), "label": label}
+                    print(dumps(told_as | {"probability": round(event.probability, 6)}), flush=True)
+                else:
+                    print(shown(f"{event.start:.2f} to {event.end:.2f} s: {label} {event.probability:.1%}"), flush=True)
         except BrokenPipeError:  # the reader has closed the pipe
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it at its end)
         finally:

@@ -182,10 +182,10 @@ def command(*args, **settings):
 def test_killed_and_started_again_it_ends_with_the_same_table(field, exported, jobs):
     rng = np.random.default_rng(0)
     Path("many").mkdir()
-    for i in range(400):
+    for i in range(150):
         soundfile.write(f"many/{i:03}.flac", 0.1 * rng.standard_normal(4000), 16000)
-    for i in range(4):
-        soundfile.write(f"many/long{i}.wav", 0.1 * rng.standard_normal(16000 * 120), 16000)
+    for i in range(3):
+        soundfile.write(f"many/long{i}.wav", 0.1 * rng.standard_normal(16000 * 40), 16000)
     Path("many/bad.wav").write_text("no sound")
     words = (
         exported,
@@ -208,7 +208,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(field, exported, j
         working = command(*words, "table.csv")
         journal = Path("table.csv.journal")
         size = journal.stat().st_size if journal.exists() else 0
-        while working.poll() is None and not (journal.exists() and journal.stat().st_size > size + 2000):
+        while working.poll() is None and not (journal.exists() and journal.stat().st_size > size + 1000):
             time.sleep(0.002)
         if working.poll() is not None:
             break
@@ -222,7 +222,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(field, exported, j
     assert kills >= 1
     _, error = working.communicate(timeout=120)
     assert working.returncode == 1, error
-    assert b"1 of 405 files could not be used" in error
+    assert b"1 of 154 files could not be used" in error
     assert Path("table.csv").read_bytes() == Path("whole.csv").read_bytes()
     assert Path("table.errors.csv").read_bytes() == Path("whole.errors.csv").read_bytes()
     left = {"in", "many", "table.csv", "whole.csv", "table.errors.csv", "whole.errors.csv"}
@@ -232,8 +232,8 @@ def test_killed_and_started_again_it_ends_with_the_same_table(field, exported, j
 def test_ctrl_c_ends_it_and_other_settings_do_not_go_on_with_it(field, exported):
     rng = np.random.default_rng(0)
     for i in range(12):
-        soundfile.write(f"in/long{i}.wav", 0.1 * rng.standard_normal(16000 * 60), 16000)
-    words = (exported, "in", "--hop", "0.02", "--batch-size", "2", "--out", "table.csv")
+        soundfile.write(f"in/long{i}.wav", 0.1 * rng.standard_normal(16000 * 20), 16000)
+    words = (exported, "in", "--hop", "0.05", "--batch-size", "2", "--out", "table.csv")
     working = command(*words, "--jobs", "2", start_new_session=True)
     journal = Path("table.csv.journal")
     while working.poll() is None and not (journal.exists() and journal.stat().st_size > 1500):
@@ -247,7 +247,6 @@ def test_ctrl_c_ends_it_and_other_settings_do_not_go_on_with_it(field, exported)
         "table.csv.journal: a command with other settings has begun this output (--merge was null, is 0.0)" in message
     )
     assert "remove the journal to begin anew, or choose another --out" in message
-    shutil.copy(exported, "model.onnx")
 
 
 def test_what_does_not_go_together_is_refused(field, exported, untrained):
@@ -276,7 +275,7 @@ def test_what_does_not_go_together_is_refused(field, exported, untrained):
         (("--out", "in", "--format", "raven"), "in: already there; remove it"),
         (("--out", "a.csv", "--format", "raven"), "a.csv: ends in .csv, but its format is to be raven"),
         (("--out", "a", "--format", "xml"), "format = 'xml': expected one of csv"),
-        (("--out", "a.csv", "--device", "cuda"), "--device cuda: with an ONNX file"),
+        (("--out", "a.csv", "--device", "cuda"), "--device cuda: with --model or an ONNX file"),
     ):
         assert message in refusal(exported, "in", *words), words
     assert "no such audio file" in refusal(untrained, "none.wav", "--out", "a.csv")
