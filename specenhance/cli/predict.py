@@ -103,7 +103,9 @@ def predict(
         if model is None:
             run, model, files = _model_and_files(files)
         if model is not None and device != "auto":
-            raise ValueError(f"--device {device}: with --model or an ONNX file onnxruntime computes on the CPU; leave it out")
+            raise ValueError(
+                f"--device {device}: with --model or an ONNX file onnxruntime computes on the CPU; leave it out"
+            )
         settings = {
             "format": format,
             "threshold": threshold,
