@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -19,6 +18,7 @@ from specenhance._names import file_name, shown
 from specenhance.cli import options
 from specenhance.cli.console import errors_console, say, told
 from specenhance.cli.train import require_run
+from specenhance.cli.working import ON_A_GPU, fail_for, progress_bar, say_done
 
 if TYPE_CHECKING:
     from specenhance.audio.windows import Classified
@@ -140,7 +140,7 @@ def predict(
         check_place(out, kind)
         opened, fingerprint, at_once = _opened(run, model, device)
         began = time.perf_counter()
-        with _progress(len(sounds), progress) as tell:
+        with progress_bar(len(sounds), progress) as tell:
             done = predict_sounds(
                 opened,
                 sounds,
@@ -157,10 +157,10 @@ def predict(
                 allow_truncated=allow_truncated,
                 told=tell,
             )
-        _say_done(
+        say_done(
             out, "rows", done.rows, done.sounds - done.errors, done.seconds, tell.seconds, time.perf_counter() - began
         )
-        _fail_for(done.errors, done.sounds, errors_path(out))
+        fail_for(done.errors, done.sounds, errors_path(out))
 
 
 TOP, BATCH_SIZE = 3, 32
@@ -212,46 +212,6 @@ def _opened(run: Path | None, model: Path | None, device: Device) -> tuple[Calla
     assert run is not None
     chosen = chosen_device(device)
     return partial(open_run, run, chosen), fingerprint(run), None if chosen == "cpu" else ON_A_GPU
-
-
-ON_A_GPU = 2  # processes; each holds the model
-
-
-class _Tell:
-    """Move a progress bar, and add up the seconds of sound."""
-
-    def __init__(self, move: Callable[[int], None]) -> None:
-        self.seconds, self._move = 0.0, move
-
-    def __call__(self, sounds: int, seconds: float) -> None:
-        self.seconds += seconds
-        self._move(sounds)
-
-
-@contextmanager
-def _progress(sounds: int, shown: bool) -> Iterator[_Tell]:
-    """Show a progress bar on standard error while the block runs."""
-    if not shown:
-        yield _Tell(lambda done: None)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("files", total=sounds)
-        yield _Tell(lambda done: bar.advance(task, done))
-
-
-def _say_done(out: Path, what: str, rows: int, sounds: int, seconds: float, computed: float, took: float) -> None:
-    speed = f"; {computed / took:.0f} times as fast as it plays" if computed else ""
-    say(f"{out}: {rows:,} {what} of {sounds:,} files, {seconds / 3600:.2f} hours{speed}")
-
-
-def _fail_for(errors: int, sounds: int, table: Path) -> None:
-    """End with an exit code if files could not be read."""
-    if errors:
-        errors_console().print(shown(f"{errors} of {sounds} files could not be used; {table} says why"), style="red")
-        raise typer.Exit(1)
 
 
 def enhance(

@@ -21,7 +21,8 @@ def find_sounds(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
             which only sounds and folders are taken. Hidden files and folders are left out, unless they are named.
 
     Returns:
-        The paths in the order given, those of a folder or pattern sorted. A file that is named twice comes once.
+        The paths in the order given. Those of a pattern are sorted, those of a folder too, its subfolders last. A file that is
+        named twice comes once.
 
     Raises:
         FileNotFoundError: for a path that does not exist, and for a folder or pattern without a sound.

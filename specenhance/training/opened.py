@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from specenhance.inference import Listening
+from specenhance.inference import Embedding, Listening
 from specenhance.training.store import WEIGHTS, load_stored
 
-__all__ = ["fingerprint", "open_run"]
+__all__ = ["fingerprint", "open_embedding", "open_run"]
 
 
 def open_run(run: str | os.PathLike[str], device: str = "cpu", threads: int | None = 1) -> Listening:
@@ -20,7 +20,7 @@ def open_run(run: str | os.PathLike[str], device: str = "cpu", threads: int | No
     Args:
         run: the run folder.
         device: PyTorch's name of the device.
-        threads: number of threads that compute a batch on a CPU. None leaves it to PyTorch.
+        threads: number of threads on which this process computes a batch on a CPU from now on. None leaves it as it is.
 
     It raises as :func:`specenhance.training.store.load_stored`.
 
@@ -32,6 +32,12 @@ def open_run(run: str | os.PathLike[str], device: str = "cpu", threads: int | No
         torch.set_num_threads(threads)
     stored = load_stored(run, device)
     return Listening(stored.model, stored.recipe.clip_seconds)
+
+
+def open_embedding(run: str | os.PathLike[str], device: str = "cpu", threads: int | None = 1) -> Embedding:
+    """Open the model of a finished run for its embeddings. Arguments and errors are those of :func:`open_run`."""
+    opened = open_run(run, device, threads)
+    return Embedding(opened.model, opened.clip_samples / opened.sample_rate)
 
 
 def fingerprint(run: str | os.PathLike[str]) -> str:
