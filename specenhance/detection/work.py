@@ -21,7 +21,7 @@ from specenhance.audio.listen import windows
 from specenhance.audio.reading import read_blocks
 from specenhance.detection.journal import Journal
 
-__all__ = ["Collects", "Job", "Part", "cores", "do", "parts_of", "work_through"]
+__all__ = ["Collects", "Job", "Part", "cores", "do", "parts_of", "processes", "work_through"]
 
 PART_BYTES = 8 * 2**20
 """A part of the work is full when its files have this many bytes, or are as many as a batch has windows."""
@@ -129,6 +129,18 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processes() -> int:
+    """Give the number of processes that is best where nothing is known: one for every two cores, each with two threads.
+
+    On two cores one process was a little faster than two, which each load the libraries and the model
+    (``benchmarks/predict.py``).
+
+    >>> 1 <= processes() <= cores()
+    True
+    """
+    return max(1, cores() // 2)
 
 
 def do(job: Job, model: Any, sounds: Sequence[str], threads: int = 1) -> list[dict[str, Any]]:
