@@ -24,7 +24,10 @@ from specenhance.detection.journal import Journal
 __all__ = ["Collects", "Job", "Part", "cores", "do", "parts_of", "processes", "work_through"]
 
 PART_BYTES = 8 * 2**20
-"""A part of the work is full when its files have this many bytes, or are as many as a batch has windows."""
+"""A part of the work is full when its files have this many bytes."""
+
+BATCHES = 8
+"""It is full, too, when it has as many files as this number of batches: fewer would not keep several threads at work."""
 
 AHEAD = 2  # parts that wait for each process
 TINY = 8  # samples; a batch of so short windows would look like one of many channels
@@ -84,15 +87,15 @@ def parts_of(sounds: Sequence[str], batch_size: int) -> list[Part]:
 
     Args:
         sounds: The paths, in order.
-        batch_size: Maximum number of sounds in a part.
+        batch_size: Number of windows that are computed together.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     sounds = [f"{folder}/{name}.wav" for name in "abc"]
     ...     for sound in sounds:
     ...         open(sound, "w").close()
-    ...     [len(part.sounds) for part in parts_of(sounds, batch_size=2)]
-    [2, 1]
+    ...     [len(part.sounds) for part in parts_of(3 * sounds, batch_size=1)]
+    [8, 1]
     """
     parts: list[Part] = []
     stamps: list[tuple[str, int, int]] = []
@@ -114,7 +117,7 @@ def parts_of(sounds: Sequence[str], batch_size: int) -> list[Part]:
             close()
         size = size + stamp[1] if stamps else stamp[1]
         stamps.append(stamp)
-        if len(stamps) == batch_size:
+        if len(stamps) == BATCHES * batch_size:
             close()
     close()
     return parts
