@@ -123,6 +123,7 @@ class Listening:
 
     Attributes:
         classes: names of the classes, in order. None if the model does not know them.
+        thresholds: minimum probability of each class, where it is stored with the model, else None.
         sample_rate: sample rate of the waveforms, in Hz.
         samples: number of samples that the model looks at together.
         clip_samples: number of samples of a usual training clip, at most ``samples``: the window for a longer sound.
@@ -141,6 +142,7 @@ class Listening:
         require_features(model)
         self.model = model.eval()
         self.classes = model.classes
+        self.thresholds: Sequence[float] | None = getattr(model, "thresholds", None)
         self.sample_rate: int = model.features.sample_rate
         self.samples: int = model.features.samples
         usual = self.samples if clip_seconds is None else round(clip_seconds * self.sample_rate)

@@ -275,6 +275,7 @@ def work_through(
 
 def _in_processes(job: Job, parts: Sequence[Part], jobs: int) -> Iterator[tuple[Part, list[dict[str, Any]]]]:
     start = (job, max(1, cores() // jobs), imported_modules())
+    others = set(active_children())
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, start) as pool:
         waiting: dict[Future[list[dict[str, Any]]], Part] = {}
         rest = iter(parts)
@@ -294,7 +295,7 @@ def _in_processes(job: Job, parts: Sequence[Part], jobs: int) -> Iterator[tuple[
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in active_children():
+            for process in set(active_children()) - others:
                 process.terminate()
             raise
 
