@@ -2,10 +2,9 @@
 
 Every candidate is a whole process, from its start to its last line, with the same ONNX file (mobilenetv3_small_050 with
 TFE(4), random weights). The loops read a clip or a window, classify it, and take the next: with onnxruntime's own number of
-threads, and with one. "times as fast as it plays" is seconds of sound over seconds of the clock. "CPU seconds" are those of all
-cores. Other work on the machine lengthens the clock's seconds, but hardly these: half of predict's are what it takes on two free
-cores. The memory is the sum over all processes of what is resident, at its peak; the recording's first tenth shows whether it
-grows with the length.
+threads, and with one. "times as fast as it plays" is seconds of sound over seconds of the clock. "CPU seconds" are of all
+cores; other work hardly changes them, and half of predict's are what it takes on two free cores. The memory is the sum
+over all processes of what is resident, at its peak; the recording's first tenth shows whether it grows with the length.
 
     python benchmarks/predict.py
 """
