@@ -61,6 +61,13 @@ def train(
     data: Annotated[str | None, options.Data] = None,
     root: options.Root = None,
     csv: options.Csv = None,
+    multi_label: Annotated[
+        bool | None,
+        typer.Option(
+            "--multi-label",
+            help="A clip has any number of classes: labels such as a;b in the CSV, or a column of 0 and 1 for each class.",
+        ),
+    ] = None,
     fold: Annotated[
         int | None,
         typer.Option(
@@ -148,6 +155,7 @@ def train(
         "data": data,
         "root": root and root.resolve(),  # a run is resumed and evaluated from anywhere
         "csv": csv and csv.resolve(),
+        "multi_label": multi_label,
         "fold": fold,
         "folds": folds,
         "group": group,

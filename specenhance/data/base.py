@@ -8,25 +8,40 @@ import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from specenhance.data.audio import read_audio
 
 if TYPE_CHECKING:  # PyTorch loads with the first sound: a command that only names a data set must start at once
     from torch import Tensor
 
-__all__ = ["AudioDataset", "Batch", "collate", "joined", "own_names"]
+__all__ = ["AudioDataset", "Batch", "Label", "classes_of", "collate", "joined", "own_names"]
+
+Label: TypeAlias = int | tuple[int, ...]
+"""What a sound is: the number of its class, or in a multi-label data set the numbers of all its classes, sorted."""
+
+
+def classes_of(label: Label) -> tuple[int, ...]:
+    """Give the numbers of a label's classes.
+
+    >>> classes_of(3), classes_of((0, 2)), classes_of(())
+    ((3,), (0, 2), ())
+    """
+    return label if isinstance(label, tuple) else (label,)
 
 
 class AudioDataset:
-    """Labelled sounds. Item i is ``(waveform, label)``: a waveform float32 ``(samples,)`` and its class number.
+    """Labelled sounds. Item i is ``(waveform, target)``: a waveform float32 ``(samples,)`` and its class number.
+
+    In a multi-label data set a sound has any number of classes, also none. Its target is a tensor float32 ``(classes,)``, 1 for
+    each of its classes and 0 for the others.
 
     A data set is indexed like a list, and PyTorch's ``DataLoader`` takes it. Each access decodes the file anew;
     :class:`~specenhance.data.cache.CachedWaveforms` decodes each file only once.
 
     Args:
         classes: Names of the classes, in the order of their numbers.
-        labels: Class number of each sound, an index into ``classes``.
+        labels: Class number of each sound, an index into ``classes``. In a multi-label data set a sorted tuple of such numbers.
         paths: File of each sound. A data set that makes its own sounds has no files and overrides :meth:`waveform`.
         sample_rate: Sample rate of the waveforms, in Hz. A file of another rate is resampled.
 
@@ -51,10 +66,13 @@ class AudioDataset:
     (torch.Size([1600]), 'dog', torch.Size([800]))
     >>> data.subset([1]).labels, data.renumbered(["dog", "cat"], [1, 0]).labels
     ([0], [0, 1])
+    >>> several = AudioDataset(["bird", "rain"], [(0, 1), ()])
+    >>> several.multi_label, several.target(0)
+    (True, tensor([1., 1.]))
     """
 
     classes: list[str]
-    labels: list[int]
+    labels: list[Any]  # of Label; all are int, or all are tuples
     paths: list[Path]
     sample_rate: int
     allow_truncated: bool = False
@@ -63,7 +81,7 @@ class AudioDataset:
     names: Sequence[str] = ()
 
     def __init__(
-        self, classes: Sequence[str], labels: Sequence[int], paths: Sequence[Path] = (), sample_rate: int = 16000
+        self, classes: Sequence[str], labels: Sequence[Label], paths: Sequence[Path] = (), sample_rate: int = 16000
     ) -> None:
         if sample_rate < 1:
             raise ValueError(f"sample_rate={sample_rate}: expected a rate in Hz >= 1")
@@ -73,12 +91,28 @@ class AudioDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         count, i = len(self), operator.index(index)
         if not -count <= i < count:
             raise IndexError(f"index {i} of a data set of {count} sounds")
         i %= count
-        return self.waveform(i), self.labels[i]
+        return self.waveform(i), self.target(i)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sound has any number of classes."""
+        return bool(self.labels) and isinstance(self.labels[0], tuple)
+
+    def target(self, i: int) -> int | Tensor:
+        """Give what a model should say of sound ``0 <= i < len(self)``: its class number, or ``(classes,)`` of 0 and 1."""
+        label: Label = self.labels[i]
+        if isinstance(label, int):
+            return label
+        import torch
+
+        there = torch.zeros(len(self.classes))
+        there[list(label)] = 1
+        return there
 
     def waveform(self, i: int) -> Tensor:
         """Read or make sound ``0 <= i < len(self)``, float32 ``(samples,)``.
@@ -140,7 +174,11 @@ class AudioDataset:
             numbers: New class number of each old one.
         """
         other = copy.copy(self)
-        other.classes, other.labels = list(classes), [numbers[label] for label in self.labels]
+        other.classes = list(classes)
+        other.labels = [
+            tuple(sorted(numbers[one] for one in label)) if isinstance(label, tuple) else numbers[label]
+            for label in self.labels
+        ]
         return other
 
 
@@ -213,7 +251,7 @@ class Batch(NamedTuple):
     Attributes:
         waveform: Waveforms ``(B, N)``. N is the length of the longest sound; zeros are added at the end of the others.
         length: Number of samples of each sound before padding, ``(B,)`` int64.
-        label: Class number of each sound, ``(B,)`` int64.
+        label: Class number of each sound, ``(B,)`` int64. Of a multi-label data set 0 or 1 for each class, ``(B, classes)``.
         taught: A teacher's logits of each sound ``(B, classes)``, if they are known. None otherwise.
     """
 
@@ -223,7 +261,7 @@ class Batch(NamedTuple):
     taught: Tensor | None = None
 
 
-def collate(batch: Sequence[tuple[Tensor, int]]) -> Batch:
+def collate(batch: Sequence[tuple[Tensor, int | Tensor]]) -> Batch:
     """Put items of an :class:`AudioDataset` into one :class:`Batch`. This is the ``collate_fn`` of a ``DataLoader``.
 
     >>> import torch
@@ -237,9 +275,10 @@ def collate(batch: Sequence[tuple[Tensor, int]]) -> Batch:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    waveforms, labels = zip(*batch, strict=True)
+    waveforms, targets = zip(*batch, strict=True)
+    labels: Any = targets
     return Batch(
         waveform=pad_sequence(list(waveforms), batch_first=True),
         length=torch.tensor([len(waveform) for waveform in waveforms]),
-        label=torch.tensor(labels),
+        label=torch.stack(labels) if isinstance(labels[0], torch.Tensor) else torch.tensor(labels),
     )

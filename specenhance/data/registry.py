@@ -55,7 +55,7 @@ def list_data() -> list[str]:
     """List the names that :func:`open_data` knows, sorted. Entry points are listed, not loaded.
 
     >>> list_data()
-    ['esc50', 'folder', 'speech_commands', 'synthetic']
+    ['audioset', 'audioset_full', 'esc50', 'folder', 'fsd50k', 'speech_commands', 'synthetic']
     """
     return DATA.names()
 

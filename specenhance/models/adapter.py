@@ -142,6 +142,7 @@ class FrontendModel(nn.Module, HubMixin):
         "feature_info",
         "in_chans",
         "pretrained_cfg",
+        "thresholds",
     )
 
     def __init__(
@@ -178,6 +179,7 @@ class FrontendModel(nn.Module, HubMixin):
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
         self._classes: list[str] | None = None
+        self._thresholds: list[float] | None = None
         # timm's name of this model, if timm made it by a name of specenhance.models.timm_names.
         self._architecture: str | None = None
         self.backbone: Any = backbone  # last, because from now on __setattr__ sets the backbone's names on the backbone
@@ -345,6 +347,37 @@ class FrontendModel(nn.Module, HubMixin):
         if names is not None and len(names) != self.num_classes:
             raise ValueError(f"classes: {len(names)} names for {self.num_classes} classes; give one for each, in order")
         self._classes = None if names is None else list(names)
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        """The probability from which on each class counts as found, or None if a sound has exactly one class.
+
+        A model with thresholds is multi-label: a sound has any number of classes. They are saved with the model, and become
+        unknown when ``reset_classifier`` changes the number of classes.
+
+        Raises:
+            ValueError: when numbers are set that are not probabilities, one for each class.
+        """
+        return self._thresholds if self._thresholds and len(self._thresholds) == self.num_classes else None
+
+    @thresholds.setter
+    def thresholds(self, numbers: Sequence[float] | None) -> None:
+        if numbers is not None and (len(numbers) != self.num_classes or not all(0 <= one <= 1 for one in numbers)):
+            raise ValueError(
+                f"thresholds: {len(numbers)} numbers for {self.num_classes} classes; give one from 0 to 1 for each, in order"
+            )
+        self._thresholds = None if numbers is None else [float(one) for one in numbers]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Give the probabilities ``(..., classes)`` of logits: softmax, or in a multi-label model the sigmoid of each.
+
+        >>> import timm, torch
+        >>> from specenhance import with_frontend
+        >>> model = with_frontend(timm.create_model("test_resnet", in_chans=1, num_classes=2), "tfe1")
+        >>> model.probabilities(torch.tensor([0.0, 0.0]))
+        tensor([0.5000, 0.5000])
+        """
+        return logits.sigmoid() if self.thresholds else logits.softmax(-1)
 
     @property
     def in_chans(self) -> int:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 PATIENCE = 30  # s; a process that reads clips ends so long after a stop signal
-NO_LABEL = -1  # the label of a clip that only fills a batch
+NO_LABEL = -1  # the label of a clip that only fills a batch; of a multi-label data set each class's
 
 
 class WorkerError(OSError):
@@ -47,7 +47,7 @@ class SpectrogramBatch(NamedTuple):
     Attributes:
         spec: ``(B, C, T, F)``. In training, clips are mixed if the recipe says so.
         target: what the model learns: class numbers ``(B,)``, or probabilities ``(B, classes)``.
-        label: the class number of each clip, ``(B,)`` int64.
+        label: the class number of each clip, ``(B,)`` int64. Of a multi-label data set 0 or 1 for each class, ``(B, classes)``.
         real: False for a frame of padding, ``(B, T)``. None if the features do not say.
         taught: a teacher's logits ``(B, classes)``, mixed as the clips are. None if they are not known.
     """
@@ -254,7 +254,7 @@ def mix(batch: Batch, recipe: Recipe, num_classes: int) -> Mixed:
     waveform = alter(batch.waveform, batch.length, recipe)
     if recipe.mixup == 0:
         return Mixed(waveform, batch.label, batch.taught)
-    target = nn.functional.one_hot(batch.label, num_classes).float()
+    target = batch.label if batch.label.ndim == 2 else nn.functional.one_hot(batch.label, num_classes).float()
     if batch.taught is not None:
         target = torch.cat([target, to_parts(batch.taught, recipe.kd_loss)], 1)
     waveform, target = mix_waveforms(waveform, batch.length, target, recipe.mixup, recipe.mixup_alpha)
@@ -290,8 +290,7 @@ class _Batches(Dataset[Any]):
             return _Failure(error)
 
     def _batch(self, draws: list[Draw]) -> Batch | SpectrogramBatch:
-        labels = [self.data.labels[i] if i >= 0 else NO_LABEL for i, _ in draws]
-        batch = collate([(self._clip(draw), label) for draw, label in zip(draws, labels, strict=True)])
+        batch = collate([(self._clip(draw), self._target(draw.clip)) for draw in draws])
         if self.taught is not None:
             batch = batch._replace(taught=self.taught[[draw.clip for draw in draws]])
         if self.features is None:
@@ -306,6 +305,11 @@ class _Batches(Dataset[Any]):
             features: Any = self.features
             real = features.real_frames(waveform, batch.length) if hasattr(features, "real_frames") else None
             return SpectrogramBatch(features(waveform, batch.length), target, batch.label, real, taught)
+
+    def _target(self, clip: int) -> int | Tensor:
+        if clip >= 0:
+            return self.data.target(clip)
+        return torch.full((len(self.data.classes),), float(NO_LABEL)) if self.data.multi_label else NO_LABEL
 
     def _clip(self, draw: Draw) -> Tensor:
         if self.seconds is None:

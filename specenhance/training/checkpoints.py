@@ -106,8 +106,8 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
 class Keeper(Checkpoint):
     """Keep the best weights and a checkpoint of each epoch. Stop if a signal asks for it, or if the loss is not finite.
 
-    The best epoch is the one with the highest accuracy on the validation clips. Among equals, it is the one with the lowest
-    loss.
+    The best epoch is the one with the highest accuracy on the validation clips, for a multi-label model with the highest mean
+    average precision. Among equals, it is the one with the lowest loss.
 
     Args:
         folder: the folder of the checkpoints.
@@ -115,7 +115,7 @@ class Keeper(Checkpoint):
         again: the command that continues a stopped run, for the message.
 
     Attributes:
-        best: accuracy and loss of the best epoch on the validation clips. None before the end of the first epoch.
+        best: score and loss of the best epoch on the validation clips. None before the end of the first epoch.
         place: the next step of the run.
 
     >>> keeper = Keeper(Path("checkpoints"), StopSignals(), "specenhance train --resume run")
@@ -184,11 +184,11 @@ class Keeper(Checkpoint):
         """
         if not self.stop.gentle:
             return
-        accuracy, loss = (float(trainer.callback_metrics[name]) for name in ("val_accuracy", "val_loss"))
+        score, loss = (float(trainer.callback_metrics[name]) for name in (pl_module.recipe.kept_by, "val_loss"))
         if not math.isfinite(loss):
             raise self._diverged(trainer, pl_module, "its validation")
-        if self.best is None or (accuracy, -loss) > (self.best[0], -self.best[1]):
-            self.best = accuracy, loss
+        if self.best is None or (score, -loss) > (self.best[0], -self.best[1]):
+            self.best = score, loss
             if trainer.is_global_zero:
                 model: Any = pl_module.model
                 write_weights(self.folder / BEST, model.state_dict())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import platform
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import specenhance
+from specenhance.analysis.accuracy import Score
+from specenhance.analysis.multi_label import MultiLabelScore
 from specenhance.data import AudioDataset
 from specenhance.data.cache import CachedWaveforms
 from specenhance.models.adapter import FrontendModel
@@ -32,37 +33,12 @@ from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.stopping import StopSignals
 from specenhance.training.store import HISTORY
+from specenhance.training.tagger import Tagger
 from specenhance.training.teach import load_teaching
 
-__all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
+__all__ = ["Trained", "batches_of", "cached", "module_for", "open_splits", "test", "train_rank"]
 
 _log = logging.getLogger(__name__)
-
-
-class Score(NamedTuple):
-    """The accuracy and the confusions of a model on a set of clips.
-
-    Attributes:
-        accuracy: the accuracy, in [0, 1].
-        confusion: the number of clips of each true and each predicted class ``(true, predicted)``.
-        right: for each clip 1 if it is classified right, otherwise 0. Of several devices, the clips of the first.
-    """
-
-    accuracy: float
-    confusion: Tensor
-    right: Sequence[int] = ()
-
-    def confusions(self) -> list[tuple[int, int, int, int]]:
-        """List which classes are taken for which, the most frequent confusion first.
-
-        Returns:
-            For each pair: the number of the true class, that of the predicted class, the number of clips that were confused,
-            and the number of clips of the true class.
-        """
-        wrong = self.confusion.clone().fill_diagonal_(0)
-        clips = self.confusion.sum(1).tolist()
-        pairs = (divmod(flat, len(clips)) for flat in wrong.flatten().argsort(descending=True, stable=True).tolist())
-        return [(true, named, int(wrong[true, named]), clips[true]) for true, named in pairs if wrong[true, named]]
 
 
 class Trained(NamedTuple):
@@ -79,7 +55,7 @@ class Trained(NamedTuple):
     model: FrontendModel
     classes: list[str]
     result: dict[str, Any]
-    score: Score
+    score: Score | MultiLabelScore
     validation: AudioDataset
 
 
@@ -135,12 +111,15 @@ def train_rank(
         f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test; "
         f"{recipe.epochs} epochs of {len(batches)} steps, {recipe.epochs * len(batches):,} steps in all"
     )
-    module = Classifier(model, recipe, teaching)
+    module = module_for(recipe)(model, recipe, teaching)
     history = History(
         out / HISTORY,
+        module.columns,
+        module.running,
         lambda row: _log.info(
             f"epoch {row['epoch'] + 1:3d}/{recipe.epochs}  loss {row['train_loss']:.3f}  "
-            f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
+            + (f"accuracy {row['train_accuracy']:.1%}  " if "train_accuracy" in row else "")
+            + f"validation {'mAP ' if recipe.multi_label else ''}{row[recipe.kept_by]:.1%}"
         ),
     )
     keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}")
@@ -163,13 +142,16 @@ def train_rank(
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
     if recipe.select == "best":
         model.load_state_dict(_load_best(checkpoints / BEST))
+    if isinstance(module, Tagger):
+        test(trainer, module, data["validation"], recipe, machine)
+        module.tune()
     score = test(trainer, module, data["test"], recipe, machine)
     if machine.rank:
         return None
     assert keeper.best is not None
     result = {
-        "test_accuracy": score.accuracy,
-        "validation_accuracy": keeper.best[0] if recipe.select == "best" else history.rows[-1]["val_accuracy"],
+        **{f"test_{name}": value for name, value in score.figures().items()},
+        f"validation_{score.headline}": keeper.best[0] if recipe.select == "best" else history.rows[-1][recipe.kept_by],
         "seconds": round(history.seconds, 1),
         "parameters": parameters,
         "classes": classes,
@@ -185,13 +167,23 @@ def train_rank(
     return Trained(model, classes, result, score, data["validation"])
 
 
-def test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
+def module_for(recipe: Recipe) -> type[Classifier]:
+    """Return the class of module that trains and tests a recipe's model.
+
+    >>> module_for(Recipe()).__name__
+    'Classifier'
+    """
+    return Tagger if recipe.multi_label else Classifier
+
+
+def test(
+    trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine
+) -> Score | MultiLabelScore:
     """Score a module on a set of clips."""
-    module.confusion.reset()
-    module.right = []
+    module.start_test()
     with closing(batches_of(data, recipe, machine, module.model, train=False)) as batches:
         figures = trainer.test(module, batches, verbose=False)
-    return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu(), module.right)
+    return module.score(figures[0])
 
 
 def batches_of(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from specenhance._files import write_text
 from specenhance.data import AudioDataset
+from specenhance.data.base import Label
 from specenhance.data.check import FaultsError
 from specenhance.data.classes import with_classes
 from specenhance.training.recipe import RECIPE, Recipe
@@ -26,7 +27,7 @@ class Clip(NamedTuple):
         split: ``"train"``, ``"validation"`` or ``"test"``.
         path: path of the file, relative to the data set's folder, with ``/`` on every system. It is absolute if the file is
             outside of that folder.
-        label: name of the class.
+        label: name of the class. Of a multi-label data set the list of all its classes.
         size: size of the file, in bytes.
         seconds: length in seconds. None for a clip that is left out.
         left_out: reason why the clip is left out. "" for a clip that is used.
@@ -37,7 +38,7 @@ class Clip(NamedTuple):
 
     split: str
     path: str
-    label: str
+    label: str | list[str]
     size: int
     seconds: float | None
     left_out: str = ""
@@ -78,7 +79,7 @@ def make_manifest(
         Clip(
             split,
             _below(path, recipe.root),
-            data.classes[label],
+            _named(data, label),
             path.stat().st_size,
             seconds[path],
             faults.get(path, ""),
@@ -156,7 +157,7 @@ def as_trained(
     named = {name: with_classes(data, manifest.classes, f"the run {run}") for name, data in parts.items()}
     then = {(clip.split, clip.path): clip for clip in manifest.clips}
     now = {
-        (split, _below(path, recipe.root)): (data.classes[label], path.stat().st_size)
+        (split, _below(path, recipe.root)): (_named(data, label), path.stat().st_size)
         for split, data in named.items()
         for path, label in zip(
             data.paths, data.labels, strict=False
@@ -180,7 +181,9 @@ def as_trained(
     }
 
 
-def _changes(then: Mapping[tuple[str, str], Clip], now: Mapping[tuple[str, str], tuple[str, int]]) -> Sequence[str]:
+def _changes(
+    then: Mapping[tuple[str, str], Clip], now: Mapping[tuple[str, str], tuple[str | list[str], int]]
+) -> Sequence[str]:
     splits_then: dict[str, list[str]] = {}
     splits_now: dict[str, list[str]] = {}
     for splits, places in ((splits_then, then), (splits_now, now)):
@@ -200,6 +203,10 @@ def _changes(then: Mapping[tuple[str, str], Clip], now: Mapping[tuple[str, str],
             elif clip.size != size:
                 changes.append(f"{path}: had {clip.size:,} bytes, now {size:,}")
     return changes
+
+
+def _named(data: AudioDataset, label: Label) -> str | list[str]:
+    return [data.classes[one] for one in label] if isinstance(label, tuple) else data.classes[label]
 
 
 def _below(path: Path, root: str) -> str:

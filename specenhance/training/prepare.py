@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from specenhance.data import AudioDataset
+from specenhance.data.base import classes_of
 from specenhance.data.check import FaultsError, check_sounds, find_twins, listed
 from specenhance.training.build import build_features, build_splits
 from specenhance.training.defaults import PERCENTILE, fitted
@@ -146,7 +147,8 @@ def check(recipe: Recipe) -> int:
     for name, data in sounds.parts.items():
         lengths = sounds.lengths(name)
         seconds = f", {min(lengths):.2f} to {max(lengths):.2f} s, {sum(lengths) / 60:.1f} min in all" if lengths else ""
-        _log.info(f"{name}: {len(data):,} sounds of {len(set(data.labels))} classes{seconds}")
+        classes = {one for label in data.labels for one in classes_of(label)}
+        _log.info(f"{name}: {len(data):,} sounds of {len(classes)} classes{seconds}")
     if sounds.faults:
         _log_all(f"{len(sounds.faults)} files cannot be used:", [f"  {fault}" for fault in sounds.faults.values()])
     if twins:
@@ -163,7 +165,7 @@ def _log_all(first: str, lines: Iterable[str]) -> None:
 
 def _check_classes(sounds: Sounds) -> None:
     train = sounds.parts["train"]
-    if len(train.classes) < 2:
+    if len(train.classes) < (1 if train.multi_label else 2):
         raise ValueError(
             f"only one class, {train.classes[0]!r}: expected at least two; add another one, such as background"
         )
@@ -171,8 +173,13 @@ def _check_classes(sounds: Sounds) -> None:
         if not sounds.lengths(name):
             raise ValueError(f"no file of the split {name!r} can be read: all of its {len(data)} are left out")
         there = Counter(
-            label for i, label in enumerate(data.labels) if not data.paths or sounds.seconds[data.paths[i]] is not None
+            one
+            for i, label in enumerate(data.labels)
+            if not data.paths or sounds.seconds[data.paths[i]] is not None
+            for one in classes_of(label)
         )
+        if not there:
+            raise ValueError(f"no clip of the split {name!r} has a class; label some")
         missing = [name for label, name in enumerate(data.classes) if not there[label]]
         if missing and name == "train":
             _log.warning(

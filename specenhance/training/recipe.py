@@ -37,7 +37,8 @@ __all__ = [
 Crop = Literal["start", "random"]
 Fit = Literal["error", "resize"]
 Schedule = Literal["onecycle", "step", "constant"]
-Loss = Literal["cross_entropy", "binary_cross_entropy"]
+Loss = Literal["cross_entropy", "binary_cross_entropy", "focal"]
+BY_CLASS = ("binary_cross_entropy", "focal")  # losses that take each class by itself
 Select = Literal["best", "last"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -69,6 +70,9 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     },
 }
 """Named sets of augmentation: the fields that each sets."""
+
+MULTI_LABEL = {"loss": "binary_cross_entropy", "label_smoothing": 0.0, "kd_loss": "binary"}
+"""Defaults of fields with ``multi_label = true``."""
 
 FITTED = ("frames", "epochs", "batch_size")
 """Fields that are fitted to the training clips if they are 0, see :mod:`specenhance.training.defaults`."""
@@ -115,6 +119,11 @@ class Recipe(BaseModel):
     data: str = Field("synthetic", description="Name of the data set, one of specenhance.data.list_data().")
     root: str = Field("", description="Folder of the data set. The built-in data set has none.")
     csv: str = Field("", description='CSV file with the columns path, label and optionally split. For data = "folder".')
+    multi_label: bool = Field(
+        False,
+        description="Whether a clip has any number of classes: labels such as a;b in the CSV, or one column of 0 and 1 for "
+        "each class.",
+    )
     fold: int = Field(
         0,
         description="Fold that is tested, for a data set with folds, such as ESC-50, or with folds. 0 trains with each fold "
@@ -244,7 +253,17 @@ class Recipe(BaseModel):
     )
     loss: Loss = Field(
         "cross_entropy",
-        description='Loss on the labels: "cross_entropy", or "binary_cross_entropy" of each class by itself.',
+        description='Loss on the labels: "cross_entropy", or of each class by itself "binary_cross_entropy" or "focal".',
+    )
+    focal_gamma: float = _number(
+        2.0, 'Power by which loss = "focal" weighs down what the model already knows.', 0, 20, "a power"
+    )
+    focal_alpha: float = _number(
+        0.25,
+        'Weight of classes that a clip has, less than 1. For loss = "focal".',
+        1e-6,
+        1 - 1e-6,
+        "the others have the rest",
     )
     label_smoothing: float = _number(
         0.1,
@@ -255,7 +274,8 @@ class Recipe(BaseModel):
     )
     select: Select = Field(
         "best",
-        description='Weights that are kept: "best" accuracy on the validation clips (the lower loss among equals), or "last".',
+        description='Weights that are kept: "best" accuracy on the validation clips (the lower loss among equals), or "last". '
+        "With multi_label it is the best mean average precision.",
     )
     seed: int = _number(
         0, "Seed of the weights, the order of clips and the augmentation.", 0, 2**31 - 1, "for PyTorch's generators"
@@ -387,6 +407,11 @@ class Recipe(BaseModel):
         return self.folds or data_folds(self.data)
 
     @property
+    def kept_by(self) -> str:
+        """The figure of an epoch on the validation clips by which its weights are kept, a column of the history."""
+        return "val_mean_ap" if self.multi_label else "val_accuracy"
+
+    @property
     def teachers(self) -> list[str]:
         """The names of the teachers that the loss needs. Empty if only the labels count, from the first step to the last."""
         return [] if self.kd_weight == 1 and self.kd_weight_end in (None, 1) else names_of(self.teacher)
@@ -411,6 +436,16 @@ class Recipe(BaseModel):
             "frontend",
             self.role == "student" or self.frontend == "identity",
             "'identity' with role = 'teacher': a teacher is stored as its own library's model, which has no front end",
+        )
+        self._expect(
+            "loss",
+            not self.multi_label or self.loss in BY_CLASS,
+            f"{' or '.join(map(repr, BY_CLASS))} with multi_label = true, because classes do not exclude one another",
+        )
+        self._expect(
+            "kd_loss",
+            not (self.multi_label and names_of(self.teacher)) or self.kd_loss in ("binary", *FEATURES),
+            "'binary' with multi_label = true, or a loss of features",
         )
         self._expect("mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
         self._expect("cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
@@ -674,6 +709,8 @@ def _dumps(fields: dict[str, Any]) -> str:
 
 def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
     defaults = recipe_defaults(data) if data in (*list_data(), GIVEN) else {}
+    if str(fields.get("multi_label", "")).lower() == "true":
+        defaults = MULTI_LABEL | defaults
     return Recipe(data=data, **_merged(defaults, fields))
 
 

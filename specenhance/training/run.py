@@ -49,8 +49,8 @@ def train(
     """Train a recipe in a new run folder, test the model, and write the result. ESC-50 with ``fold = 0`` trains all five folds.
 
     News and warnings go to the loggers of the library. The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``,
-    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``result.json``, ``confusion_matrix.csv`` and ``.png``,
-    ``curves.png`` and ``enhanced.png``. For ``role = "teacher"`` it also gets ``pretrained/``, the backbone in the format of
+    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``result.json``, ``classes.csv``, ``confusion_matrix.csv`` and
+    ``.png`` (not of a multi-label model), ``curves.png`` and ``enhanced.png``. For ``role = "teacher"`` it also gets ``pretrained/``, the backbone in the format of
     its own library. A picture that cannot be drawn is a warning, and :func:`resume` tries again.
 
     Args:

@@ -255,7 +255,18 @@ def test_the_examples_are_the_recipes_that_are_installed():
 def test_a_file_of_the_papers_leaves_nothing_that_matters_to_a_default():
     # Given by the user, or of no effect in the file.
     idle = {"root", "csv", "seed", "teacher", "mixup_alpha", "role", "skip_bad", "allow_truncated", "clip_seconds"}
-    idle |= {"folds", "group", "clips_per_class", "teacher_input", "teacher_views", "teacher_mean", "teacher_weights"}
+    idle |= {
+        "multi_label",
+        "focal_gamma",
+        "focal_alpha",
+        "folds",
+        "group",
+        "clips_per_class",
+        "teacher_input",
+        "teacher_views",
+        "teacher_mean",
+        "teacher_weights",
+    }
     idle |= {
         "kd_loss",
         "kd_alpha",
