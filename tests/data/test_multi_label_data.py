@@ -59,7 +59,7 @@ def test_without_the_flag_a_semicolon_is_a_part_of_a_name(tmp_path):
 
 
 def test_a_label_that_the_model_does_not_know_is_named(tmp_path):
-    with pytest.raises(ValueError, match="line 2: label 'rain' of 0.wav is none of the classes bird, frog"):
+    with pytest.raises(ValueError, match=r"line 2: label 'rain' of 0\.wav is none of the classes bird, frog"):
         folder(tmp_path, LABELS, classes=["bird", "frog"])
 
 
@@ -136,7 +136,7 @@ def audioset(root, train, evaluation):
     (root / "class_labels_indices.csv").write_text(
         'index,mid,display_name\n0,/m/1,Speech\n1,/m/2,"Bark, loud"\n2,/m/3,Speech\n'
     )
-    head = "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=2\n# YTID, start_seconds, end_seconds, positive_labels\n"
+    head = "# Segments csv created Sun Mar  5 10:54:31 2017\n# YTID, start_seconds, end_seconds, positive_labels\n"
     (root / "balanced_train_segments.csv").write_text(head + "".join(train))
     (root / "eval_segments.csv").write_text(head + "".join(evaluation))
 
