@@ -87,6 +87,10 @@ def train(
     backbone: Annotated[str | None, typer.Option(help="A timm model, or ast:NAME_OR_PATH.")] = None,
     frontend: Annotated[str | None, typer.Option(help="A front end of 'specenhance list frontends'.")] = None,
     pretrained: options.Pretrained = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="A finished run, or a .safetensors file, whose weights training starts from."),
+    ] = None,
     role: Annotated[
         Role | None,
         typer.Option(
@@ -162,6 +166,7 @@ def train(
         "backbone": backbone,
         "frontend": frontend,
         "pretrained": pretrained,
+        "init": init,
         "role": role,
         "teacher": teacher,
         "epochs": epochs,

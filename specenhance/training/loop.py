@@ -22,6 +22,7 @@ from specenhance.data import AudioDataset
 from specenhance.data.cache import CachedWaveforms
 from specenhance.models.adapter import FrontendModel
 from specenhance.models.weights import read_weights
+from specenhance.training.balance import class_weights
 from specenhance.training.batches import START, Loader, Place, loader
 from specenhance.training.build import build_model, build_splits
 from specenhance.training.checkpoints import BEST, AtomicCheckpoints, Keeper, last_checkpoint
@@ -31,6 +32,7 @@ from specenhance.training.machine import MEMORY, Machine, make_trainer, precisio
 from specenhance.training.manifest import as_trained, load_manifest
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
+from specenhance.training.start import load_start
 from specenhance.training.stopping import StopSignals
 from specenhance.training.store import HISTORY
 from specenhance.training.tagger import Tagger
@@ -92,6 +94,8 @@ def train_rank(
     last, start = last_checkpoint(checkpoints)
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes), given)
+    if recipe.init and last is None:
+        _log.info(load_start(model, recipe.init))
     if given.model is not None:
         check_model(model, len(classes))
         if reason := model.why_not_saved():
@@ -111,7 +115,8 @@ def train_rank(
         f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test; "
         f"{recipe.epochs} epochs of {len(batches)} steps, {recipe.epochs * len(batches):,} steps in all"
     )
-    module = module_for(recipe)(model, recipe, teaching)
+    weights = class_weights(data["train"]) if recipe.class_weights == "balanced" else None
+    module = module_for(recipe)(model, recipe, teaching, weights)
     history = History(
         out / HISTORY,
         module.columns,
@@ -122,13 +127,14 @@ def train_rank(
             + f"validation {'mAP ' if recipe.multi_label else ''}{row[recipe.kept_by]:.1%}"
         ),
     )
-    keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}")
+    keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}", recipe.patience)
     bar = [Progress()] if machine.progress and machine.rank == 0 else []
     trainer = make_trainer(
         machine,
         max_epochs=recipe.epochs,
         precision=precision_on(machine, recipe.precision),
         gradient_clip_val=recipe.clip_norm or None,
+        accumulate_grad_batches=recipe.accumulate,
         callbacks=[history, keeper, *bar],
         enable_progress_bar=bool(bar),
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
@@ -140,6 +146,7 @@ def train_rank(
         _log.info(f"continuing from {last} in epoch {min(start.epoch + 1, recipe.epochs)}{within}")
     with closing(batches), closing(batches_of(data["validation"], recipe, machine, model, train=False)) as validation:
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
+    module.finish()
     if recipe.select == "best":
         model.load_state_dict(_load_best(checkpoints / BEST))
     if isinstance(module, Tagger):

@@ -39,6 +39,8 @@ Fit = Literal["error", "resize"]
 Schedule = Literal["onecycle", "step", "constant"]
 Loss = Literal["cross_entropy", "binary_cross_entropy", "focal"]
 BY_CLASS = ("binary_cross_entropy", "focal")  # losses that take each class by itself
+ClassWeights = Literal["none", "balanced"]
+Sampling = Literal["shuffle", "balanced"]
 Select = Literal["best", "last"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -207,6 +209,11 @@ class Recipe(BaseModel):
         "error",
         description='What to do with a size that the backbone cannot take: "error", or "resize" to interpolate spectrograms.',
     )
+    init: str = Field(
+        "",
+        description="Run folder, or .safetensors file of a model of this library, whose weights training starts from. A head "
+        "for other classes starts anew.",
+    )
     # Optimisation
     epochs: int = _number(
         30,
@@ -228,6 +235,16 @@ class Recipe(BaseModel):
         None, description="Betas of an Adam optimizer. None is the optimizer's own default."
     )
     weight_decay: float = _number(1e-2, "Weight decay of the optimizer.", 0, 10, "beyond it all weights vanish")
+    accumulate: int = _number(
+        1, "Number of batches whose gradients are added before each step of the optimizer.", 1, 65_536, "batches"
+    )
+    ema: float = _number(
+        0.0,
+        "Decay of an exponential moving average of the weights, such as 0.999, which is validated and kept. 0 has none.",
+        0,
+        0.999999,
+        "a decay below 1",
+    )
     clip_norm: float = _number(0.0, "Maximum norm of the gradients. With 0 they are not clipped.", 0, 1e6, "a norm")
     precision: Precision = Field(
         "32-true",
@@ -272,6 +289,22 @@ class Recipe(BaseModel):
         0.999,
         "a part of the label's probability",
     )
+    class_weights: ClassWeights = Field(
+        "none",
+        description='Weight of each class in the loss: "none", or "balanced", inversely to its number of training clips.',
+    )
+    sampling: Sampling = Field(
+        "shuffle",
+        description='Training clips of an epoch: "shuffle" takes each once, "balanced" draws as many, with all classes '
+        "equally often.",
+    )
+    patience: int = _number(
+        0,
+        "Number of epochs without a better one on the validation clips after which training ends early. 0 never does.",
+        0,
+        100_000,
+        "epochs, 0 to train all",
+    )
     select: Select = Field(
         "best",
         description='Weights that are kept: "best" accuracy on the validation clips (the lower loss among equals), or "last". '
@@ -291,6 +324,20 @@ class Recipe(BaseModel):
     mixup_alpha: float = _number(
         10.0,
         "Parameter of the Beta distribution of the part that a clip keeps in a mixture.",
+        1e-3,
+        1e4,
+        "of a Beta distribution",
+    )
+    cutmix: float = _number(
+        0.0,
+        "Probability that a span of a clip is replaced by that of another one (CutMix in time).",
+        0,
+        1,
+        "a probability",
+    )
+    cutmix_alpha: float = _number(
+        1.0,
+        "Parameter of the Beta distribution of the part that a clip keeps when it is cut.",
         1e-3,
         1e4,
         "of a Beta distribution",
@@ -448,6 +495,9 @@ class Recipe(BaseModel):
             "'binary' with multi_label = true, or a loss of features",
         )
         self._expect("mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
+        self._expect(
+            "init", not (self.init and self.pretrained), "none with pretrained = true: weights start from one of them"
+        )
         self._expect("cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
         self._expect("snr_low", self.snr_low <= self.snr_high, f"at most snr_high = {self.snr_high}")
         self._expect("betas", all(0 <= beta < 1 for beta in self.betas or ()), "two numbers from 0 to below 1")
@@ -676,7 +726,7 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
 def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Make the paths of recipe fields whole: ``root`` and ``csv``, and what else names a file or folder that exists.
 
-    That is each ``teacher``, ``background`` or ``rooms``, and a backbone with a prefix, such as ``local-dir:FOLDER``.
+    That is each ``teacher``, ``background``, ``rooms`` or ``init``, and a backbone with a prefix, such as ``local-dir:FOLDER``.
 
     Args:
         fields: Fields of a recipe. Other fields stay as they are.
@@ -686,7 +736,7 @@ def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str
     {'root': '/data/sounds', 'backbone': 'resnet18'}
     """
     found = dict(fields)
-    for name in ("root", "csv", "teacher", "background", "rooms", "backbone"):
+    for name in ("root", "csv", "teacher", "background", "rooms", "backbone", "init"):
         value = found.get(name)
         if not isinstance(value, str) or not value:
             continue

@@ -28,8 +28,9 @@ from specenhance.training.pictures import draw_pictures
 from specenhance.training.prepare import prepare
 from specenhance.training.ranks import ranks
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe, save_recipe
+from specenhance.training.start import load_start
 from specenhance.training.stopping import StopSignals, stop_signals
-from specenhance.training.store import stored_runs
+from specenhance.training.store import read_history, stored_runs
 from specenhance.training.teach import check_teacher, prepare_teacher
 
 __all__ = ["check_recipe", "on_all_machines", "resume", "train"]
@@ -50,8 +51,9 @@ def train(
 
     News and warnings go to the loggers of the library. The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``,
     ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``result.json``, ``classes.csv``, ``confusion_matrix.csv`` and
-    ``.png`` (not of a multi-label model), ``curves.png`` and ``enhanced.png``. For ``role = "teacher"`` it also gets ``pretrained/``, the backbone in the format of
-    its own library. A picture that cannot be drawn is a warning, and :func:`resume` tries again.
+    ``.png`` (not of a multi-label model), ``curves.png`` and ``enhanced.png``. For ``role = "teacher"`` it also gets
+    ``pretrained/``, the backbone in the format of its own library. A picture that cannot be drawn is a warning, and
+    :func:`resume` tries again.
 
     Args:
         recipe: the recipe.
@@ -268,6 +270,11 @@ def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
             f"epochs = {epochs}: {out} is not finished, and only a finished run can be extended; finish it first: "
             f"specenhance train --resume {out}"
         )
+    if recipe.patience and any(len(read_history(run)) < recipe.epochs for run in stored_runs(out)):
+        raise ValueError(
+            f"epochs = {epochs}: {out} ended early, by patience = {recipe.patience}, so it has no end to go on from; start a "
+            f"new run from its weights: specenhance train --recipe {out / RECIPE} --set init={out}"
+        )
     extended = recipe.replace(epochs=epochs, cycle_from=recipe.epochs)
     for folder in sorted(out.glob("fold*")) if has_folds(recipe) else []:
         save_recipe(extended.replace(fold=load_recipe(folder / RECIPE).fold), folder / RECIPE)
@@ -314,6 +321,8 @@ def check_recipe(recipe: Recipe, machine: Machine, given: Given = NOTHING) -> No
             f"features_on = 'worker': the features {recipe.features!r} have weights that learn, which only works in the model; "
             "expected 'device'"
         )
+    if recipe.init:
+        load_start(model, recipe.init)
     if given.model is not None and recipe.frames:
         check_model(model, len(data.classes))
     if machine.teacher_cache and not recipe.teacher_views:
