@@ -168,6 +168,7 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Picture:
 def _confusions(classes: Sequence[str], found: Findings) -> dict[str, Any]:
     """Give the picture and the tables of confusions."""
     return {
+        "scores": None,
         "confusion": picture(
             partial(plot_confusion, found.confusion, classes),
             "Confusion matrix: the part of each true class's clips that is taken for each class.",

@@ -167,9 +167,9 @@ def test_all_of_audioset_has_the_unbalanced_clips_too(tmp_path):
 
 def test_audioset_says_what_is_wrong(tmp_path):
     audioset(tmp_path, ['a1, 0.000, 10.000, "/m/9"\n'], ["e1, zero, 10.000, /m/1\n"])
-    with pytest.raises(ValueError, match=r"balanced_train_segments\.csv, line 4: '/m/9' is not in class_labels"):
+    with pytest.raises(ValueError, match=r"balanced_train_segments\.csv, line 3: '/m/9' is not in class_labels"):
         AudioSet(tmp_path, "train")
-    with pytest.raises(ValueError, match=r"eval_segments\.csv, line 4: 'zero' to '10\.000': expected seconds"):
+    with pytest.raises(ValueError, match=r"eval_segments\.csv, line 3: 'zero' to '10\.000': expected seconds"):
         AudioSet(tmp_path, "test")
     (tmp_path / "eval_segments.csv").write_text("e1, 0.000, 10.000, /m/1\n")
     with pytest.raises(
