@@ -116,9 +116,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove what processes that were killed while they wrote have left in a folder; what a living one writes stays."""
+def remove_leftovers(folder: str | os.PathLike[str], of: str = "") -> None:
+    """Remove what processes that were killed while they wrote have left in a folder; what a living one writes stays.
+
+    Args:
+        folder: the folder.
+        of: the name without its suffix of the only file whose leftovers are removed. The default is any file's.
+    """
     for entry in Path(folder).iterdir():
+        if of and not entry.name.startswith(f".{of}."):
+            continue
         found = LEFTOVER.fullmatch(entry.name)
         if found is None or _is_alive(int(found[1])):
             continue

@@ -7,27 +7,32 @@ Every function takes one sound, or a list of sounds of any lengths, which it com
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from specenhance._choices import Device
 from specenhance.audio import read_blocks
-from specenhance.audio.samples import waveform_of
 from specenhance.audio.windows import classify, likeliest
-from specenhance.data import read_audio
-from specenhance.frontends.base import apply_frontend, out_channels
-from specenhance.models.adapter import FrontendModel, with_frontend
+from specenhance.frontends.base import apply_frontend
+from specenhance.models.adapter import FrontendModel
+from specenhance.models.sounds import Sound, computed, embed, pooling, require_features
+from specenhance.models.sounds import waveform as waveform_of_sound
 
-__all__ = ["Listening", "Sound", "as_batch", "chosen_device", "embed", "enhance", "predict", "predict_proba"]
-
-Sound: TypeAlias = Tensor | np.ndarray | str | os.PathLike[str]
+__all__ = [
+    "Embedding",
+    "Listening",
+    "Sound",
+    "as_batch",
+    "chosen_device",
+    "embed",
+    "enhance",
+    "predict",
+    "predict_proba",
+]
 
 
 def predict(
@@ -72,7 +77,7 @@ def predict_proba(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_s
             :func:`specenhance.audio.samples.waveform_of`.
         FileNotFoundError, AudioError: for a file that cannot be read.
     """
-    _require_features(model)
+    require_features(model)
     if not isinstance(sounds, Sequence) or isinstance(sounds, str):
         return predict_proba(model, [sounds], batch_size)[0]
     found: list[Tensor | None] = [None] * len(sounds)
@@ -82,39 +87,9 @@ def predict_proba(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_s
             blocks = read_blocks(sound, model.features.sample_rate)
             found[i] = torch.from_numpy(classify(Listening(model), blocks, longest, longest).probabilities).float()
     others = [i for i, probabilities in enumerate(found) if probabilities is None]
-    for i, logits in zip(
-        others, _computed(model, [sounds[i] for i in others], batch_size, model.classify), strict=True
-    ):
+    for i, logits in zip(others, computed(model, [sounds[i] for i in others], batch_size, model.classify), strict=True):
         found[i] = model.probabilities(logits)
     return torch.stack([probabilities for probabilities in found if probabilities is not None])
-
-
-def embed(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: int = 32) -> Tensor:
-    """Give the backbone's pooled features, ``(num_features,)`` for a sound, ``(sounds, num_features)`` for a list.
-
-    Args:
-        model: from waveforms to logits, with one of timm's backbones.
-        sounds: a sound, or a list of sounds; of each as much of the start as the model looks at.
-        batch_size: sounds that are computed together.
-
-    Raises:
-        TypeError, ValueError, FileNotFoundError, AudioError: as :func:`predict_proba`.
-    """
-    _require_features(model)
-    if not isinstance(sounds, Sequence) or isinstance(sounds, str):
-        return embed(model, [sounds], batch_size)[0]
-
-    # The same model from the enhanced spectrogram on.
-    rest = with_frontend(
-        model.backbone, "identity", in_chans=out_channels(model.frontend, 1), layout=model.layout, fit=model.fit
-    )
-    rest.eval()
-
-    def pooled(spec: Tensor, real: Tensor | None) -> Tensor:
-        enhanced = apply_frontend(model.frontend, spec, real)
-        return rest.forward_head(rest.forward_features(enhanced), pre_logits=True)
-
-    return torch.stack(list(_computed(model, sounds, batch_size, pooled)))
 
 
 def enhance(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: int = 32) -> Tensor:
@@ -122,10 +97,10 @@ def enhance(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_size: i
 
     Raises as :func:`predict_proba`.
     """
-    _require_features(model)
+    require_features(model)
     if not isinstance(sounds, Sequence) or isinstance(sounds, str):
         return enhance(model, [sounds], batch_size)[0]
-    return torch.stack(list(_computed(model, sounds, batch_size, partial(apply_frontend, model.frontend))))
+    return torch.stack(list(computed(model, sounds, batch_size, partial(apply_frontend, model.frontend))))
 
 
 def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
@@ -134,7 +109,7 @@ def as_batch(model: FrontendModel, waveform: Tensor | np.ndarray) -> Tensor:
     Raises:
         TypeError, ValueError: as :func:`specenhance.audio.samples.waveform_of`.
     """
-    return _waveform(model, waveform).to(next(model.parameters()).device)[None]
+    return waveform_of_sound(model, waveform).to(next(model.parameters()).device)[None]
 
 
 class Listening:
@@ -164,7 +139,7 @@ class Listening:
     """
 
     def __init__(self, model: FrontendModel, clip_seconds: float | None = None) -> None:
-        _require_features(model)
+        require_features(model)
         self.model = model.eval()
         self.classes, self.thresholds = model.classes, model.thresholds
         self.sample_rate: int = model.features.sample_rate
@@ -176,6 +151,38 @@ class Listening:
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
         """Give the probability of each class, ``(classes,)``, of one waveform ``(samples,)``."""
         return self.model.probabilities(self.model(as_batch(self.model, waveform)))[0].cpu().numpy()
+
+    @torch.no_grad()
+    def batch_probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """Give the probabilities ``(B, classes)`` of several waveforms of one length, float32 ``(B, samples)``."""
+        waveforms = torch.from_numpy(batch).to(next(self.model.parameters()).device)
+        return self.model.probabilities(self.model(waveforms)).cpu().numpy()
+
+
+class Embedding(Listening):
+    """A model as :class:`Listening`, whose rows are the backbone's pooled features.
+
+    Args:
+        model: from waveforms ``(B, samples)`` to logits, with one of timm's backbones. It is set to evaluation mode.
+        clip_seconds: as for :class:`Listening`.
+
+    >>> import timm, specenhance
+    >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=3)
+    >>> model = specenhance.with_frontend(backbone, "tfe1", features=specenhance.KaldiFbank(frames=98))
+    >>> Embedding(model).batch_embeddings(np.zeros((2, 8000), "float32")).shape
+    (2, 96)
+    """
+
+    def __init__(self, model: FrontendModel, clip_seconds: float | None = None) -> None:
+        super().__init__(model, clip_seconds)
+        self._pooled = pooling(model)
+
+    @torch.no_grad()
+    def batch_embeddings(self, batch: np.ndarray) -> np.ndarray:
+        """Give the pooled features ``(B, num_features)`` of several waveforms of one length, float32 ``(B, samples)``."""
+        waveforms = torch.from_numpy(batch).to(next(self.model.parameters()).device)
+        spec, real = self.model.spectrogram(waveforms), self.model.real_frames(waveforms)
+        return self._pooled(spec, real).float().cpu().numpy()
 
 
 def chosen_device(device: Device) -> str:
@@ -189,35 +196,3 @@ def chosen_device(device: Device) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _waveform(model: FrontendModel, sound: Sound) -> Tensor:
-    if isinstance(sound, (str, os.PathLike)):
-        longest = model.features.samples
-        rate = model.features.sample_rate
-        return read_audio(Path(sound), rate, seconds=None if longest is None else longest / rate)
-    if isinstance(sound, Tensor):  # NumPy knows no bfloat16
-        sound = (sound.float() if sound.is_floating_point() else sound).detach().cpu().numpy()
-    return torch.tensor(waveform_of(sound))
-
-
-@torch.no_grad()
-def _computed(
-    model: FrontendModel, sounds: Sequence[Sound], batch_size: int, compute: Callable[[Tensor, Tensor | None], Tensor]
-) -> Iterator[Tensor]:
-    """Give what ``compute`` makes of the spectrogram of each sound and its real frames, on the CPU."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
-    model.eval()
-    device = next(model.parameters()).device
-    for start in range(0, len(sounds), batch_size):
-        waveforms = [_waveform(model, sound) for sound in sounds[start : start + batch_size]]
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        batch = pad_sequence(waveforms, batch_first=True).to(device)
-        lengths = lengths.to(device)
-        yield from compute(model.spectrogram(batch, lengths), model.real_frames(batch, lengths)).cpu()
-
-
-def _require_features(model: FrontendModel) -> None:
-    if getattr(model, "features", None) is None:
-        raise ValueError("the model takes spectrograms; for sounds give it features, with_frontend(..., features=...)")

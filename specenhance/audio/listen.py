@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Event", "Heard", "events", "listen", "pcm_blocks"]
+__all__ = ["Event", "Heard", "events", "listen", "pcm_blocks", "windows"]
 
 BLOCK = 4096  # samples per read
 
@@ -89,30 +89,49 @@ def listen(model: Listener, blocks: Iterable[np.ndarray], window: int, hop: int)
     0.0 1.0 [0.9 0.1]
     1.0 2.0 [0.1 0.9]
     """
-    if not 1 <= hop <= window:
-        raise ValueError(
-            f"a window of {window} samples every {hop}: expected a hop from 1 sample to the window's length"
-        )
-
-    def heard(samples: np.ndarray, at: int) -> Heard:
+    for at, samples in windows(blocks, window, hop):
         began = time.perf_counter()
         probabilities = model.probabilities(samples)
         took = time.perf_counter() - began
         start, end = at / model.sample_rate, (at + len(samples)) / model.sample_rate
-        return Heard(start, end, probabilities, _level(samples), took)
+        yield Heard(start, end, probabilities, _level(samples), took)
 
+
+def windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut a stream into windows, each as soon as it is full.
+
+    The last window ends where the stream ends. A window is shorter than ``window`` only if the whole stream is.
+
+    Args:
+        blocks: Blocks of the stream, float32 ``(samples,)`` of any length.
+        window: Length of a window, in samples.
+        hop: Distance from the start of one window to the start of the next, in samples, at most ``window``.
+
+    Yields:
+        The place of the window's first sample in the stream, and the window ``(samples,)``.
+
+    Raises:
+        ValueError: for a window or a hop out of range.
+
+    >>> [(at, samples.tolist()) for at, samples in windows([np.arange(5)], window=2, hop=2)]
+    [(0, [0.0, 1.0]), (2, [2.0, 3.0]), (3, [3.0, 4.0])]
+    """
+    if not 1 <= hop <= window:
+        raise ValueError(
+            f"a window of {window} samples every {hop}: expected a hop from 1 sample to the window's length"
+        )
     kept, start = np.zeros(0, np.float32), 0  # the samples from `start`, where the next window starts
     last, end = kept, 0  # the last full window, and where it ended
     for block in blocks:
         kept = np.concatenate([kept, block])
         while len(kept) >= window:
             last, end = kept[:window], start + window
-            yield heard(last, start)
+            yield start, last
             kept, start = kept[hop:], start + hop
     total = start + len(kept)
     if total > end:
         rest = np.concatenate([last[:hop], kept])[-window:]
-        yield heard(rest, total - len(rest))
+        yield total - len(rest), rest
 
 
 def _level(samples: np.ndarray) -> float:
@@ -127,6 +146,8 @@ def events(
     margin: float = 0.2,
     level: float = -60.0,
     agree: int = 2,
+    patience: int = 0,
+    debounce: float = 0.0,
 ) -> Iterator[Event]:
     """Turn windows into events. Consecutive windows with the same likeliest class are one event.
 
@@ -139,7 +160,11 @@ def events(
         threshold: Minimum probability of the likeliest class.
         margin: Minimum difference between the probabilities of the likeliest class and of the second.
         level: Minimum level of the window, in dBFS.
-        agree: Minimum number of consecutive windows of an event. In a stream of fewer windows, all must have the same class.
+        agree: Minimum number of windows of an event. In a stream of fewer windows, all must have the same class.
+        patience: Number of windows in a row that may lie inside an event without its class. With 0 the windows of an event are
+            consecutive. An event ends with its last window of the class.
+        debounce: Minimum time in seconds from the end of an event to the start of the next one of the same class. An earlier
+            one is left out.
 
     Yields:
         The events, in order.
@@ -151,6 +176,9 @@ def events(
     >>> windows = [Heard(i, i + 1, kind, level=-20, seconds=0.0) for i, kind in enumerate((speech, speech, music))]
     >>> list(events(windows))
     [Event(start=0, end=2, label=0, probability=0.9)]
+    >>> windows = [Heard(i, i + 1, kind, -20, 0.0) for i, kind in enumerate((speech, speech, music, speech))]
+    >>> [(event.start, event.end) for event in events(windows, patience=1)]
+    [(0, 4)]
     """
     for name, value in (("threshold", threshold), ("margin", margin)):
         if not 0 <= value <= 1:
@@ -159,29 +187,70 @@ def events(
         raise ValueError(f"level = {level}: expected dBFS, such as -60; -inf takes every window")
     if agree < 1:
         raise ValueError(f"agree = {agree}: expected 1 window or more")
-    run: Event | None = None
-    windows = count = 0  # windows of the stream, and of the run
+    if patience < 0:
+        raise ValueError(f"patience = {patience}: expected 0 windows or more")
+    if not 0 <= debounce < math.inf:
+        raise ValueError(f"debounce = {debounce}: expected seconds, 0 or more")
+    ended: dict[int, float] = {}  # of each class, where its last event has ended
+
+    def free(event: Event) -> bool:
+        if event.start - ended.get(event.label, -math.inf) < debounce:
+            return False
+        ended[event.label] = event.end
+        return True
+
+    heard_in = _Runs(patience)
+    count = 0
     stopped: BaseException | None = None
     try:
         for window in heard:
-            windows += 1
-            label = _decided(window, threshold, margin, level)
-            if run is not None and run.label == label:
-                count += 1
-                best = max(run.probability, float(window.probabilities[label]))
-                run = run._replace(end=window.end, probability=best)
-                continue
-            if run is not None and count >= agree:
-                yield run
-            run, count = None, 0
-            if label is not None:
-                run, count = Event(window.start, window.end, label, float(window.probabilities[label])), 1
+            count += 1
+            for event, number in heard_in.after(window, _decided(window, threshold, margin, level)):
+                if number >= agree and free(event):
+                    yield event
     except (Exception, KeyboardInterrupt) as error:
         stopped = error
-    if run is not None and count >= min(agree, windows):
-        yield run
+    for event, number in heard_in.left():
+        if number >= min(agree, count) and free(event):
+            yield event
     if stopped is not None:
         raise stopped
+
+
+class _Runs:
+    """Runs of windows of a class, in which ``patience`` windows in a row may be of no class or another one."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self._runs: dict[
+            int, tuple[Event, int, int]
+        ] = {}  # of each class: the run, its windows, windows since its last
+
+    def after(self, window: Heard, label: int | None) -> Iterator[tuple[Event, int]]:
+        """Take the next window; give the runs that have ended, with their numbers of windows."""
+        for other, (event, windows, since) in list(self._runs.items()):
+            if other == label:
+                continue
+            if since == self.patience:
+                del self._runs[other]
+                yield event, windows
+            else:
+                self._runs[other] = event, windows, since + 1
+        if label is None:
+            return
+        probability = float(window.probabilities[label])
+        if label in self._runs:
+            event, windows, _ = self._runs[label]
+            event = event._replace(end=window.end, probability=max(event.probability, probability))
+            self._runs[label] = event, windows + 1, 0
+        else:
+            self._runs[label] = Event(window.start, window.end, label, probability), 1, 0
+
+    def left(self) -> Iterator[tuple[Event, int]]:
+        """Give the runs that the stream's end has ended, by their start."""
+        for event, windows, _ in sorted(self._runs.values(), key=lambda run: run[0].start):
+            yield event, windows
+        self._runs.clear()
 
 
 def _decided(window: Heard, threshold: float, margin: float, level: float) -> int | None:

@@ -117,7 +117,10 @@ class OnnxModel:
             batch = scaled(batch)
         elif np.asarray(batch).dtype.kind != "f":
             raise TypeError(f"{name} of type {np.asarray(batch).dtype}: expected float32, normalised")
-        return self._session.run(None, {name: np.asarray(batch).astype(np.float32, copy=False)})[0]
+        return self._computed(np.asarray(batch).astype(np.float32, copy=False))
+
+    def _computed(self, batch: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self.metadata["input"]: batch})[0]
 
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
         """Return the probability of each class, ``(classes,)`` float64.
@@ -129,15 +132,26 @@ class OnnxModel:
             ValueError: for a model that takes spectrograms.
             ValueError, TypeError: for another waveform, as :func:`specenhance.audio.samples.waveform_of`.
         """
+        return self.batch_probabilities(waveform_of(waveform)[None])[0]
+
+    def batch_probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """Return the probabilities of several waveforms of one length, ``(B, classes)`` float64.
+
+        Args:
+            batch: waveforms ``(B, samples)``, float32 in [-1, 1], as :func:`specenhance.audio.read_blocks` gives them.
+
+        Raises:
+            ValueError: for a model that takes spectrograms.
+        """
         if self.metadata["input"] != "waveform":
             raise ValueError(
                 f"{self.path}: takes spectrograms, and sound needs a model of waveforms; export it with --input waveform"
             )
-        logits = self.logits(waveform_of(waveform)[None])[0].astype(np.float64)
+        logits = self._computed(batch).astype(np.float64)
         if self.thresholds is not None:
             return 1 / (1 + np.exp(-np.clip(logits, -700, 700)))
-        exponentials = np.exp(logits - logits.max())
-        return exponentials / exponentials.sum()
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def predict(self, waveform: np.ndarray, top: int) -> list[tuple[int, float]]:
         """Return the likeliest classes: pairs of class number and probability, the likeliest first.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from typing import Any
 
+from specenhance._children import end_with_parent
 from specenhance._imports import import_modules, imported_modules
 from specenhance.experiments.grid import Run
 from specenhance.training.stopping import Stopped, stop_signals
@@ -100,12 +100,4 @@ def _share(numbers: Any, threads: int, gpus: int, modules: Sequence[str]) -> Non
 
     torch.set_num_threads(threads)
     import_modules(modules)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process at once when the one that started it is gone: else it would hold a run that the next call takes up."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()

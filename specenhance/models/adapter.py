@@ -283,6 +283,21 @@ class FrontendModel(nn.Module, HubMixin):
         """
         return apply_frontend(self.frontend, self.spectrogram(x, lengths), self.real_frames(x, lengths))
 
+    @no_type_check
+    def embed(self, sounds, batch_size=32):
+        """Give the backbone's pooled features of sounds, see :func:`specenhance.models.sounds.embed`.
+
+        Args:
+            sounds: A waveform ``(samples,)``, the path of a sound file, or a list of such.
+            batch_size: The number of sounds that are computed together.
+
+        Returns:
+            A tensor ``(num_features,)``, or for a list ``(sounds, num_features)``.
+        """
+        from specenhance.models.sounds import embed
+
+        return embed(self, sounds, batch_size)
+
     def _run(self, call: Callable[..., Any], spec: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Bring a spectrogram ``(B, C, T, F)`` to the backbone's layout, size and channels, and call the backbone on it."""
         spec = _as_read(spec, self._backbone_chans, self.layout, self._size())

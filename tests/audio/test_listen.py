@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 import math
 import os
 import signal
@@ -96,6 +97,31 @@ def test_a_stream_of_one_window_needs_no_second_to_agree():
     assert list(events(heard(YES, NO))) == []
 
 
+def test_patience_lets_windows_of_another_kind_lie_inside_an_event():
+    windows = heard(YES, YES, NEITHER, YES, NEITHER, NEITHER, YES, YES)
+    assert [(event.start, event.end) for event in events(windows)] == [(0.0, 1.5), (3.0, 4.5)]
+    assert [(event.start, event.end) for event in events(windows, patience=1)] == [(0.0, 2.5), (3.0, 4.5)]
+    assert [(event.start, event.end) for event in events(windows, patience=2)] == [(0.0, 4.5)]
+    assert [(event.start, event.end) for event in events(heard(YES, NEITHER, YES), patience=1)] == [(0.0, 2.0)]
+    assert list(events(heard(YES, NEITHER, NEITHER, YES), patience=1)) == []  # one window each
+
+
+def test_with_patience_two_classes_may_take_turns():
+    windows = heard(YES, NO, YES, NO, NEITHER, NEITHER)
+    found = [(event.label, event.start, event.end) for event in events(windows, patience=1)]
+    assert found == [(0, 0.0, 2.0), (1, 0.5, 2.5)]
+
+
+def test_debounce_leaves_out_an_event_that_follows_too_soon_on_one_of_its_class():
+    windows = heard(YES, YES, NEITHER, NEITHER, YES, YES, NO, NO, *6 * [NEITHER], YES, YES)
+    starts = [0.0, 2.0, 3.0, 7.0]  # of the events; the first ends at 1.5
+    assert [event.start for event in events(windows)] == starts
+    assert [event.start for event in events(windows, debounce=0.5)] == starts
+    assert [event.start for event in events(windows, debounce=0.6)] == [0.0, 3.0, 7.0]
+    assert [event.start for event in events(windows, debounce=5.5)] == [0.0, 3.0, 7.0]
+    assert [event.start for event in events(windows, debounce=6)] == [0.0, 3.0]
+
+
 def test_an_unsure_window_is_not_heard():
     unsure = heard((0.5, 0.45, 0.05), (0.5, 0.45, 0.05))
     assert list(events(unsure)) == []  # the second class is too near
@@ -137,6 +163,8 @@ def test_what_was_heard_before_a_stop_is_told_before_it(error):
         ({"margin": math.nan}, "margin = nan: expected a probability from 0 to 1"),
         ({"level": math.nan}, "level = nan: expected dBFS"),
         ({"agree": 0}, "agree = 0: expected 1 window or more"),
+        ({"patience": -1}, "patience = -1: expected 0 windows or more"),
+        ({"debounce": math.nan}, "debounce = nan: expected seconds"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(setting, message):
@@ -204,6 +232,10 @@ def test_listen_says_what_is_heard_when(model_file, tmp_path):
     raw = soundfile.read(tmp_path / "a.wav", dtype="int16")[0].astype("<i2").tobytes()
     again = command("listen", "--model", model_file, "-", input=raw)
     assert again.stdout == done.stdout
+    objects = command("listen", "--model", model_file, "--json", "--patience", 0, "--debounce", 0, tmp_path / "a.wav")
+    found = [json.loads(line) for line in objects.stdout.splitlines()]
+    told = [f"{one['start']:.2f} to {one['end']:.2f} s: {one['label']} {one['probability']:.1%}" for one in found]
+    assert told == done.stdout.decode().splitlines()
 
 
 def shared(line, second):

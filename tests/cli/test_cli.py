@@ -267,11 +267,9 @@ def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
 def test_predict_says_what_it_was_given(trained, tones, tmp_path):
     folder, _ = trained
     sound = tones / "test" / "low" / "0.wav"
-    assert f"give it as --model {folder}/model.onnx" in refusal("predict", folder / "model.onnx", sound)
+    assert "none.onnx: no such model" in refusal("predict", folder / "none.onnx", sound)
     assert f"{tmp_path}: is a folder; expected a run folder and then audio files" in refusal("predict", tmp_path)
-    assert f"{tones}: is a folder; give the audio files in it, such as {tones}/*.wav" in refusal(
-        "predict", folder, tones
-    )
+    assert f"{tmp_path}: the folder holds no sound file" in refusal("predict", folder, tmp_path)
 
 
 def test_a_folder_around_a_file_to_write_is_not_made(trained, tones, tmp_path):

@@ -374,13 +374,13 @@ def test_pruning_to_an_intermediate_layer() -> None:
 
 def test_a_method_that_would_not_see_the_front_end_is_refused() -> None:
     class Backbone(Spy):
-        def embed(self, x: Tensor) -> Tensor:
+        def encode(self, x: Tensor) -> Tensor:
             return x.mean(3)
 
     model = with_frontend(Backbone(), "tfe1")
-    assert not hasattr(model, "embed")
-    with pytest.raises(AttributeError, match=r"no method embed; .*model.backbone.embed, does not see the front end"):
-        model.embed(noise(1, 1, T, F))
+    assert not hasattr(model, "encode")
+    with pytest.raises(AttributeError, match=r"no method encode; .*model.backbone.encode, does not see the front end"):
+        model.encode(noise(1, 1, T, F))
     with pytest.raises(AttributeError, match=r"no method as_sequential; the backbone's own"):
         make_model("test_efficientnet").as_sequential()
 
