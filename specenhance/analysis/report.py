@@ -243,7 +243,7 @@ def _masks(model: FrontendModel, classes: Sequence[str], found: Findings) -> lis
 
 def _found(model: FrontendModel, data: AudioDataset, found: Findings, i: int) -> Clip:
     """Give a clip of the data set."""
-    name = "/".join(data.paths[i].parts[-2:]) if data.paths else data.name(i)
+    name = "/".join(data.paths[i].parts[-2:]) + data.fragment(i) if data.paths else data.name(i)
     return _clip(model, data.classes, name, data.waveform(i), found.probabilities[i], classes_of(data.labels[i]))
 
 

@@ -48,6 +48,7 @@ class AudioDataset:
     Attributes:
         allow_truncated: Whether to read what is there of an incomplete file, False by default.
         passed_over: Names of what is in the data set's folder and is not read.
+        spans: Start and end of each sound in its file, in seconds, where sounds are parts of files.
         groups: The group of each sound, for each kind of group, such as ``{"speaker": ["ann", "bob"]}``.
         names: Name of each sound, where sounds have no files and their numbers are not their names.
 
@@ -77,6 +78,7 @@ class AudioDataset:
     sample_rate: int
     allow_truncated: bool = False
     passed_over: Sequence[str] = ()
+    spans: Sequence[tuple[float, float]] = ()
     groups: Mapping[str, Sequence[str]] = MappingProxyType({})
     names: Sequence[str] = ()
 
@@ -120,7 +122,15 @@ class AudioDataset:
         Raises:
             FileNotFoundError, AudioError: as :func:`read_audio`.
         """
+        if self.spans:
+            start, end = self.spans[i]
+            return self._part(i, start, end - start)
         return read_audio(self.paths[i], self.sample_rate, allow_truncated=self.allow_truncated)
+
+    def _part(self, i: int, start: float, seconds: float) -> Tensor:
+        return read_audio(
+            self.paths[i], self.sample_rate, seconds=seconds, start=start, allow_truncated=self.allow_truncated
+        )
 
     def excerpt(self, i: int, seconds: float, place: float = 0.0) -> Tensor:
         """Read or make a part of a sound. Only this part of a file is kept in memory.
@@ -137,6 +147,9 @@ class AudioDataset:
             FileNotFoundError, AudioError: as :func:`read_audio`.
             ValueError: for a length of 0 or less, or a place that is not from 0 to 1.
         """
+        if type(self).waveform is AudioDataset.waveform and self.spans:
+            start, end = self.spans[i]
+            return self._part(i, start + max(0.0, end - start - seconds) * place, min(seconds, end - start))
         if type(self).waveform is AudioDataset.waveform:
             return read_audio(
                 self.paths[i], self.sample_rate, seconds=seconds, place=place, allow_truncated=self.allow_truncated
@@ -151,11 +164,20 @@ class AudioDataset:
     def name(self, i: int) -> str:
         """Give the name of sound ``0 <= i < len(self)``: its path, or if it has no file the one in ``names``, or its number.
 
+        A part of a file has the file's path and its own place as a media fragment, ``a.wav#t=1.5,2``.
+
         A part of a data set, such as a fold, has the names of the whole.
         """
         if self.paths:
-            return str(self.paths[i])
+            return f"{self.paths[i]}{self.fragment(i)}"
         return self.names[i] if self.names else f"clip {i}"
+
+    def fragment(self, i: int) -> str:
+        """Give the place of sound ``0 <= i < len(self)`` in its file, ``#t=START,END`` in seconds; "" for a whole file.
+
+        Source: W3C, "Media Fragments URI 1.0", section 4.2.1.
+        """
+        return "#t={:g},{:g}".format(*(round(place, 6) for place in self.spans[i])) if self.spans else ""
 
     def subset(self, chosen: Sequence[int]) -> AudioDataset:
         """Make a data set of only the chosen sounds, in the order of ``chosen``."""
@@ -164,6 +186,7 @@ class AudioDataset:
         part = copy.copy(self)
         part.labels, part.paths = [self.labels[i] for i in chosen], [self.paths[i] for i in chosen]
         part.groups, part.names = _chosen_groups(self, chosen), own_names(self, chosen)
+        part.spans = [self.spans[i] for i in chosen] if self.spans else ()
         return part
 
     def renumbered(self, classes: Sequence[str], numbers: Sequence[int]) -> AudioDataset:
@@ -190,6 +213,7 @@ class _Part(AudioDataset):
         super().__init__(data.classes, [data.labels[i] for i in chosen], paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
         self.groups, self.names = _chosen_groups(data, chosen), own_names(data, chosen)
+        self.spans = [data.spans[i] for i in chosen] if data.spans else ()
         self._data, self._chosen = data, list(chosen)
 
     def waveform(self, i: int) -> Tensor:
@@ -224,6 +248,7 @@ class _Joined(AudioDataset):
         self.passed_over = list(dict.fromkeys(name for part in parts for name in part.passed_over))
         kinds = [kind for kind in first.groups if all(kind in part.groups for part in parts)]
         self.groups = {kind: [group for part in parts for group in part.groups[kind]] for kind in kinds}
+        self.spans = [span for part in parts for span in part.spans]
         self._places = [(part, i) for part in parts for i in range(len(part))]
 
     def waveform(self, i: int) -> Tensor:
@@ -241,7 +266,7 @@ def joined(parts: Sequence[AudioDataset]) -> AudioDataset:
     whole = _Joined(parts)
     if not whole.paths:
         return whole
-    first = {path: i for i, path in reversed(list(enumerate(whole.paths)))}
+    first = {whole.name(i): i for i in reversed(range(len(whole)))}
     return whole.subset(sorted(first.values()))
 
 

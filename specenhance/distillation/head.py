@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from specenhance._missing import missing
-from specenhance.data.base import Label, classes_of
 
 __all__ = ["Head", "Headed", "fit_head"]
 
@@ -78,7 +78,7 @@ class Headed(nn.Module):
         return self.head(self.model(x))
 
 
-def fit_head(values: Values, labels: Sequence[Label], classes: int, groups: Sequence[str] | None = None) -> Head:
+def fit_head(values: Values, labels: Sequence[Any], classes: int, groups: Sequence[str] | None = None) -> Head:
     """Fit a head by logistic regression with an L2 penalty, as scikit-learn computes it.
 
     In a multi-label data set each class has a logistic regression of its own, and its logit is the log odds of the class.
@@ -115,7 +115,7 @@ def fit_head(values: Values, labels: Sequence[Label], classes: int, groups: Sequ
     if by_class:
         there = np.zeros((len(x), classes), dtype=np.int64)
         for i, label in enumerate(labels):
-            there[i, list(classes_of(label))] = 1
+            there[i, list(label)] = 1
         weight, bias = _each_class(x, there, of)
     else:
         weight, bias, head.held_out = _one_class(x, np.asarray(labels), classes, of)

@@ -76,6 +76,7 @@ def _own_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
         seed=recipe.seed,
         sample_rate=recipe.sample_rate,
         multi_label=recipe.multi_label,
+        arguments=recipe.data_args,
     )
     data.allow_truncated = recipe.allow_truncated
     return _with_labels(data, recipe)

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -31,22 +30,20 @@ class Sounds:
 
     Attributes:
         parts: the splits by name, with all their files.
-        seconds: length of each file, in seconds. None for a file that cannot be read.
-        faults: the fault of each file that cannot be read.
+        seconds: length of each sound by its name, in seconds. None for one that cannot be read.
+        faults: the fault of each sound that cannot be read, by its name.
         made: lengths of the sounds of each split that has no files, in seconds.
     """
 
     parts: dict[str, AudioDataset]
-    seconds: dict[Path, float | None]
-    faults: dict[Path, str]
+    seconds: dict[str, float | None]
+    faults: dict[str, str]
     made: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
     def readable(self) -> dict[str, AudioDataset]:
         """Return the splits with only the files that can be read."""
         return {
-            name: data.subset([i for i, path in enumerate(data.paths) if path not in self.faults])
-            if self.faults
-            else data
+            name: data.subset([i for i in range(len(data)) if data.name(i) not in self.faults]) if self.faults else data
             for name, data in self.parts.items()
         }
 
@@ -55,7 +52,7 @@ class Sounds:
         data = self.parts[split]
         if split in self.made:
             return self.made[split]
-        return [length for path in data.paths if (length := self.seconds[path]) is not None]
+        return [length for i in range(len(data)) if (length := self.seconds[data.name(i)]) is not None]
 
 
 class Prepared(NamedTuple):
@@ -85,15 +82,14 @@ def look_at(recipe: Recipe, given: Given = NOTHING, *, thorough: bool = False) -
         if not data.paths:
             sounds.made[name] = [length for length in check_sounds(data).seconds if length is not None]
             continue
-        new = [
-            i for i, path in enumerate(data.paths) if path not in sounds.seconds
-        ]  # the splits of ESC-50 for validation and test are the same
+        # The splits of ESC-50 for validation and test are the same.
+        new = [i for i in range(len(data)) if data.name(i) not in sounds.seconds]
         if len(new) > 2000:
             _log.info(f"looking at {len(new):,} files of the split {name!r}")
         fresh = data.subset(new)
         found = check_sounds(fresh, thorough=thorough)
-        sounds.seconds |= dict(zip(fresh.paths, found.seconds, strict=True))
-        sounds.faults |= {fresh.paths[i]: fault for i, fault in found.faults.items()}
+        sounds.seconds |= {fresh.name(i): length for i, length in enumerate(found.seconds)}
+        sounds.faults |= {fresh.name(i): fault for i, fault in found.faults.items()}
     return sounds
 
 
@@ -175,7 +171,7 @@ def _check_classes(sounds: Sounds) -> None:
         there = Counter(
             one
             for i, label in enumerate(data.labels)
-            if not data.paths or sounds.seconds[data.paths[i]] is not None
+            if not data.paths or sounds.seconds[data.name(i)] is not None
             for one in classes_of(label)
         )
         if not there:

@@ -85,7 +85,7 @@ RECIPE = "recipe.toml"
 PAPER = get_args(PaperData)
 """Data sets that the paper has recipes for."""
 
-_TABLES = ("frontend_args", "feature_args", "backbone_args")
+_TABLES = ("data_args", "frontend_args", "feature_args", "backbone_args")
 _TUPLES = {
     "betas": "two numbers from 0 to below 1, such as 0.95,0.999",
     "teacher_weights": "a number above 0 for each teacher, such as 2,1",
@@ -121,6 +121,9 @@ class Recipe(BaseModel):
     data: str = Field("synthetic", description="Name of the data set, one of specenhance.data.list_data().")
     root: str = Field("", description="Folder of the data set. The built-in data set has none.")
     csv: str = Field("", description='CSV file with the columns path, label and optionally split. For data = "folder".')
+    data_args: dict[str, Any] = Field(
+        {}, description="Further arguments of the data set, such as window of annotations."
+    )
     multi_label: bool = Field(
         False,
         description="Whether a clip has any number of classes: labels such as a;b in the CSV, or one column of 0 and 1 for "
