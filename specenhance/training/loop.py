@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import lightning as L
 import timm
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import specenhance
@@ -28,6 +27,7 @@ from specenhance.training.build import build_model, build_splits
 from specenhance.training.checkpoints import BEST, AtomicCheckpoints, Keeper, last_checkpoint
 from specenhance.training.given import NOTHING, Given, check_model
 from specenhance.training.history import History, Progress
+from specenhance.training.loggers import make_loggers
 from specenhance.training.machine import MEMORY, Machine, make_trainer, precision_on
 from specenhance.training.manifest import as_trained, load_manifest
 from specenhance.training.module import Classifier
@@ -137,7 +137,7 @@ def train_rank(
         accumulate_grad_batches=recipe.accumulate,
         callbacks=[history, keeper, *bar],
         enable_progress_bar=bool(bar),
-        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        logger=make_loggers(machine.loggers.split(","), recipe, out) if machine.rank == 0 else False,
         plugins=[AtomicCheckpoints()],
         num_sanity_val_steps=0,
     )
