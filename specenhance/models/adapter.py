@@ -197,6 +197,8 @@ class FrontendModel(nn.Module, HubMixin):
         found = getattr(backbone, name)
         if name in timm_interface.TAKE_SPECTROGRAMS:
             return functools.wraps(found)(lambda x, *args, **kwargs: self._run(found, self.enhance(x), *args, **kwargs))
+        if name == "set_input_size":
+            return functools.wraps(found)(lambda *args, **kwargs: self._set_input_size(found, *args, **kwargs))
         if name == "init_weights":
             return functools.partial(self._init_weights, found)
         if inspect.isroutine(found) and name not in timm_interface.TAKE_NO_SPECTROGRAM:
@@ -332,6 +334,13 @@ class FrontendModel(nn.Module, HubMixin):
                     module.reset_parameters()
         of_backbone(*args, **kwargs)
 
+    def _set_input_size(self, of_backbone: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Set the backbone's size, and bring the feature levels that were given out up to date."""
+        result = of_backbone(*args, **kwargs)
+        if hasattr(self.backbone, "feature_info"):
+            _ = self.feature_info
+        return result
+
     def _size(self) -> tuple[int, int] | None:
         """Give the size (rows, columns) to which spectrograms are interpolated, or None if they are not."""
         return size_made_for(self.backbone) if self.fit == "resize" else None
@@ -401,8 +410,18 @@ class FrontendModel(nn.Module, HubMixin):
 
     @property
     def feature_info(self) -> Any:
-        """timm's description of the backbone's feature levels, with the prefix ``backbone.`` before module names."""
-        return timm_interface.prefixed_feature_info(self.backbone.feature_info)
+        """timm's description of the backbone's feature levels, with the prefix ``backbone.`` before module names.
+
+        It is one list, because timm's ``FeatureInfo`` keeps the list that it is given: ``set_input_size`` changes its levels.
+        """
+        info = timm_interface.prefixed_feature_info(self.backbone.feature_info)
+        given = self.__dict__.get("_feature_info")
+        if not isinstance(info, list) or given is None or len(given) != len(info):
+            self.__dict__["_feature_info"] = info if isinstance(info, list) else None
+            return info
+        for old, new in zip(given, info, strict=True):
+            old.update(new)
+        return given
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
