@@ -42,7 +42,7 @@ def embed(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Number of windows that are computed together.")] = 32,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes. The default is the number of cores.")
+        int | None, typer.Option(min=1, help="Number of processes. The default is one for every two cores.")
     ] = None,
     allow_truncated: options.AllowTruncated = False,
     device: options.DeviceName = "auto",

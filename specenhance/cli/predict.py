@@ -91,7 +91,7 @@ def predict(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of processes. The default is the number of cores. For --out."),
+        typer.Option(min=1, help="Number of processes. The default is one for every two cores. For --out."),
     ] = None,
     allow_truncated: options.AllowTruncated = False,
     device: options.DeviceName = "auto",
@@ -199,13 +199,12 @@ def _likeliest_of_each(
         say(f"{sound}: {named}{_windows(found)}")
 
 
-def _opened(run: Path | None, model: Path | None, device: Device) -> tuple[Callable[[], Any], str, int | None]:
-    """Give what opens the model in any process, its checksum, and the number of processes where it is not that of the cores."""
+def _opened(run: Path | None, model: Path | None, device: Device) -> tuple[Callable[[], Any], str | None, int | None]:
+    """Give what opens the model in any process, its checksum if it has none inside, and the number of processes on a GPU."""
     if model is not None:
-        from specenhance._checksum import KEY
         from specenhance.deploy.runtime import OnnxModel
 
-        return partial(OnnxModel, model, threads=1), OnnxModel(model, threads=1).metadata[KEY], None
+        return partial(OnnxModel, model, threads=1), None, None
     from specenhance.inference import chosen_device
     from specenhance.training.opened import fingerprint, open_run
 

@@ -21,7 +21,7 @@ from specenhance._version import __version__
 from specenhance.annotations.parquet import pyarrow
 from specenhance.detection.journal import Journal, journal_path
 from specenhance.detection.predicting import Done, Told, results, window_and_hop, write_errors
-from specenhance.detection.work import Job, Part, cores, do, parts_of, work_through
+from specenhance.detection.work import Job, Part, do, parts_of, processes, work_through
 
 __all__ = ["Embeddings", "Neighbour", "Per", "Row", "embed_clip", "embed_sounds", "nearest", "read_embeddings"]
 
@@ -129,7 +129,7 @@ def embed_sounds(
         window: Length of a window, in seconds. The default is that of the training clips.
         hop: Time from one window to the next, in seconds. The default is the window.
         batch_size: Number of windows that are computed together.
-        jobs: Number of processes. The default is the number of cores.
+        jobs: Number of processes. The default is one for every two cores.
         allow_truncated: Whether to use incomplete files too, as far as they can be read.
         told: As for :func:`specenhance.detection.predicting.predict_sounds`.
 
@@ -161,7 +161,7 @@ def embed_sounds(
         for part in parts:
             if part.key in journal:
                 told(len(part.sounds), 0.0)
-        work_through(job, parts, journal, cores() if jobs is None else jobs, told, model)
+        work_through(job, parts, journal, processes() if jobs is None else jobs, told, model)
         done = _write(out, parts, journal, described)
         journal.remove()
     return done

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from specenhance._checksum import KEY
 from specenhance._files import atomic_folder, atomic_path, check_output, remove_leftovers
 from specenhance._names import cell
 from specenhance._version import __version__
@@ -21,7 +22,7 @@ from specenhance.annotations.tables import PER_SOUND, Format, sound_tables, tabl
 from specenhance.detection.detections import Collector
 from specenhance.detection.journal import Journal, journal_path
 from specenhance.detection.thresholds import DEFAULT, read_thresholds, several_classes, stored_thresholds
-from specenhance.detection.work import Job, Part, cores, parts_of, work_through
+from specenhance.detection.work import Job, Part, parts_of, processes, work_through
 
 __all__ = ["Done", "Told", "check_place", "errors_path", "predict_sounds", "results", "window_and_hop", "write_errors"]
 
@@ -76,7 +77,7 @@ def predict_sounds(
     out: str | os.PathLike[str],
     *,
     format: Format,
-    fingerprint: str,
+    fingerprint: str | None = None,
     thresholds: float | Sequence[float] | str | None = None,
     several: bool | None = None,
     window: float | None = None,
@@ -98,7 +99,8 @@ def predict_sounds(
         sounds: Paths of sound files, see :func:`specenhance.detection.sounds.find_sounds`.
         out: The table. For Raven and Audacity a folder that is not there yet, with one file for each sound.
         format: The format of the table.
-        fingerprint: A checksum of the model. A journal of another one is refused.
+        fingerprint: A checksum of the model. A journal of another one is refused. The default is the one that an ONNX file's
+            metadata have.
         thresholds: Minimum probability of each class, or one number for all, or a text as for
             :func:`specenhance.detection.thresholds.read_thresholds`. The default is what is stored with the model, else 0.5.
         several: Whether a window may have several classes, see :func:`specenhance.detection.detections.detected`. The default
@@ -108,7 +110,7 @@ def predict_sounds(
         merge: Maximum gap in seconds between windows of a class that become one row. None merges nothing.
         top: Write this number of classes for every window, whatever the thresholds are.
         batch_size: Number of windows that are computed together.
-        jobs: Number of processes. The default is the number of cores.
+        jobs: Number of processes. The default is one for every two cores.
         allow_truncated: Whether to use incomplete files too, as far as they can be read.
         told: Is called as in :func:`specenhance.detection.work.work_through`, first for what the journal has already.
 
@@ -141,7 +143,7 @@ def predict_sounds(
     job = Job(open_model, _probabilities, collector, model.sample_rate, samples, step, batch_size, allow_truncated)
     settings = {
         "version": __version__,
-        "model": fingerprint,
+        "model": model.metadata[KEY] if fingerprint is None else fingerprint,
         "--window": samples / model.sample_rate,
         "--hop": step / model.sample_rate,
         "--threshold": thresholds if isinstance(thresholds, float | int) else list(thresholds),
@@ -156,7 +158,7 @@ def predict_sounds(
         for part in parts:
             if part.key in journal:
                 told(len(part.sounds), 0.0)
-        work_through(job, parts, journal, cores() if jobs is None else jobs, told, model)
+        work_through(job, parts, journal, processes() if jobs is None else jobs, told, model)
         done = _write(out, format, parts, journal, classes, job.sample_rate / 2)
         journal.remove()
     return done

@@ -21,10 +21,13 @@ from specenhance.audio.listen import windows
 from specenhance.audio.reading import read_blocks
 from specenhance.detection.journal import Journal
 
-__all__ = ["Collects", "Job", "Part", "cores", "do", "parts_of", "work_through"]
+__all__ = ["Collects", "Job", "Part", "cores", "do", "parts_of", "processes", "work_through"]
 
 PART_BYTES = 8 * 2**20
-"""A part of the work is full when its files have this many bytes, or are as many as a batch has windows."""
+"""A part of the work is full when its files have this many bytes."""
+
+BATCHES = 8
+"""It is full, too, when it has as many files as this number of batches: fewer would not keep several threads at work."""
 
 AHEAD = 2  # parts that wait for each process
 TINY = 8  # samples; a batch of so short windows would look like one of many channels
@@ -84,15 +87,15 @@ def parts_of(sounds: Sequence[str], batch_size: int) -> list[Part]:
 
     Args:
         sounds: The paths, in order.
-        batch_size: Maximum number of sounds in a part.
+        batch_size: Number of windows that are computed together.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     sounds = [f"{folder}/{name}.wav" for name in "abc"]
     ...     for sound in sounds:
     ...         open(sound, "w").close()
-    ...     [len(part.sounds) for part in parts_of(sounds, batch_size=2)]
-    [2, 1]
+    ...     [len(part.sounds) for part in parts_of(3 * sounds, batch_size=1)]
+    [8, 1]
     """
     parts: list[Part] = []
     stamps: list[tuple[str, int, int]] = []
@@ -114,7 +117,7 @@ def parts_of(sounds: Sequence[str], batch_size: int) -> list[Part]:
             close()
         size = size + stamp[1] if stamps else stamp[1]
         stamps.append(stamp)
-        if len(stamps) == batch_size:
+        if len(stamps) == BATCHES * batch_size:
             close()
     close()
     return parts
@@ -129,6 +132,18 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processes() -> int:
+    """Give the number of processes that is best where nothing is known: one for every two cores, each with two threads.
+
+    On two cores one process was a little faster than two, which each load the libraries and the model
+    (``benchmarks/predict.py``).
+
+    >>> 1 <= processes() <= cores()
+    True
+    """
+    return max(1, cores() // 2)
 
 
 def do(job: Job, model: Any, sounds: Sequence[str], threads: int = 1) -> list[dict[str, Any]]:
@@ -260,6 +275,7 @@ def work_through(
 
 def _in_processes(job: Job, parts: Sequence[Part], jobs: int) -> Iterator[tuple[Part, list[dict[str, Any]]]]:
     start = (job, max(1, cores() // jobs), imported_modules())
+    others = set(active_children())
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, start) as pool:
         waiting: dict[Future[list[dict[str, Any]]], Part] = {}
         rest = iter(parts)
@@ -279,7 +295,7 @@ def _in_processes(job: Job, parts: Sequence[Part], jobs: int) -> Iterator[tuple[
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in active_children():
+            for process in set(active_children()) - others:
                 process.terminate()
             raise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, cast, no_type_check
+from typing import TYPE_CHECKING, Any, cast, no_type_check
 
 import torch
 from timm.models import register_notrace_module
@@ -17,6 +17,9 @@ from specenhance.frontends.registry import create_frontend
 from specenhance.models import timm_interface
 from specenhance.models.hub import HubMixin
 from specenhance.models.timm_interface import check_channels, input_channels, is_timms, size_made_for
+
+if TYPE_CHECKING:
+    from specenhance.models.sounds import Sound
 
 __all__ = ["FITS", "LAYOUTS", "FrontendModel", "with_frontend"]
 
@@ -285,8 +288,7 @@ class FrontendModel(nn.Module, HubMixin):
         """
         return apply_frontend(self.frontend, self.spectrogram(x, lengths), self.real_frames(x, lengths))
 
-    @no_type_check
-    def embed(self, sounds, batch_size=32):
+    def embed(self, sounds: Sound | Sequence[Sound], batch_size: int = 32) -> Tensor:
         """Give the backbone's pooled features of sounds, see :func:`specenhance.models.sounds.embed`.
 
         Args:
@@ -295,6 +297,15 @@ class FrontendModel(nn.Module, HubMixin):
 
         Returns:
             A tensor ``(num_features,)``, or for a list ``(sounds, num_features)``.
+
+        Raises:
+            TypeError, ValueError, FileNotFoundError, AudioError: as :func:`specenhance.inference.predict_proba`.
+
+        >>> import timm
+        >>> from specenhance import KaldiFbank
+        >>> backbone = timm.create_model("test_resnet", in_chans=1, num_classes=5)
+        >>> with_frontend(backbone, "tfe1", features=KaldiFbank(frames=98)).embed(torch.zeros(16000)).shape
+        torch.Size([96])
         """
         from specenhance.models.sounds import embed
 

@@ -43,7 +43,8 @@ def _mlflow(recipe: Recipe, out: Path, ids: dict[str, str]) -> Logger:
     place = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{(out / 'mlruns').resolve()}"
     logger = MLFlowLogger(PROJECT, run_name=out.name, tracking_uri=place, run_id=ids.get("mlflow"))
     if "mlflow" not in ids:
-        logger.log_hyperparams({name: str(value)[:500] for name, value in recipe.model_dump(mode="json").items()})
+        fields = recipe.model_dump(mode="json")
+        logger.log_hyperparams({name: str(value)[:500] for name, value in fields.items()})
     ids["mlflow"] = str(logger.run_id)
     return logger
 
@@ -77,7 +78,7 @@ def check_loggers(names: Sequence[str]) -> None:
 def make_loggers(names: Sequence[str], recipe: Recipe, out: Path) -> list[Logger]:
     """Make the loggers of a run. A resumed run goes on where its figures are.
 
-    Weights & Biases and MLflow read their own environment variables, such as ``WANDB_MODE`` and ``MLFLOW_TRACKING_URI``. Without
+    Weights & Biases and MLflow read their own variables, such as ``WANDB_MODE`` and ``MLFLOW_TRACKING_URI``. Without
     a tracking URI, MLflow's files are in the run folder.
 
     Args:

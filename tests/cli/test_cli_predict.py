@@ -18,6 +18,7 @@ from specenhance.annotations import read_annotations
 from specenhance.audio import read_samples
 from specenhance.cli import app
 from specenhance.deploy.runtime import OnnxModel
+from specenhance.detection import work
 
 
 def run(*args):
@@ -87,7 +88,13 @@ def test_no_batch_process_or_format_changes_a_row(field, exported, untrained):
             assert other.probability == pytest.approx(one.probability, abs=1e-4)
 
 
-def test_several_processes_with_a_run_folder(field, untrained):
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of a batch, so that a few files are work for several processes."""
+    monkeypatch.setattr(work, "BATCHES", 1)
+
+
+def test_several_processes_with_a_run_folder(field, untrained, small_parts):
     result = run(untrained, "in/test", "--out", "a.csv", *ALL, "--batch-size", 2, "--jobs", 2, "--device", "cpu")
     assert result.exit_code == 0, result.output
     run(untrained, "in/test", "--out", "b.csv", *ALL, "--batch-size", 2, "--jobs", 1, "--device", "cpu")
@@ -135,12 +142,12 @@ def test_a_folder_for_raven_and_for_audacity(field, exported):
     assert sorted(os.listdir(field)) == ["in", "labels", "raven", "table.csv"]
 
 
-def test_bad_files_are_a_table_and_an_exit_code_after_the_others_are_done(field, exported):
-    run(exported, "in", "--out", "good.csv", *ALL)
+def test_bad_files_are_a_table_and_an_exit_code_after_the_others_are_done(field, exported, small_parts):
+    run(exported, "in", "--out", "good.csv", *ALL, "--batch-size", 8)
     Path("in/a.wav").write_text("no sound")
     soundfile.write("in/empty.wav", np.zeros(0), 16000)
     for jobs in (1, 2):
-        result = run(exported, "in", "--out", "table.csv", *ALL, "--jobs", jobs)
+        result = run(exported, "in", "--out", "table.csv", *ALL, "--jobs", jobs, "--batch-size", 8)
         assert result.exit_code == 1
         assert "2 of 23 files could not be used; table.errors.csv says why" in result.stderr
         assert Path("table.csv").read_bytes() == Path("good.csv").read_bytes()
@@ -310,3 +317,44 @@ main()
     )
     assert done.returncode == 0, done.stderr
     assert len(list(read_annotations("a.csv"))) == 4
+
+
+def test_real_recordings_of_all_kinds_and_damaged_ones(shared, exported, tmp_path):
+    result = run(exported, shared / "awkward", "--out", tmp_path / "a.csv", "--threshold", 0)
+    assert result.exit_code == 1
+    assert "2 of 6 files could not be used" in result.stderr
+    heard = {Path(one.file).name for one in read_annotations(tmp_path / "a.csv")}
+    assert heard == {"cbr_ffmpeg_to_a_pipe.mp3", "gsm610.wav", "tone.aiff", "vbr_without_xing_header_2s.mp3"}
+    run(exported, shared / "awkward", "--out", tmp_path / "b.csv", "--threshold", 0, "--allow-truncated")
+    more = {Path(one.file).name for one in read_annotations(tmp_path / "b.csv")} - heard
+    assert more == {"mp3_cut_9.5s_declared_3.4s_there.mp3"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say a process's peak memory")
+def test_memory_does_not_grow_with_a_recording(exported, tmp_path):
+    code = """
+import sys
+from functools import partial
+from specenhance.deploy.runtime import OnnxModel
+from specenhance.detection import predict_sounds
+
+def peak():  # kB
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+
+for name in sys.argv[2:]:
+    predict_sounds(partial(OnnxModel, sys.argv[1], threads=1), [name], "out.csv", format="csv", jobs=1, thresholds=0.0)
+    print(peak())
+"""
+    rng = np.random.default_rng(0)
+    for name, minutes in (("a.wav", 1), ("b.wav", 20)):
+        with soundfile.SoundFile(tmp_path / name, "w", 16000, 1) as file:
+            for _ in range(minutes):
+                file.write(0.1 * rng.standard_normal(16000 * 60))
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(exported), "a.wav", "b.wav"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    short, long = map(int, done.stdout.split())
+    assert long - short < 12_000  # kB; the recording has 77 MB as float32

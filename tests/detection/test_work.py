@@ -1,6 +1,5 @@
 """Sounds through a model: batches, parts, processes and the journal change nothing in what is found."""
 
-import json
 import threading
 from functools import partial
 
@@ -112,25 +111,31 @@ def test_parts_are_of_many_short_or_of_one_long_sound(tmp_path, monkeypatch):
     from specenhance.detection import work
 
     monkeypatch.setattr(work, "PART_BYTES", 1000)
+    monkeypatch.setattr(work, "BATCHES", 2)
     sizes = (10, 10, 10, 10, 10, 5000, 10, 600, 600)
     paths = [tmp_path / f"{i}.wav" for i in range(len(sizes))]
     for path, size in zip(paths, sizes, strict=True):
         path.write_bytes(bytes(size))
-    parts = parts_of([str(path) for path in paths], 4)
+    parts = parts_of([str(path) for path in paths], 2)
     assert [len(part.sounds) for part in parts] == [4, 1, 1, 2, 1]
     assert [sound for part in parts for sound in part.sounds] == [str(path) for path in paths]
     paths[5].write_bytes(bytes(5001))
-    again = parts_of([str(path) for path in paths], 4)
+    again = parts_of([str(path) for path in paths], 2)
     assert [a.key == b.key for a, b in zip(parts, again, strict=True)] == [True, True, False, True, True]
 
 
-def parts_in(journal_path):
-    return [json.loads(line) for line in journal_path.read_text().splitlines()[1:]]
+@pytest.fixture
+def pairs(sounds, monkeypatch):
+    """The sounds in parts of two."""
+    from specenhance.detection import work
+
+    monkeypatch.setattr(work, "BATCHES", 1)
+    return parts_of(sounds, 2)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_the_journal_has_is_not_done_again_and_processes_change_nothing(sounds, tmp_path, jobs):
-    parts = parts_of(sounds, 2)
+def test_what_the_journal_has_is_not_done_again_and_processes_change_nothing(pairs, tmp_path, jobs):
+    parts = pairs
     told = []
     with Journal(tmp_path / "a.journal", {}) as journal:
         work_through(job(batch_size=2), parts, journal, jobs, lambda files, seconds: told.append(files))
@@ -145,9 +150,9 @@ def fails(message):
     raise ValueError(message)
 
 
-def test_a_model_that_cannot_be_opened_is_told_as_it_is(sounds, tmp_path):
+def test_a_model_that_cannot_be_opened_is_told_as_it_is(pairs, tmp_path):
     with Journal(tmp_path / "a.journal", {}) as journal, pytest.raises(ValueError, match=r"model\.onnx: damaged"):
-        work_through(job(open_model=partial(fails, "model.onnx: damaged")), parts_of(sounds, 2), journal, 2)
+        work_through(job(open_model=partial(fails, "model.onnx: damaged")), pairs, journal, 2)
 
 
 def dies(model, batch):
@@ -156,12 +161,12 @@ def dies(model, batch):
     os._exit(1)
 
 
-def test_a_process_that_was_killed_is_told_with_a_cure(sounds, tmp_path):
+def test_a_process_that_was_killed_is_told_with_a_cure(pairs, tmp_path):
     with (
         Journal(tmp_path / "a.journal", {}) as journal,
         pytest.raises(ChildProcessError, match="goes on where it stopped"),
     ):
-        work_through(job(compute=dies), parts_of(sounds, 2), journal, 2)
+        work_through(job(compute=dies), pairs, journal, 2)
 
 
 @pytest.mark.parametrize("cut", [1, 10, 30])
