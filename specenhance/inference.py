@@ -88,7 +88,7 @@ def predict_proba(model: FrontendModel, sounds: Sound | Sequence[Sound], batch_s
             found[i] = torch.from_numpy(classify(Listening(model), blocks, longest, longest).probabilities).float()
     others = [i for i, probabilities in enumerate(found) if probabilities is None]
     for i, logits in zip(others, computed(model, [sounds[i] for i in others], batch_size, model.classify), strict=True):
-        found[i] = logits.softmax(0)
+        found[i] = model.probabilities(logits)
     return torch.stack([probabilities for probabilities in found if probabilities is not None])
 
 
@@ -123,7 +123,7 @@ class Listening:
 
     Attributes:
         classes: names of the classes, in order. None if the model does not know them.
-        thresholds: minimum probability of each class, where it is stored with the model, else None.
+        thresholds: probability from which on each class of a multi-label model counts as found. None if it is not multi-label.
         sample_rate: sample rate of the waveforms, in Hz.
         samples: number of samples that the model looks at together.
         clip_samples: number of samples of a usual training clip, at most ``samples``: the window for a longer sound.
@@ -141,8 +141,7 @@ class Listening:
     def __init__(self, model: FrontendModel, clip_seconds: float | None = None) -> None:
         require_features(model)
         self.model = model.eval()
-        self.classes = model.classes
-        self.thresholds: Sequence[float] | None = getattr(model, "thresholds", None)
+        self.classes, self.thresholds = model.classes, model.thresholds
         self.sample_rate: int = model.features.sample_rate
         self.samples: int = model.features.samples
         usual = self.samples if clip_seconds is None else round(clip_seconds * self.sample_rate)
@@ -151,13 +150,13 @@ class Listening:
     @torch.no_grad()
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
         """Give the probability of each class, ``(classes,)``, of one waveform ``(samples,)``."""
-        return self.model(as_batch(self.model, waveform))[0].softmax(0).cpu().numpy()
+        return self.model.probabilities(self.model(as_batch(self.model, waveform)))[0].cpu().numpy()
 
     @torch.no_grad()
     def batch_probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Give the probabilities ``(B, classes)`` of several waveforms of one length, float32 ``(B, samples)``."""
         waveforms = torch.from_numpy(batch).to(next(self.model.parameters()).device)
-        return self.model(waveforms).softmax(1).cpu().numpy()
+        return self.model.probabilities(self.model(waveforms)).cpu().numpy()
 
 
 class Embedding(Listening):

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from specenhance.analysis.intervals import AccuracyInterval, accuracy_interval
 from specenhance.analysis.masks import MaskChange, mask_change, real_frames
+from specenhance.analysis.multi_label import MultiLabelScore
 from specenhance.data import AudioDataset, collate
 from specenhance.data.groups import CLIP, groups_of, kind_of
 from specenhance.frontends.base import factors_of
@@ -86,10 +88,11 @@ class Findings:
 
     Attributes:
         probabilities: probability of each class, for each clip ``(clips, classes)``.
-        labels: true class of each clip ``(clips,)`` int64.
+        labels: true class of each clip ``(clips,)`` int64. Of a multi-label model 0 or 1 for each class ``(clips, classes)``.
         mask: the mean mask; None for a front end without a mask.
         groups: the group of each clip; empty if it is not known.
         unit: what a group is, such as ``"speaker"``.
+        thresholds: the thresholds of a multi-label model. It has no accuracy and no confusions, but a :attr:`score`.
 
     >>> found = Findings(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), torch.tensor([0, 1, 1]), None)
     >>> found.confusion.tolist()
@@ -103,6 +106,12 @@ class Findings:
     mask: MeanMask | None
     groups: Sequence[str] = ()
     unit: str = CLIP
+    thresholds: Sequence[float] | None = None
+
+    @property
+    def score(self) -> MultiLabelScore | None:
+        """The score of a multi-label model. None for a model of one class a clip."""
+        return None if self.thresholds is None else MultiLabelScore(self.probabilities, self.labels, self.thresholds)
 
     @property
     def predicted(self) -> Tensor:
@@ -149,16 +158,33 @@ class Findings:
         return sorted(rows, key=lambda row: (row.of == 0, round(100 * row.clips / max(1, row.of))))
 
     def worst(self, number: int) -> list[int]:
-        """List the clips that are classified wrong, the lowest probability of the true class first."""
+        """List the clips that are classified wrong, the lowest probability of the true class first.
+
+        Of a multi-label model these are the clips with a class that is missed or wrongly found, the largest loss first.
+        """
+        if self.thresholds is not None:
+            loss = binary_cross_entropy(self.probabilities, self.labels.float(), reduction="none").mean(1)
+            wrong = self._decided_wrong()
+            return [i for i in loss.argsort(descending=True, stable=True).tolist() if wrong[i]][:number]
         true = self.probabilities.gather(1, self.labels[:, None])[:, 0]
         return [i for i in true.argsort(stable=True).tolist() if self.predicted[i] != self.labels[i]][:number]
 
     def examples(self, number: int) -> list[int]:
-        """List clips that are classified right, the first clip of each of ``number`` classes."""
+        """List clips that are classified right, the first clip of each of ``number`` classes.
+
+        Of a multi-label model these are the first clips of which each class is decided right and that have one.
+        """
+        if self.thresholds is not None:
+            good = ~self._decided_wrong() & (self.labels.sum(1) > 0)
+            return [int(i) for i in good.nonzero()][:number]
         right = [int(i) for i in (self.predicted == self.labels).nonzero()]
         of_class = {int(self.labels[i]): i for i in reversed(right)}  # the first of each class
         step = max(1, len(of_class) // number)
         return [of_class[label] for label in sorted(of_class)[::step]][:number]
+
+    def _decided_wrong(self) -> Tensor:
+        found = self.probabilities >= torch.tensor(self.thresholds, dtype=self.probabilities.dtype)
+        return (found != (self.labels > 0)).any(1)
 
 
 @torch.no_grad()
@@ -195,7 +221,7 @@ def examine(model: FrontendModel, data: AudioDataset, batch_size: int = 64, grou
     for batch in DataLoader(_Heard(data, model.features), batch_size=batch_size, collate_fn=collate):
         waveform = batch.waveform.to(device)
         spec, real = model.spectrogram(waveform, batch.length), model.real_frames(waveform, batch.length)
-        probabilities.append(model.classify(spec, real).softmax(1).cpu())
+        probabilities.append(model.probabilities(model.classify(spec, real)).cpu())
         labels.append(batch.label)
         factors = factors_of(model.frontend, spec, real)
         if factors is not None:
@@ -209,10 +235,11 @@ def examine(model: FrontendModel, data: AudioDataset, batch_size: int = 64, grou
         None if sums is None else sums.mean(),
         groups_of(data, unit),
         unit,
+        model.thresholds if data.multi_label else None,
     )
 
 
-class _Heard(Dataset[tuple[Tensor, int]]):
+class _Heard(Dataset[tuple[Tensor, int | Tensor]]):
     """The clips of a data set, each only as far as a model's features look at it."""
 
     def __init__(self, data: AudioDataset, features: Any) -> None:
@@ -223,9 +250,9 @@ class _Heard(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+    def __getitem__(self, i: int) -> tuple[Tensor, int | Tensor]:
         waveform = self.data.waveform(i) if self.seconds is None else self.data.excerpt(i, self.seconds)
-        return waveform, self.data.labels[i]
+        return waveform, self.data.target(i)
 
 
 class _MaskSums:
@@ -233,15 +260,17 @@ class _MaskSums:
         self.classes: Any = classes
         self.masks: Any = 0.0
         self.frames: Any = 0.0
+        self.all: Any = 0.0
         self.t: list[Tensor] = []
         self.f: list[Tensor] = []
         self.real: list[Tensor] = []
 
     def add(self, e_t: Tensor, e_f: Tensor, real: Tensor, label: Tensor) -> None:
         e_t, e_f = e_t[:, 0].double(), e_f[:, 0].double()  # (B, T) and (B, F), of the first channel
-        one_hot = torch.nn.functional.one_hot(label, self.classes).double()
+        one_hot = (label if label.ndim == 2 else torch.nn.functional.one_hot(label, self.classes)).double()
         self.masks = self.masks + torch.einsum("bk,bt,bf->ktf", one_hot, e_t * real, e_f)
         self.frames = self.frames + torch.einsum("bk,bt->kt", one_hot, real)
+        self.all = self.all + torch.einsum("bt,bf->tf", e_t * real, e_f)
         self.t.append(e_t)
         self.f.append(e_f)
         self.real.append(real)
@@ -253,7 +282,7 @@ class _MaskSums:
         spread_t = (((e_t - mean_t.nan_to_num()).square() * real).sum(0) / clips).sqrt()
         return MeanMask(
             classes=self.masks / self.frames[:, :, None],
-            all=self.masks.sum(0) / self.frames.sum(0)[:, None],
+            all=self.all / clips[:, None],
             e_t=mean_t,
             e_f=e_f.mean(0),
             spread_t=spread_t,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -163,7 +164,7 @@ def flat_mask(model: FrontendModel, name: str, waveform: Tensor) -> str | None:
 
 
 @torch.no_grad()
-def _change(model: FrontendModel, sounds: list[tuple[Tensor, int]]) -> MaskChange | None:
+def _change(model: FrontendModel, sounds: Sequence[tuple[Tensor, int | Tensor]]) -> MaskChange | None:
     if not hasattr(model.frontend, "factors") or not sounds:
         return None
     device = next(model.parameters()).device

@@ -16,6 +16,7 @@ from specenhance._files import atomic_path
 from specenhance.analysis.lettering import lettering, width
 
 __all__ = [
+    "plot_average_precision",
     "plot_confusion",
     "plot_curves",
     "plot_enhancement",
@@ -253,8 +254,30 @@ def plot_confusion(matrix: Tensor, classes: Sequence[str]) -> Figure:
     return figure
 
 
+def plot_average_precision(classes: Sequence[str], values: Sequence[float]) -> Figure:
+    """Draw a bar for the average precision of each class.
+
+    Args:
+        classes: names of the classes.
+        values: average precision of each, in [0, 1].
+
+    >>> figure = plot_average_precision(["bird", "rain"], [0.5, 0.9])
+    >>> len(figure.axes[0].patches)
+    2
+    """
+    n = len(classes)
+    labels, style = lettering(classes if n <= MOST_LABELS else [])
+    figure = Figure(figsize=(6, max(1.6, min(0.9 + 0.22 * n, 14))), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(range(n), values, color="tab:blue")
+    axes.set(xlim=(0, 1), xlabel="average precision", ylim=(n - 0.4, -0.6))
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_yticks(range(n) if labels else [], labels, fontsize=8, **style)
+    return figure
+
+
 def plot_curves(rows: Sequence[dict[str, Any]], columns: int = 2) -> Figure:
-    """Draw loss and accuracy over the epochs of a run.
+    """Draw loss and accuracy, or the mean average precision of a multi-label model, over the epochs of a run.
 
     Args:
         rows: figures of each epoch, as ``metrics.csv`` has them.
@@ -266,11 +289,12 @@ def plot_curves(rows: Sequence[dict[str, Any]], columns: int = 2) -> Figure:
     """
     figure, grid = _two_panels(columns, height=3.6)
     epochs = [row["epoch"] + 1 for row in rows]
-    for axes, figure_name in zip(grid, ("loss", "accuracy"), strict=True):
+    score = "mean_ap" if rows and "val_mean_ap" in rows[0] else "accuracy"
+    for axes, figure_name in zip(grid, ("loss", score), strict=True):
         for split, name in (("training", f"train_{figure_name}"), ("validation", f"val_{figure_name}")):
             if rows and name in rows[0]:
                 axes.plot(epochs, [row[name] for row in rows], label=split, marker="." if len(rows) < 40 else "")
-        axes.set(xlabel="epoch", ylabel=figure_name)
+        axes.set(xlabel="epoch", ylabel="mean average precision" if figure_name == "mean_ap" else figure_name)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,11 +17,20 @@ from torch import Tensor
 from specenhance._files import write_text
 from specenhance.analysis.findings import Findings, examine
 from specenhance.analysis.masks import CONSTANT, TO_TRY
+from specenhance.analysis.multi_label import MultiLabelScore
 from specenhance.analysis.page import Picture, data_uri, environment, picture
-from specenhance.analysis.plots import plot_confusion, plot_curves, plot_factors, plot_masks, plot_spectrogram
+from specenhance.analysis.plots import (
+    plot_average_precision,
+    plot_confusion,
+    plot_curves,
+    plot_factors,
+    plot_masks,
+    plot_spectrogram,
+)
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
 from specenhance.data import AudioDataset, read_audio
+from specenhance.data.base import classes_of
 from specenhance.frontends.base import apply_frontend, factors_of
 from specenhance.functional import outer
 from specenhance.models.adapter import FrontendModel
@@ -33,14 +43,14 @@ class Clip(NamedTuple):
 
     Attributes:
         name: name of the clip.
-        true: true class of the clip, and the probability of that class. None if the class is not known.
+        true: true classes of the clip, and the probability of each. None if they are not known.
         best: the classes of highest probability, with their probabilities.
         sound: sound of the clip, as a data URI.
         pictures: its spectrogram, its mask if there is one, and its enhanced spectrogram.
     """
 
     name: str
-    true: tuple[str, float] | None
+    true: list[tuple[str, float]] | None
     best: list[tuple[str, float]]
     sound: str
     pictures: list[Picture]
@@ -107,7 +117,7 @@ def report(
     frontend = frontend or type(model.frontend).__name__
     names = f"{frontend} + {backbone or type(model.backbone).__name__}"
     rows = {
-        f"accuracy on {len(found.labels):,} {split} clips": _accuracy(found),
+        f"{'scores' if found.score else 'accuracy'} on {len(found.labels):,} {split} clips": _accuracy(found),
         "model": f"{names}: {_parameters(model):,} parameters, of them {_parameters(model.frontend):,} in the front end",
         **(facts or {}),
     }
@@ -122,7 +132,7 @@ def report(
         facts=rows,
         conditions=[(text, _accuracy(examine(model, altered, batch_size, group))) for text, altered in heard],
         curves=None if history is None else _curves(history),
-        **_confusions(data.classes, found),
+        **(_of_classes(data.classes, found.score) if found.score else _confusions(data.classes, found)),
         worst=[_found(model, data, found, i) for i in wrong],
         none_wrong=worst > 0,
         frontend=frontend,
@@ -138,6 +148,8 @@ def report(
 
 
 def _accuracy(found: Findings) -> str:
+    if found.score:
+        return found.score.text().rpartition(" of ")[0]
     return f"{found.accuracy:.2%} ({found.interval.text()})"
 
 
@@ -156,6 +168,7 @@ def _curves(history: Sequence[Mapping[str, float]]) -> Picture:
 def _confusions(classes: Sequence[str], found: Findings) -> dict[str, Any]:
     """Give the picture and the tables of confusions."""
     return {
+        "scores": None,
         "confusion": picture(
             partial(plot_confusion, found.confusion, classes),
             "Confusion matrix: the part of each true class's clips that is taken for each class.",
@@ -166,6 +179,24 @@ def _confusions(classes: Sequence[str], found: Findings) -> dict[str, Any]:
         "each_class": [
             (classes[row.true], f"{row.clips} of {row.of}", f"{row.clips / row.of:.0%}" if row.of else "")
             for row in found.each_class()
+        ],
+    }
+
+
+def _of_classes(classes: Sequence[str], score: MultiLabelScore) -> dict[str, Any]:
+    """Give the picture and the table of a multi-label model's classes, the lowest average precision first."""
+    rows = sorted(
+        zip(classes, score.each_class(), strict=True), key=lambda row: (not row[1].clips, row[1].average_precision)
+    )
+    known = [(name, row) for name, row in rows if row.clips]
+    return {
+        "scores": picture(
+            partial(plot_average_precision, [name for name, _ in known], [row.average_precision for _, row in known]),
+            "Average precision of each class, the lowest first.",
+        ),
+        "each_class": [
+            (name, f"{row.clips:,}", *("" if math.isnan(value) else f"{value:.0%}" for value in row[1:]))
+            for name, row in rows
         ],
     }
 
@@ -212,20 +243,26 @@ def _masks(model: FrontendModel, classes: Sequence[str], found: Findings) -> lis
 
 def _found(model: FrontendModel, data: AudioDataset, found: Findings, i: int) -> Clip:
     """Give a clip of the data set."""
-    name = "/".join(data.paths[i].parts[-2:]) if data.paths else data.name(i)
-    return _clip(model, data.classes, name, data.waveform(i), found.probabilities[i], int(found.labels[i]))
+    name = "/".join(data.paths[i].parts[-2:]) + data.fragment(i) if data.paths else data.name(i)
+    return _clip(model, data.classes, name, data.waveform(i), found.probabilities[i], classes_of(data.labels[i]))
 
 
 @torch.no_grad()
 def _chosen(model: FrontendModel, classes: Sequence[str], name: str, waveform: Tensor) -> Clip:
     """Give a clip of a file."""
     device = next(model.parameters()).device
-    return _clip(model, classes, name, waveform, model(waveform[None].to(device))[0].softmax(0).cpu(), None)
+    probabilities = model.probabilities(model(waveform[None].to(device)))[0].cpu()
+    return _clip(model, classes, name, waveform, probabilities, None)
 
 
 @torch.no_grad()
 def _clip(
-    model: FrontendModel, classes: Sequence[str], name: str, waveform: Tensor, probabilities: Tensor, label: int | None
+    model: FrontendModel,
+    classes: Sequence[str],
+    name: str,
+    waveform: Tensor,
+    probabilities: Tensor,
+    labels: tuple[int, ...] | None,
 ) -> Clip:
     best = probabilities.topk(min(3, len(classes)))
     batch = waveform[None].to(next(model.parameters()).device)
@@ -239,7 +276,7 @@ def _clip(
     soundfile.write(sound, waveform.clamp(-1, 1).numpy(), model.features.sample_rate, format="FLAC", subtype="PCM_16")
     return Clip(
         name=name,
-        true=None if label is None else (classes[label], float(probabilities[label])),
+        true=None if labels is None else [(classes[label], float(probabilities[label])) for label in labels],
         best=[(classes[i], float(value)) for value, i in zip(best.values, best.indices.tolist(), strict=True)],
         sound=data_uri("audio/flac", sound),
         pictures=[

@@ -12,6 +12,7 @@ import numpy as np
 
 from specenhance._missing import missing
 from specenhance.audio.errors import CURE, AudioError, damaged, ends_early
+from specenhance.audio.ogg import read_pages
 from specenhance.audio.samples import scaled
 
 try:
@@ -74,7 +75,9 @@ class FFmpegSound:
         self.rate: int = self._stream.rate or 0
         if self.rate < 1:
             raise _no_sound_file(path, "it names no sample rate")
-        self.seconds = self._stated(file)
+        self.seconds = self._stated()
+        if container.format.name == "ogg":
+            self._check_pages(file)
 
     def skim(self) -> float:
         """Add up the lengths of the file's packets, in seconds; see :class:`specenhance.audio.opening.Sound`."""
@@ -148,13 +151,28 @@ class FFmpegSound:
         except av.FFmpegError as error:
             raise damaged(self._path, decoded / self.rate, _reason(error)) from error
 
-    def _stated(self, file: BinaryIO) -> float | None:
+    def _check_pages(self, file: BinaryIO) -> None:
+        """Refuse an Ogg file with a damaged or an incomplete page, because FFmpeg would leave it out without an error."""
+        position = file.tell()  # FFmpeg reads the same file
+        pages = read_pages(file)
+        file.seek(position)
+        if pages.damage is not None and not self._allow_truncated:
+            raise AudioError(
+                f"{self._path}: is damaged at byte {pages.damage:,}: that page is not as its checksum says; {CURE}"
+            )
+        if pages.missing and not self._allow_truncated:
+            raise AudioError(
+                f"{self._path}: ends after {self.seconds or 0.0:.2f} s, in a page that should have {pages.missing:,} "
+                f"bytes more; {CURE}"
+            )
+        if not pages.finished and pages.damage is None:
+            _log.warning("%s: its last page does not say that it is the last; the file may have been cut", self._path)
+
+    def _stated(self) -> float | None:
         """Give the length that the file's header states, in seconds. Give None if FFmpeg only guesses it."""
         name, codec = self._container.format.name, self._stream.codec_context.name
         if name in GUESSED or (name == "mp3" and not _mp3_states_length(self._path)):
             return None
-        if name == "ogg" and not _ogg_is_finished(self._path):
-            _log.warning("%s: its last page does not say that it is the last; the file may have been cut", self._path)
         if codec.startswith("pcm_") and self._stream.frames:
             return float(self._stream.frames / self.rate)
         if self._stream.duration:
@@ -172,18 +190,6 @@ def _mp3_states_length(path: Path) -> bool:
             file.seek(0)
         frame = file.read(4096)
     return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
-
-
-def _ogg_is_finished(path: Path) -> bool:
-    """Tell whether the last page of an OGG is complete and has the flag of a last page."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65307))  # the maximum length of a page
-        end = file.read()
-    page = end[end.rfind(b"OggS") :] if b"OggS" in end else b""
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    whole = 27 + page[26] + sum(page[27 : 27 + page[26]])  # header, segment lengths, segments
-    return bool(page[5] & 4) and len(page) >= whole
 
 
 def _mono(frame: Any) -> np.ndarray:

@@ -108,8 +108,23 @@ class LibsndfileSound:
         self._file.close()
 
     def skim(self) -> float:
-        """Give the length of the sound that is there, in seconds. It was measured when the file was opened."""
-        return self._file.frames / self.rate
+        """Give the length of the sound that is there, in seconds. It was measured when the file was opened.
+
+        The end of a FLAC is looked for, because its header does not tell where it is in the file.
+        """
+        file = self._file
+        if file.format == "FLAC" and file.frames:
+            try:
+                file.seek(file.frames - 1)
+                found = len(file.read(1))
+            except soundfile.SoundFileError:
+                found = 0
+            if not found:  # libsndfile cannot go back after that
+                again = open_libsndfile(self._path, self._allow_truncated)
+                if again is not None:
+                    with again:
+                        return sum(len(block) for block in again.blocks()) / self.rate  # the error says where it ends
+        return file.frames / self.rate
 
     def blocks(self, start: float = 0.0) -> Iterator[np.ndarray]:
         """Decode the sound from ``start`` seconds to the end, in mono float32 blocks ``(samples,)``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
@@ -139,11 +139,15 @@ def _level(samples: np.ndarray) -> float:
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
+THRESHOLD, MARGIN = 0.4, 0.2
+"""Defaults of :func:`events`."""
+
+
 def events(
     heard: Iterable[Heard],
     *,
-    threshold: float = 0.4,
-    margin: float = 0.2,
+    threshold: float | Sequence[float] = THRESHOLD,
+    margin: float = MARGIN,
     level: float = -60.0,
     agree: int = 2,
     patience: int = 0,
@@ -152,13 +156,17 @@ def events(
     """Turn windows into events. Consecutive windows with the same likeliest class are one event.
 
     A window counts only if it is loud enough, if its likeliest class is probable enough, and if that class is clearly more
-    probable than the second. An event is given when its last window is known. If an error or Ctrl-C ends the stream, the
-    last event is given first, then the error is raised.
+    probable than the second. With a threshold for each class, as multi-label models have, a window has every class that reaches
+    its own, and events of several classes may overlap.
+
+    An event is given when its last window is known. If an error or Ctrl-C ends the stream, the last event is given first, then
+    the error is raised.
 
     Args:
         heard: The windows of :func:`listen`.
-        threshold: Minimum probability of the likeliest class.
-        margin: Minimum difference between the probabilities of the likeliest class and of the second.
+        threshold: Minimum probability of the likeliest class. Or the minimum probability of each class by itself.
+        margin: Minimum difference between the probabilities of the likeliest class and of the second. It does not count with a
+            threshold for each class.
         level: Minimum level of the window, in dBFS.
         agree: Minimum number of windows of an event. In a stream of fewer windows, all must have the same class.
         patience: Number of windows in a row that may lie inside an event without its class. With 0 the windows of an event are
@@ -181,7 +189,7 @@ def events(
     [(0, 4)]
     """
     for name, value in (("threshold", threshold), ("margin", margin)):
-        if not 0 <= value <= 1:
+        if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
             raise ValueError(f"{name} = {value}: expected a probability from 0 to 1")
     if math.isnan(level):
         raise ValueError(f"level = {level}: expected dBFS, such as -60; -inf takes every window")
@@ -226,25 +234,24 @@ class _Runs:
             int, tuple[Event, int, int]
         ] = {}  # of each class: the run, its windows, windows since its last
 
-    def after(self, window: Heard, label: int | None) -> Iterator[tuple[Event, int]]:
+    def after(self, window: Heard, labels: Sequence[int]) -> Iterator[tuple[Event, int]]:
         """Take the next window; give the runs that have ended, with their numbers of windows."""
         for other, (event, windows, since) in list(self._runs.items()):
-            if other == label:
+            if other in labels:
                 continue
             if since == self.patience:
                 del self._runs[other]
                 yield event, windows
             else:
                 self._runs[other] = event, windows, since + 1
-        if label is None:
-            return
-        probability = float(window.probabilities[label])
-        if label in self._runs:
-            event, windows, _ = self._runs[label]
-            event = event._replace(end=window.end, probability=max(event.probability, probability))
-            self._runs[label] = event, windows + 1, 0
-        else:
-            self._runs[label] = Event(window.start, window.end, label, probability), 1, 0
+        for label in labels:
+            probability = float(window.probabilities[label])
+            if label in self._runs:
+                event, windows, _ = self._runs[label]
+                event = event._replace(end=window.end, probability=max(event.probability, probability))
+                self._runs[label] = event, windows + 1, 0
+            else:
+                self._runs[label] = Event(window.start, window.end, label, probability), 1, 0
 
     def left(self) -> Iterator[tuple[Event, int]]:
         """Give the runs that the stream's end has ended, by their start."""
@@ -253,12 +260,16 @@ class _Runs:
         self._runs.clear()
 
 
-def _decided(window: Heard, threshold: float, margin: float, level: float) -> int | None:
-    """Give the class of a window, or None if the window does not count."""
+def _decided(window: Heard, threshold: float | Sequence[float], margin: float, level: float) -> list[int]:
+    """List the classes of a window: one or none, or any number with a threshold for each class."""
+    if window.level < level:
+        return []
+    if not isinstance(threshold, float | int):
+        return np.flatnonzero(window.probabilities >= np.asarray(threshold)).tolist()
     label = int(window.probabilities.argmax())
     best, others = window.probabilities[label], np.delete(window.probabilities, label)
     clear = best >= threshold and best - others.max(initial=0.0) >= margin
-    return label if clear and window.level >= level else None
+    return [label] if clear else []
 
 
 def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:

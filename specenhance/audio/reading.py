@@ -110,6 +110,7 @@ def read_excerpt(
     seconds: float,
     place: float = 0.0,
     *,
+    start: float | None = None,
     allow_truncated: bool = False,
 ) -> np.ndarray:
     """Read a part of a sound file. Only this part is kept in memory, if the header states the length of the file.
@@ -119,6 +120,7 @@ def read_excerpt(
         sample_rate: Sample rate of the result, in Hz.
         seconds: Length of the part, in seconds, > 0. A shorter file is read whole.
         place: Position of the part, from 0 (the start of the file) to 1 (its end).
+        start: Start of the part, in seconds from the start of the file, in place of ``place``.
         allow_truncated: As in :func:`read_samples`.
 
     Returns:
@@ -127,7 +129,8 @@ def read_excerpt(
 
     Raises:
         FileNotFoundError, AudioError, ImportError: as :func:`read_samples`. Faults after the part are not found.
-        ValueError: for a sample rate below 1, a length of 0 or less, or a place that is not from 0 to 1.
+        AudioError: also for a start at the end of the file or after it.
+        ValueError: for a sample rate below 1, a length of 0 or less, a start below 0, or a place that is not from 0 to 1.
 
     >>> import tempfile, soundfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -140,20 +143,28 @@ def read_excerpt(
     _check_rate(sample_rate)
     if not seconds > 0 or not 0 <= place <= 1:
         raise ValueError(f"seconds={seconds}, place={place}: expected a length > 0 and a place from 0 to 1")
+    if start is not None and not 0 <= start < float("inf"):
+        raise ValueError(f"start={start}: expected seconds from the start of the file, 0 or more")
     count = int(np.ceil(seconds * sample_rate))
     with open_sound(path, allow_truncated) as sound:
-        rate = sound.rate
-        start = 0.0
-        if place:
-            total = sound.seconds
-            if total is None:
-                whole = _collected(path, sound.blocks(0.0), rate)
-                start = max(0.0, len(whole) / rate - seconds) * place
-                part = whole[round(start * rate) :][: int(np.ceil((seconds + MARGIN) * rate))]
-                return _resampled(path, part, rate, sample_rate)[:count]
-            start = max(0.0, total - seconds) * place
-        part = _collected(path, sound.blocks(start), rate, int(np.ceil((seconds + MARGIN) * rate)))
+        rate, total = sound.rate, sound.seconds
+        most = int(np.ceil((seconds + MARGIN) * rate))
+        if total is None and (place or start):
+            whole = _collected(path, sound.blocks(0.0), rate)
+            total = len(whole) / rate
+            first = _start(path, total, seconds, place, start)
+            return _resampled(path, whole[round(first * rate) :][:most], rate, sample_rate)[:count]
+        part = _collected(path, sound.blocks(_start(path, total, seconds, place, start)), rate, most)
         return _resampled(path, part, rate, sample_rate)[:count]
+
+
+def _start(path: Path, total: float | None, seconds: float, place: float, start: float | None) -> float:
+    """Give the start of a part in seconds."""
+    if start is None:
+        return max(0.0, (total or 0.0) - seconds) * place
+    if total is not None and start >= total:
+        raise AudioError(f"{path}: ends after {total:g} s, and a part of it is to start at {start:g} s")
+    return start
 
 
 def read_blocks(

@@ -13,7 +13,7 @@ from specenhance.cli.train import require_run
 
 __all__ = ["COMMANDS", "evaluate", "report"]
 
-CONFUSIONS = 5  # printed for each model
+WEAKEST = 5  # confusions or classes that are printed for each model
 
 
 def evaluate(
@@ -26,7 +26,7 @@ def evaluate(
     device: options.DeviceName = "auto",
     workers: options.Workers = 0,
 ) -> None:
-    """Measure a run's accuracy on its data set, also under conditions such as noise, and list its most frequent confusions."""
+    """Measure a run's accuracy, or mAP, on its data set, also under conditions such as noise, and list what it confuses."""
     with told():
         require_run(run)
         from specenhance._files import check_output, write_text
@@ -41,15 +41,14 @@ def evaluate(
             found.append(one)
             score = one.score
             heard = f", {one.condition}" if conditions else ""
-            clips = int(score.confusion.sum())
-            say(f"{one.folder}{heard}: {split} accuracy {score.accuracy:.2%} of {clips} clips ({one.interval.text()})")
-            if one.condition == "clean":
-                for true, predicted, count, clips in score.confusions()[:CONFUSIONS]:
-                    say(f"  {count} of {clips} {one.classes[true]} taken for {one.classes[predicted]}")
+            interval = f" ({one.interval.text()})" if one.interval else ""
+            say(f"{one.folder}{heard}: {split} {score.text()}{interval}")
+            for line in score.weakest(one.classes, WEAKEST) if one.condition == "clean" else ():
+                say(f"  {line}")
         for condition in wanted if len(found) > len(wanted) else []:
-            accuracies = [one.score.accuracy for one in found if one.condition == condition]
+            values = [one.score.figures()[one.score.headline] for one in found if one.condition == condition]
             heard = f", {condition}" if conditions else ""
-            say(f"mean of {len(accuracies)} folds{heard}: {sum(accuracies) / len(accuracies):.2%}")
+            say(f"mean of {len(values)} folds{heard}: {sum(values) / len(values):.2%}")
         if json is not None:
             write_text(json, figures(found, split))
             say(json)

@@ -20,6 +20,7 @@ __all__ = [
     "DeviceName",
     "Devices",
     "FeaturesWhere",
+    "Loggers",
     "MovedCsv",
     "MovedRoot",
     "Nodes",
@@ -96,6 +97,14 @@ TeacherCache = Annotated[
         metavar="FOLDER",
         help="Keep the teacher's logits in a folder, for all runs that meet the same views of the clips. It needs "
         "--set teacher_views=K.",
+    ),
+]
+Loggers = Annotated[
+    str,
+    typer.Option(
+        "--log",
+        metavar="NAME,...",
+        help="Where figures are logged besides the run folder: tensorboard (files in it), wandb, mlflow.",
     ),
 ]
 Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]

@@ -250,12 +250,23 @@ def listen(
     ],
     model: Annotated[Path, typer.Option(help="An ONNX file that 'specenhance export' wrote.")],
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Minimum probability of a class, for it to count as heard.")
-    ] = 0.4,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Minimum probability of a class, for it to count as heard. The default is 0.4, or what is stored with a "
+            "multi-label model.",
+        ),
+    ] = None,
     margin: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Minimum difference between the probabilities of the first and second class."),
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Minimum difference between the probabilities of the first and second class. The default is 0.2. Not for a "
+            "multi-label model.",
+        ),
+    ] = None,
     level: Annotated[
         float, typer.Option(help="Minimum level of a window, in dBFS (RMS). Quieter windows are not heard.")
     ] = -60.0,
@@ -285,12 +296,19 @@ def listen(
     """Classify a long sound as it comes: one line for each class heard, with start, end and maximum probability."""
     with told():
         from specenhance.audio import read_blocks, resampled
-        from specenhance.audio.listen import Heard, events, pcm_blocks
+        from specenhance.audio.listen import MARGIN, THRESHOLD, Heard, events, pcm_blocks
         from specenhance.audio.listen import listen as listen_to
         from specenhance.deploy.runtime import OnnxModel
 
         exported = OnnxModel(model)
         samples, step = _window_and_step(exported, window, hop)
+        least: float | list[float] = THRESHOLD if threshold is None else threshold
+        if exported.thresholds is not None:
+            if margin is not None:
+                raise ValueError(
+                    f"--margin {margin}: the classes of a multi-label model do not exclude one another; leave it out"
+                )
+            least = exported.thresholds if threshold is None else [threshold] * len(exported.classes)
         if rate is not None and source != "-":
             raise ValueError(
                 f"--rate {rate}: only for raw PCM on standard input; leave it out, {source} has its own sample rate"
@@ -309,8 +327,8 @@ def listen(
 
         found = events(
             timed(),
-            threshold=threshold,
-            margin=margin,
+            threshold=least,
+            margin=MARGIN if margin is None else margin,
             level=level,
             agree=agree,
             patience=patience,

@@ -21,8 +21,8 @@ __all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "settings", "tr
 
 FRONTENDS = ("identity", "tfe4")  # that the demo compares
 WITH_RESUME = (
-    "--epochs, --root, --csv, --device, --devices, --nodes, --workers, --features-on, --cache, --teacher-cache and "
-    "--progress"
+    "--epochs, --root, --csv, --device, --devices, --nodes, --workers, --features-on, --cache, --teacher-cache, "
+    "--log and --progress"
 )
 
 
@@ -61,6 +61,13 @@ def train(
     data: Annotated[str | None, options.Data] = None,
     root: options.Root = None,
     csv: options.Csv = None,
+    multi_label: Annotated[
+        bool | None,
+        typer.Option(
+            "--multi-label",
+            help="A clip has any number of classes: labels such as a;b in the CSV, or a column of 0 and 1 for each class.",
+        ),
+    ] = None,
     fold: Annotated[
         int | None,
         typer.Option(
@@ -80,6 +87,10 @@ def train(
     backbone: Annotated[str | None, typer.Option(help="A timm model, or ast:NAME_OR_PATH.")] = None,
     frontend: Annotated[str | None, typer.Option(help="A front end of 'specenhance list frontends'.")] = None,
     pretrained: options.Pretrained = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="A finished run, or a .safetensors file, whose weights training starts from."),
+    ] = None,
     role: Annotated[
         Role | None,
         typer.Option(
@@ -141,6 +152,13 @@ def train(
     features_on: options.FeaturesWhere = "device",
     cache: options.Cache = "",
     teacher_cache: options.TeacherCache = "",
+    log: options.Loggers = "tensorboard",
+    find_lr: Annotated[
+        bool,
+        typer.Option(
+            "--find-lr", help="Only suggest a value for --lr, from 100 steps at a rising rate. Nothing is kept."
+        ),
+    ] = False,
     progress: options.Progress = options.TERMINAL,
 ) -> None:
     """Train a model on labelled sounds, test it, and keep all of it in a run folder."""
@@ -148,12 +166,14 @@ def train(
         "data": data,
         "root": root and root.resolve(),  # a run is resumed and evaluated from anywhere
         "csv": csv and csv.resolve(),
+        "multi_label": multi_label,
         "fold": fold,
         "folds": folds,
         "group": group,
         "backbone": backbone,
         "frontend": frontend,
         "pretrained": pretrained,
+        "init": init,
         "role": role,
         "teacher": teacher,
         "epochs": epochs,
@@ -172,6 +192,7 @@ def train(
         "features_on": features_on,
         "cache": cache,
         "teacher_cache": teacher_cache,
+        "loggers": log,
         "progress": progress,
     }
 
@@ -186,8 +207,13 @@ def train(
 
             resume_run(resume, epochs=epochs, root=root, csv=csv, **machine)
             return
-        chosen = _recipe(recipe, _augmentation(augment) | fields | settings(set_ or [], fields))
+        chosen = chosen_recipe(recipe, _augmentation(augment) | fields | settings(set_ or [], fields))
         _require_data(chosen)
+        if find_lr:
+            from specenhance.training.find_lr import find_lr as find
+
+            say(f"--lr {find(chosen, **machine).rate:.2g}")
+            return
         folder = out or _new_folder(chosen)
         say(f"training in {folder}")  # what follows takes seconds to load
         from specenhance.training.run import train as train_run
@@ -231,7 +257,7 @@ def check(
         fields |= {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path}
         if data_folds(data):
             fields["fold"] = "1"
-        chosen = _recipe(None, fields)
+        chosen = chosen_recipe(None, fields)
         _require_data(chosen)
         from specenhance.training.prepare import check as check_data
 
@@ -251,16 +277,16 @@ def require_run(run: Path) -> None:
         )
 
 
-def settings(pairs: list[str], given: dict[str, str]) -> dict[str, str]:
-    """Read the pairs of --set."""
+def settings(pairs: list[str], given: dict[str, str], option: str = "--set") -> dict[str, str]:
+    """Read the pairs of --set, or of another option."""
     fields: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"--set {pair}: expected FIELD=VALUE, such as --set time_mask=16")
+            raise ValueError(f"{option} {pair}: expected FIELD=VALUE, such as --set time_mask=16")
         if name in given or name in fields:
-            other = f"--{name.replace('_', '-')}" if name in given else f"--set {name}={fields[name]}"
-            raise ValueError(f"--set {pair}: {name} is also given as {other}; leave one out")
+            other = f"--{name.replace('_', '-')}" if name in given else f"{option} {name}={fields[name]}"
+            raise ValueError(f"{option} {pair}: {name} is also given as {other}; leave one out")
         fields[name] = value
     return fields
 
@@ -271,7 +297,7 @@ def _augmentation(name: str | None) -> dict[str, str]:
     return {} if name is None else {field: str(value) for field, value in augmentation(name).items()}
 
 
-def _recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
+def chosen_recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
     from specenhance.data.registry import list_data
     from specenhance.training.recipe import in_place, load_recipe, recipe_for
 

@@ -35,7 +35,7 @@ class Altered(AudioDataset):
 
     def __init__(self, data: AudioDataset, condition: Condition) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
-        self.allow_truncated, self.groups = data.allow_truncated, data.groups
+        self.allow_truncated, self.groups, self.spans = data.allow_truncated, data.groups, data.spans
         self.names = own_names(data, range(len(data)))
         self._data, self._condition = data, condition
 
@@ -45,7 +45,7 @@ class Altered(AudioDataset):
 
         given = self._data.waveform(i).numpy()
         # Of a file its folder and its name, so that the place of the data set does not matter.
-        name = "/".join(self.paths[i].parts[-2:]) if self.paths else f"{i}"
+        name = "/".join(self.paths[i].parts[-2:]) + self.fragment(i) if self.paths else f"{i}"
         changed = self._condition(given, self.sample_rate, generator(name))
         if len(changed) != len(given):
             raise ValueError(f"a condition gave {len(changed)} samples of {len(given)}: expected as many as it got")

@@ -19,6 +19,7 @@ def read_audio(
     *,
     seconds: float | None = None,
     place: float = 0.0,
+    start: float | None = None,
     allow_truncated: bool = False,
 ) -> Tensor:
     """Read a sound file, or a part of it.
@@ -28,6 +29,7 @@ def read_audio(
         sample_rate: Sample rate of the result, in Hz.
         seconds: Length of the part, in seconds. None reads the whole file.
         place: Position of the part, from 0 (the start of the file) to 1 (its end).
+        start: Start of the part, in seconds from the start of the file, in place of ``place``.
         allow_truncated: Whether to read what is there of an incomplete file.
 
     Returns:
@@ -49,4 +51,5 @@ def read_audio(
 
     if seconds is None:
         return torch.from_numpy(read_samples(path, sample_rate, allow_truncated=allow_truncated))
-    return torch.from_numpy(read_excerpt(path, sample_rate, seconds, place, allow_truncated=allow_truncated))
+    part = read_excerpt(path, sample_rate, seconds, place, start=start, allow_truncated=allow_truncated)
+    return torch.from_numpy(part)

@@ -8,31 +8,47 @@ import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from specenhance.data.audio import read_audio
 
 if TYPE_CHECKING:  # PyTorch loads with the first sound: a command that only names a data set must start at once
     from torch import Tensor
 
-__all__ = ["AudioDataset", "Batch", "collate", "joined", "own_names"]
+__all__ = ["AudioDataset", "Batch", "Label", "classes_of", "collate", "joined", "own_names"]
+
+Label: TypeAlias = int | tuple[int, ...]
+"""What a sound is: the number of its class, or in a multi-label data set the numbers of all its classes, sorted."""
+
+
+def classes_of(label: Label) -> tuple[int, ...]:
+    """Give the numbers of a label's classes.
+
+    >>> classes_of(3), classes_of((0, 2)), classes_of(())
+    ((3,), (0, 2), ())
+    """
+    return label if isinstance(label, tuple) else (label,)
 
 
 class AudioDataset:
-    """Labelled sounds. Item i is ``(waveform, label)``: a waveform float32 ``(samples,)`` and its class number.
+    """Labelled sounds. Item i is ``(waveform, target)``: a waveform float32 ``(samples,)`` and its class number.
+
+    In a multi-label data set a sound has any number of classes, also none. Its target is a tensor float32 ``(classes,)``, 1 for
+    each of its classes and 0 for the others.
 
     A data set is indexed like a list, and PyTorch's ``DataLoader`` takes it. Each access decodes the file anew;
     :class:`~specenhance.data.cache.CachedWaveforms` decodes each file only once.
 
     Args:
         classes: Names of the classes, in the order of their numbers.
-        labels: Class number of each sound, an index into ``classes``.
+        labels: Class number of each sound, an index into ``classes``. In a multi-label data set a sorted tuple of such numbers.
         paths: File of each sound. A data set that makes its own sounds has no files and overrides :meth:`waveform`.
         sample_rate: Sample rate of the waveforms, in Hz. A file of another rate is resampled.
 
     Attributes:
         allow_truncated: Whether to read what is there of an incomplete file, False by default.
         passed_over: Names of what is in the data set's folder and is not read.
+        spans: Start and end of each sound in its file, in seconds, where sounds are parts of files.
         groups: The group of each sound, for each kind of group, such as ``{"speaker": ["ann", "bob"]}``.
         names: Name of each sound, where sounds have no files and their numbers are not their names.
 
@@ -51,19 +67,23 @@ class AudioDataset:
     (torch.Size([1600]), 'dog', torch.Size([800]))
     >>> data.subset([1]).labels, data.renumbered(["dog", "cat"], [1, 0]).labels
     ([0], [0, 1])
+    >>> several = AudioDataset(["bird", "rain"], [(0, 1), ()])
+    >>> several.multi_label, several.target(0)
+    (True, tensor([1., 1.]))
     """
 
     classes: list[str]
-    labels: list[int]
+    labels: list[Any]  # of Label; all are int, or all are tuples
     paths: list[Path]
     sample_rate: int
     allow_truncated: bool = False
     passed_over: Sequence[str] = ()
+    spans: Sequence[tuple[float, float]] = ()
     groups: Mapping[str, Sequence[str]] = MappingProxyType({})
     names: Sequence[str] = ()
 
     def __init__(
-        self, classes: Sequence[str], labels: Sequence[int], paths: Sequence[Path] = (), sample_rate: int = 16000
+        self, classes: Sequence[str], labels: Sequence[Label], paths: Sequence[Path] = (), sample_rate: int = 16000
     ) -> None:
         if sample_rate < 1:
             raise ValueError(f"sample_rate={sample_rate}: expected a rate in Hz >= 1")
@@ -73,12 +93,28 @@ class AudioDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         count, i = len(self), operator.index(index)
         if not -count <= i < count:
             raise IndexError(f"index {i} of a data set of {count} sounds")
         i %= count
-        return self.waveform(i), self.labels[i]
+        return self.waveform(i), self.target(i)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sound has any number of classes."""
+        return bool(self.labels) and isinstance(self.labels[0], tuple)
+
+    def target(self, i: int) -> int | Tensor:
+        """Give what a model should say of sound ``0 <= i < len(self)``: its class number, or ``(classes,)`` of 0 and 1."""
+        label: Label = self.labels[i]
+        if isinstance(label, int):
+            return label
+        import torch
+
+        there = torch.zeros(len(self.classes))
+        there[list(label)] = 1
+        return there
 
     def waveform(self, i: int) -> Tensor:
         """Read or make sound ``0 <= i < len(self)``, float32 ``(samples,)``.
@@ -86,7 +122,15 @@ class AudioDataset:
         Raises:
             FileNotFoundError, AudioError: as :func:`read_audio`.
         """
+        if self.spans:
+            start, end = self.spans[i]
+            return self._part(i, start, end - start)
         return read_audio(self.paths[i], self.sample_rate, allow_truncated=self.allow_truncated)
+
+    def _part(self, i: int, start: float, seconds: float) -> Tensor:
+        return read_audio(
+            self.paths[i], self.sample_rate, seconds=seconds, start=start, allow_truncated=self.allow_truncated
+        )
 
     def excerpt(self, i: int, seconds: float, place: float = 0.0) -> Tensor:
         """Read or make a part of a sound. Only this part of a file is kept in memory.
@@ -103,6 +147,9 @@ class AudioDataset:
             FileNotFoundError, AudioError: as :func:`read_audio`.
             ValueError: for a length of 0 or less, or a place that is not from 0 to 1.
         """
+        if type(self).waveform is AudioDataset.waveform and self.spans:
+            start, end = self.spans[i]
+            return self._part(i, start + max(0.0, end - start - seconds) * place, min(seconds, end - start))
         if type(self).waveform is AudioDataset.waveform:
             return read_audio(
                 self.paths[i], self.sample_rate, seconds=seconds, place=place, allow_truncated=self.allow_truncated
@@ -117,11 +164,20 @@ class AudioDataset:
     def name(self, i: int) -> str:
         """Give the name of sound ``0 <= i < len(self)``: its path, or if it has no file the one in ``names``, or its number.
 
+        A part of a file has the file's path and its own place as a media fragment, ``a.wav#t=1.5,2``.
+
         A part of a data set, such as a fold, has the names of the whole.
         """
         if self.paths:
-            return str(self.paths[i])
+            return f"{self.paths[i]}{self.fragment(i)}"
         return self.names[i] if self.names else f"clip {i}"
+
+    def fragment(self, i: int) -> str:
+        """Give the place of sound ``0 <= i < len(self)`` in its file, ``#t=START,END`` in seconds; "" for a whole file.
+
+        Source: W3C, "Media Fragments URI 1.0", section 4.2.1.
+        """
+        return "#t={:g},{:g}".format(*(round(place, 6) for place in self.spans[i])) if self.spans else ""
 
     def subset(self, chosen: Sequence[int]) -> AudioDataset:
         """Make a data set of only the chosen sounds, in the order of ``chosen``."""
@@ -130,6 +186,7 @@ class AudioDataset:
         part = copy.copy(self)
         part.labels, part.paths = [self.labels[i] for i in chosen], [self.paths[i] for i in chosen]
         part.groups, part.names = _chosen_groups(self, chosen), own_names(self, chosen)
+        part.spans = [self.spans[i] for i in chosen] if self.spans else ()
         return part
 
     def renumbered(self, classes: Sequence[str], numbers: Sequence[int]) -> AudioDataset:
@@ -140,7 +197,11 @@ class AudioDataset:
             numbers: New class number of each old one.
         """
         other = copy.copy(self)
-        other.classes, other.labels = list(classes), [numbers[label] for label in self.labels]
+        other.classes = list(classes)
+        other.labels = [
+            tuple(sorted(numbers[one] for one in label)) if isinstance(label, tuple) else numbers[label]
+            for label in self.labels
+        ]
         return other
 
 
@@ -152,6 +213,7 @@ class _Part(AudioDataset):
         super().__init__(data.classes, [data.labels[i] for i in chosen], paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
         self.groups, self.names = _chosen_groups(data, chosen), own_names(data, chosen)
+        self.spans = [data.spans[i] for i in chosen] if data.spans else ()
         self._data, self._chosen = data, list(chosen)
 
     def waveform(self, i: int) -> Tensor:
@@ -186,6 +248,7 @@ class _Joined(AudioDataset):
         self.passed_over = list(dict.fromkeys(name for part in parts for name in part.passed_over))
         kinds = [kind for kind in first.groups if all(kind in part.groups for part in parts)]
         self.groups = {kind: [group for part in parts for group in part.groups[kind]] for kind in kinds}
+        self.spans = [span for part in parts for span in part.spans]
         self._places = [(part, i) for part in parts for i in range(len(part))]
 
     def waveform(self, i: int) -> Tensor:
@@ -203,7 +266,7 @@ def joined(parts: Sequence[AudioDataset]) -> AudioDataset:
     whole = _Joined(parts)
     if not whole.paths:
         return whole
-    first = {path: i for i, path in reversed(list(enumerate(whole.paths)))}
+    first = {whole.name(i): i for i in reversed(range(len(whole)))}
     return whole.subset(sorted(first.values()))
 
 
@@ -213,7 +276,7 @@ class Batch(NamedTuple):
     Attributes:
         waveform: Waveforms ``(B, N)``. N is the length of the longest sound; zeros are added at the end of the others.
         length: Number of samples of each sound before padding, ``(B,)`` int64.
-        label: Class number of each sound, ``(B,)`` int64.
+        label: Class number of each sound, ``(B,)`` int64. Of a multi-label data set 0 or 1 for each class, ``(B, classes)``.
         taught: A teacher's logits of each sound ``(B, classes)``, if they are known. None otherwise.
     """
 
@@ -223,7 +286,7 @@ class Batch(NamedTuple):
     taught: Tensor | None = None
 
 
-def collate(batch: Sequence[tuple[Tensor, int]]) -> Batch:
+def collate(batch: Sequence[tuple[Tensor, int | Tensor]]) -> Batch:
     """Put items of an :class:`AudioDataset` into one :class:`Batch`. This is the ``collate_fn`` of a ``DataLoader``.
 
     >>> import torch
@@ -237,9 +300,10 @@ def collate(batch: Sequence[tuple[Tensor, int]]) -> Batch:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    waveforms, labels = zip(*batch, strict=True)
+    waveforms, targets = zip(*batch, strict=True)
+    labels: Any = targets
     return Batch(
         waveform=pad_sequence(list(waveforms), batch_first=True),
         length=torch.tensor([len(waveform) for waveform in waveforms]),
-        label=torch.tensor(labels),
+        label=torch.stack(labels) if isinstance(labels[0], torch.Tensor) else torch.tensor(labels),
     )

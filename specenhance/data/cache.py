@@ -44,6 +44,7 @@ class CachedWaveforms(AudioDataset):
     def __init__(self, data: AudioDataset, folder: str | os.PathLike[str] | None = None) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
+        self.spans = data.spans
         self.groups, self.names = data.groups, own_names(data, range(len(data)))
         self._kept: Path | None = None
         self._samples: Tensor | None = None
@@ -90,7 +91,8 @@ class CachedWaveforms(AudioDataset):
 def _digest(data: AudioDataset) -> str:
     """Make a name of all that the waveforms depend on: the files, their sizes and times, and the sample rate."""
     files = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in data.paths]
-    return hashlib.sha256(json.dumps([data.sample_rate, data.allow_truncated, files]).encode()).hexdigest()[:16]
+    facts: list[Any] = [data.sample_rate, data.allow_truncated, files, *([list(data.spans)] if data.spans else [])]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def _write(data: AudioDataset, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,8 +71,10 @@ def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
         length = len(data.waveform(0)) / data.sample_rate if len(data) else None
         return Checked([length] * len(data), {})
     look = partial(_look, thorough=thorough, allow_truncated=data.allow_truncated)
+    paths = list(dict.fromkeys(data.paths))  # of several parts of a file, the file is read once
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:  # they mostly wait for the disk
-        found = list(pool.map(look, data.paths))
+        of_file = dict(zip(paths, pool.map(look, paths), strict=True))
+    found = [_of_part(data, i, of_file[path]) for i, path in enumerate(data.paths)]
     return Checked(
         [length if isinstance(length, float) else None for length in found],
         {i: fault for i, fault in enumerate(found) if isinstance(fault, str)},
@@ -85,10 +88,21 @@ def _look(path: Path, thorough: bool, allow_truncated: bool) -> float | str:
         return str(error)
 
 
+def _of_part(data: AudioDataset, i: int, found: float | str) -> float | str:
+    """Give the length of a sound, from that of its file."""
+    if not data.spans or isinstance(found, str):
+        return found
+    start, end = data.spans[i]
+    if start >= found:
+        return f"{data.name(i)}: starts after the end of its file, which has {found:g} s; correct the row"
+    return min(end, found) - start
+
+
 def find_twins(parts: Mapping[str, AudioDataset], *, by_content: bool = False) -> Iterator[tuple[str, str]]:
     """Find sounds of the training split that are also in another split.
 
-    A model would be tested on sounds that it has learned. Links to the same file are always found.
+    A model would be tested on sounds that it has learned. Links to the same file are always found. Parts of one file are twins
+    if they overlap.
 
     Args:
         parts: The splits by name, with ``"train"`` among them.
@@ -106,25 +120,34 @@ def find_twins(parts: Mapping[str, AudioDataset], *, by_content: bool = False) -
     ...     list(find_twins(parts, by_content=True))
     [('train: ...a.wav', 'test: ...b.wav')]
     """
-    learned: defaultdict[object, list[Path]] = defaultdict(list)
-    for path in parts["train"].paths:
+    learned: defaultdict[object, list[int]] = defaultdict(list)
+    train = parts["train"]
+    for i, path in enumerate(train.paths):
         stat = path.stat()
-        learned[stat.st_dev, stat.st_ino].append(path)
+        learned[stat.st_dev, stat.st_ino].append(i)
         if by_content:
-            learned[stat.st_size].append(path)
-    told: set[Path] = set()  # ESC-50 has the same clips in validation and test
+            learned[stat.st_size].append(i)
+    told: set[str] = set()  # ESC-50 has the same clips in validation and test
     for name, data in parts.items():
-        for path in data.paths if name != "train" else ():
-            if path in told:
+        for i, path in enumerate(data.paths) if name != "train" else ():
+            if data.name(i) in told:
                 continue
-            told.add(path)
+            told.add(data.name(i))
             stat = path.stat()
             same = learned.get((stat.st_dev, stat.st_ino), [])
             if by_content and not same and stat.st_size in learned:
                 own = _content(path)
-                same = [other for other in learned[stat.st_size] if _content(other) == own]
-            for other in same[:1]:
-                yield f"train: {other}", f"{name}: {path}"
+                same = [other for other in learned[stat.st_size] if _content(train.paths[other]) == own]
+            for other in [other for other in same if _overlap(_span(train, other), _span(data, i))][:1]:
+                yield f"train: {train.name(other)}", f"{name}: {data.name(i)}"
+
+
+def _span(data: AudioDataset, i: int) -> tuple[float, float]:
+    return data.spans[i] if data.spans else (0.0, math.inf)
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def _content(path: Path) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 
 import numpy as np
 
-from specenhance.data.base import AudioDataset
+from specenhance.data.base import AudioDataset, classes_of
 
 __all__ = ["few"]
 
@@ -14,7 +14,8 @@ __all__ = ["few"]
 def few(data: AudioDataset, per_class: int, seed: int = 0) -> AudioDataset:
     """Take at most so many clips of each class.
 
-    The clips of a smaller number are among those of a larger one with the same seed.
+    The clips of a smaller number are among those of a larger one with the same seed. In a multi-label data set a clip is taken
+    if one of its classes has too few; clips without a class count as a class of their own.
 
     Args:
         data: The data set.
@@ -25,7 +26,11 @@ def few(data: AudioDataset, per_class: int, seed: int = 0) -> AudioDataset:
     >>> sorted(few(data, 3).labels)
     [0, 0, 0, 1, 1, 1]
     """
-    of_class = defaultdict(list)
+    counts: Counter[int] = Counter()
+    chosen = []
     for i in np.random.default_rng(seed).permutation(len(data)).tolist():
-        of_class[data.labels[i]].append(i)
-    return data.subset(sorted(i for clips in of_class.values() for i in clips[:per_class]))
+        classes = classes_of(data.labels[i]) or (-1,)
+        if any(counts[label] < per_class for label in classes):
+            counts.update(classes)
+            chosen.append(i)
+    return data.subset(sorted(chosen))

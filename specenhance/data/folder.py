@@ -45,6 +45,9 @@ class AudioFolder(AudioDataset):
       the files are ``root/split/label/*.wav``, or of another suffix of :data:`specenhance.audio.SUFFIXES`.
     - Otherwise the files are ``root/label/*.wav``.
 
+    With ``multi_label`` and a table, a clip has any number of classes. Either ``label`` has them with ``;`` between them, and
+    may be empty. Or the table has no column ``label``, and each column whose cells are all 0 or 1 is a class.
+
     If the layout gives no splits, the SHA-256 of a clip's path below ``root`` chooses its split: about 15% of the clips are
     for test, 15% for validation and the rest for training. A clip stays in its split when others are added or removed.
     But clips that belong together, of one speaker or one recording, can get different splits. A ``split`` column prevents
@@ -56,6 +59,7 @@ class AudioFolder(AudioDataset):
         split: ``"train"``, ``"validation"`` or ``"test"``.
         classes: Labels in the order of their numbers. None takes the labels of all splits, sorted.
         sample_rate: Sample rate of the waveforms, in Hz.
+        multi_label: Whether a clip has any number of classes.
 
     Raises:
         FileNotFoundError: for a missing folder, table, or file that the table names.
@@ -80,23 +84,26 @@ class AudioFolder(AudioDataset):
         split: str = "train",
         classes: Sequence[str] | None = None,
         sample_rate: int = 16000,
+        multi_label: bool = False,
     ) -> None:
         check_split(split)
         root = require_folder(Path(root), "the recordings")
         if csv is None:
             clips, self.passed_over = _from_folders(root)
         else:
-            clips = _from_table(root, Path(csv))
-        labels = sorted({clip.label for clip in clips}) if classes is None else list(classes)
+            clips = _from_table(root, Path(csv), multi_label)
+        found = sorted({label for clip in clips for label in clip.labels})
+        labels = found if classes is None else list(classes)
         numbers = {label: number for number, label in enumerate(labels)}
         if len(numbers) < len(labels):
             raise ValueError(f"classes={labels}: expected each label once")
         for clip in clips:
-            if clip.label not in numbers:
-                raise ValueError(
-                    f"{clip.where}: label {clip.label!r} of {clip.path} is none of the classes {', '.join(labels)}; "
-                    "correct it, or add it to the classes"
-                )
+            for label in clip.labels:
+                if label not in numbers:
+                    raise ValueError(
+                        f"{clip.where}: label {label!r} of {clip.path} is none of the classes {', '.join(labels)}; "
+                        "correct it, or add it to the classes"
+                    )
         splits = [clip.split or _split_of(clip.path) for clip in clips]
         chosen = [clip for clip, of in zip(clips, splits, strict=True) if of == split]
         if not chosen:
@@ -105,35 +112,55 @@ class AudioFolder(AudioDataset):
                 f"{csv or root}: no clip in the split {split!r} (clips: {sizes}); a 'split' column, or folders named "
                 f"{', '.join(SPLITS)} around those of the labels, say which clip is in which split"
             )
-        super().__init__(
-            labels, [numbers[clip.label] for clip in chosen], [root / clip.path for clip in chosen], sample_rate
-        )
+        of = [tuple(sorted(numbers[label] for label in clip.labels)) for clip in chosen]
+        paths = [root / clip.path for clip in chosen]
+        super().__init__(labels, of if multi_label else [one for (one,) in of], paths, sample_rate)
         kinds = clips[0].groups
         self.groups = {kind: [clip.groups[kind] for clip in chosen] for kind in kinds}
 
 
 class _Clip(NamedTuple):
     path: str  # below root, with "/" on every system
-    label: str
+    labels: tuple[str, ...]
     split: str  # "" if the layout gives no splits
     where: str  # the row or folder that names the clip, for messages
     groups: Mapping[str, str] = MappingProxyType({})  # the further columns of the table
 
 
-def _from_table(root: Path, table: Path) -> list[_Clip]:
+def _from_table(root: Path, table: Path, multi_label: bool = False) -> list[_Clip]:
     if not table.is_file() and (root / table).is_file():
         raise FileNotFoundError(f"{table}: no such table; did you mean {root / table}?")
     clips: dict[str, _Clip] = {}
-    for where, row in read_table(table, ["path", "label"]):
+    rows = list(read_table(table, ["path"] if multi_label else ["path", "label"]))
+    columns = _class_columns(table, rows) if multi_label and rows and "label" not in rows[0][1] else []
+    for where, row in rows:
         path, split = plain_path(row["path"]), split_named(row.get("split", ""))
         if "split" in row and split is None:
             raise ValueError(f"{where}: split {row['split']!r} of {path}: expected one of {', '.join(SPLITS)}")
         if path in clips:
             raise ValueError(f"{where}: {path} is already named in {clips[path].where}; remove one of the rows")
-        groups = {name: value for name, value in row.items() if name not in ("path", "label", "split")}
-        clips[path] = _Clip(path, row["label"], split or "", where, groups)
+        if columns:
+            labels = tuple(name for name in columns if row[name] == "1")
+        elif multi_label:
+            labels = tuple(dict.fromkeys(label.strip() for label in row["label"].split(";") if label.strip()))
+        else:
+            labels = (row["label"],)
+        groups = {name: value for name, value in row.items() if name not in ("path", "label", "split", *columns)}
+        clips[path] = _Clip(path, labels, split or "", where, groups)
     require_files((root / path for path in clips), named_in=table)
     return list(clips.values())
+
+
+def _class_columns(table: Path, rows: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
+    """List the columns of a table that are classes: all of their cells are 0 or 1."""
+    names = [name for name in rows[0][1] if name not in ("path", "split")]
+    found = [name for name in names if all(row[name] in ("0", "1") for _, row in rows)]
+    if not found:
+        raise ValueError(
+            f"{table}: no column 'label', and none that has only 0 and 1; expected labels such as a;b in a column 'label', or "
+            "one column of 0 and 1 for each class"
+        )
+    return found
 
 
 def _from_folders(root: Path) -> tuple[list[_Clip], list[str]]:
@@ -163,7 +190,7 @@ def _from_folders(root: Path) -> tuple[list[_Clip], list[str]]:
             folder = root / top / label
             names = audio_names(folder)
             passed_over += [posixpath.join(top, label, name) for name in others(folder, names)]
-            clips += [_Clip(posixpath.join(top, label, name), label, split, where=str(folder)) for name in names]
+            clips += [_Clip(posixpath.join(top, label, name), (label,), split, where=str(folder)) for name in names]
     return clips, passed_over
 
 

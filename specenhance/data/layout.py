@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from specenhance.audio import SUFFIXES
 
 __all__ = [
     "SPLITS",
+    "audio_files",
     "audio_names",
     "check_split",
     "others",
@@ -117,6 +119,23 @@ def audio_names(folder: Path) -> list[str]:
         if twin != name:
             raise ValueError(f"{folder}: {twin} and {name} look like one sound in two formats; remove or rename one")
     return names
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """List the sound files in a folder and in all folders below it, sorted. Hidden ones are left out.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "part00").mkdir()
+    ...     Path(folder, "part00", "a.flac").touch()
+    ...     [path.name for path in audio_files(Path(folder))]
+    ['a.flac']
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in names if _is_sound(path := Path(place, name))]
+    return sorted(found)
 
 
 def others(folder: Path, taken: Iterable[str]) -> list[str]:

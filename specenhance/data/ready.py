@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from specenhance.audio.samples import waveform_of
-from specenhance.data.base import AudioDataset
+from specenhance.data.base import AudioDataset, Label, classes_of
 from specenhance.data.layout import SPLITS
 from specenhance.data.registry import register_data
 
@@ -33,6 +33,9 @@ def _given(split: str) -> NoReturn:
 class ReadyDataset(AudioDataset):
     """A data set of any class that has ``len`` and gives a pair of a waveform ``(samples,)`` and a label by index.
 
+    A label is a whole number. In a multi-label data set it is a list or tuple of whole numbers, or a tensor or array
+    ``(classes,)`` of 0 and 1.
+
     Each item is read once at the start, for its label and length. So a faulty item is found before any work is lost.
 
     Args:
@@ -46,7 +49,7 @@ class ReadyDataset(AudioDataset):
         seconds: length of each sound, in seconds.
 
     Raises:
-        TypeError: for an item that is not a pair of a waveform and a whole number.
+        TypeError: for an item that is not a pair of a waveform and a label.
         ValueError: for a label without a class, and for a waveform that is empty or not finite.
 
     >>> sounds = ReadyDataset([(np.zeros(800, "float32"), 0), (np.zeros(1600, "float32"), 1)], ["no", "yes"])
@@ -56,14 +59,16 @@ class ReadyDataset(AudioDataset):
 
     def __init__(self, dataset: Any, classes: Sequence[str], sample_rate: int = 16000, name: str = "data") -> None:
         self.dataset, self._name = dataset, name
-        labels: list[int] = []
+        labels: list[Label] = []
         self.seconds: list[float] = []
         for i in range(len(dataset)):
             waveform, label = self._item(i)
-            if not 0 <= label < len(classes):
+            if not all(0 <= one < len(classes) for one in classes_of(label)):
                 raise ValueError(f"{name}[{i}]: label {label}, expected one of {len(classes)} classes, from 0")
             labels.append(label)
             self.seconds.append(len(waveform) / sample_rate)
+        if len({isinstance(label, tuple) for label in labels}) > 1:
+            raise TypeError(f"{name}: some labels are one number, others several; expected one kind")
         super().__init__(classes, labels, sample_rate=sample_rate)
 
     def waveform(self, i: int) -> Tensor:
@@ -72,7 +77,7 @@ class ReadyDataset(AudioDataset):
 
         return torch.tensor(self._item(i)[0])
 
-    def _item(self, i: int) -> tuple[np.ndarray, int]:
+    def _item(self, i: int) -> tuple[np.ndarray, Label]:
         item = self.dataset[i]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise TypeError(f"{self._name}[{i}]: expected a pair of a waveform and a label, not {type(item).__name__}")
@@ -82,7 +87,7 @@ class ReadyDataset(AudioDataset):
             samples = waveform_of(samples[0] if samples.ndim == 2 and len(samples) == 1 else samples)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{self._name}[{i}]: {error}") from None
-        return samples, _number(label, f"{self._name}[{i}]")
+        return samples, _label(label, f"{self._name}[{i}]")
 
 
 def ready_splits(
@@ -113,7 +118,9 @@ def ready_splits(
     names = classes or getattr(data["train"], "classes", None)
     if names is None:
         parts = [part for part in data.values() if not isinstance(part, AudioDataset)]
-        labels = [_number(part[i][1], f"item {i}") for part in parts for i in range(len(part))]
+        labels = [
+            one for part in parts for i in range(len(part)) for one in classes_of(_label(part[i][1], f"item {i}"))
+        ]
         names = [str(label) for label in range(max(labels, default=-1) + 1)]
     return {
         split: part
@@ -121,6 +128,17 @@ def ready_splits(
         else ReadyDataset(part, list(names), sample_rate, f"data[{split!r}]")
         for split, part in data.items()
     }
+
+
+def _label(label: Any, where: str) -> Label:
+    if isinstance(label, (list, tuple)):
+        return tuple(sorted({_number(one, where) for one in label}))
+    values = np.asarray(label)
+    if values.ndim != 1:
+        return _number(label, where)
+    if not np.isin(values, (0, 1)).all():
+        raise TypeError(f"{where}: label {values.tolist()}, expected 0 or 1 for each class")
+    return tuple(np.flatnonzero(values).tolist())
 
 
 def _number(label: Any, where: str) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from specenhance._registry import Registry
@@ -11,6 +12,11 @@ from specenhance.data.base import AudioDataset
 from specenhance.data.layout import check_split
 
 __all__ = ["DATA", "data_folds", "list_data", "open_data", "recipe_defaults", "register_data", "takes"]
+
+OPTIONS = ("split", "sample_rate", "root", "csv", "fold", "seed", "multi_label")
+"""What :func:`open_data` gives to every data set that takes it."""
+
+NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 DATA: Registry[AudioDataset] = Registry("data set", "specenhance.data")
 
@@ -21,7 +27,8 @@ def register_data(name: str, *, folds: int = 0, hidden: bool = False, **defaults
     """Make a data set known by name: a decorator of its class, or of a function that opens it.
 
     The class or function gets ``split`` (``"train"``, ``"validation"`` or ``"test"``) and ``sample_rate`` in Hz. It also
-    gets ``root``, ``csv``, ``fold`` and ``seed``, if it takes them. A data set that takes no ``root`` needs no files.
+    gets ``root``, ``csv``, ``fold``, ``seed`` and ``multi_label``, if it takes them. Its further arguments are ``data_args`` of
+    a recipe. A data set that takes no ``root`` needs no files.
 
     Args:
         name: Lower-case letters, digits, ``_``, ``-`` and ``.``.
@@ -55,28 +62,35 @@ def list_data() -> list[str]:
     """List the names that :func:`open_data` knows, sorted. Entry points are listed, not loaded.
 
     >>> list_data()
-    ['esc50', 'folder', 'speech_commands', 'synthetic']
+    ['annotations', 'audioset', 'audioset_full', 'esc50', 'folder', 'fsd50k', 'speech_commands', 'synthetic']
     """
     return DATA.names()
 
 
-def open_data(name: str, split: str, **options: Any) -> AudioDataset:
+def open_data(name: str, split: str, *, arguments: Mapping[str, Any] = NO_ARGUMENTS, **options: Any) -> AudioDataset:
     """Open one split of a data set by name.
 
     Args:
         name: One of :func:`list_data`.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        **options: ``sample_rate``, ``root``, ``csv``, ``fold``, ``seed``. Those that the data set does not take are ignored.
+        arguments: Further arguments of the data set, ``data_args`` of a recipe.
+        **options: ``sample_rate``, ``root``, ``csv``, ``fold``, ``seed``, ``multi_label``. Those that the data set does not
+            take are ignored.
 
     Raises:
-        ValueError: for an unknown name or split, or files that do not fit the data set's layout.
+        ValueError: for an unknown name, split or argument, or files that do not fit the data set's layout.
         FileNotFoundError: for files that are missing.
 
     >>> len(open_data("synthetic", "test"))
     1000
     """
     check_split(split)
-    data = DATA.create(name, split=split, **{key: value for key, value in options.items() if takes(name, key)})
+    known = [key for key in inspect.signature(DATA.find(name)[0]).parameters if key not in (*OPTIONS, "classes")]
+    for key in arguments:
+        if key not in known:
+            raise ValueError(f"data_args.{key}: the data set {name!r} takes {', '.join(known) or 'no such arguments'}")
+    given = {key: value for key, value in options.items() if takes(name, key)}
+    data = DATA.create(name, split=split, **given, **arguments)
     fold = options.get("fold")
     if fold and data_folds(name) and not data.paths and not data.names:  # each fold numbers its sounds from 0
         data.names = [f"{data.name(i)} of fold {fold}" for i in range(len(data))]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from specenhance.data.layout import plain_path
 
-__all__ = ["read_list", "read_table"]
+__all__ = ["read_list", "read_rows", "read_table"]
 
 
 def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -58,6 +58,44 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[s
                 if empty:
                     raise ValueError(f"{where}: no {', '.join(empty)}; fill the cell or remove the row")
                 yield where, cells
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as one") from error
+
+
+def read_rows(path: Path, cells: int) -> Iterator[tuple[str, list[str]]]:
+    """Read a CSV in UTF-8 without a header line. Empty lines and lines that start with ``#`` are passed over.
+
+    Args:
+        path: The file.
+        cells: Number of cells of each row.
+
+    Yields:
+        The place of each row for messages, and the row's cells without white space around them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for another number of cells, an empty cell, or a file that is no CSV in UTF-8.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder, "segments.csv")
+    ...     _ = table.write_text('# YTID, positive_labels\\nabc, "/m/1,/m/2"\\n')
+    ...     list(read_rows(table, 2))
+    [('...segments.csv, line 2', ['abc', '/m/1,/m/2'])]
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table; unpack the data set again")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, skipinitialspace=True)
+        try:
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if not row or row[0].startswith("#"):
+                    continue
+                row = [cell.strip() for cell in row]
+                if len(row) != cells or not all(row):
+                    raise ValueError(f"{where}: {len([cell for cell in row if cell])} cells, expected {cells}")
+                yield where, row
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as one") from error
 

@@ -88,6 +88,11 @@ def export(
             f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
         )
     check_output(path)
+    if int8 is not None and model.thresholds:
+        raise ValueError(
+            "int8 with a multi-label model: its conversion is chosen and judged by accuracy, which such a model does not have; "
+            "export it in float32, without --int8"
+        )
     model = model.eval()
     about = _about(model, input, clip_seconds)
     module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
@@ -169,6 +174,7 @@ def _about(model: FrontendModel, input: Input, clip_seconds: float | None) -> di
         "specenhance": __version__,
         "input": input,
         "classes": model.classes,
+        "thresholds": model.thresholds,
         "sample_rate": features.sample_rate,
         "samples": features.samples,
         "clip_seconds": clip_seconds,

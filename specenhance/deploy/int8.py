@@ -67,8 +67,7 @@ def accuracy(path: Path, data: AudioDataset) -> float:
 
 def _read(data: AudioDataset, numbers: Iterable[int]) -> Iterator[tuple[np.ndarray, int]]:
     for i in numbers:
-        waveform, label = data[int(i)]
-        yield waveform.numpy(), label
+        yield data.waveform(int(i)).numpy(), data.labels[int(i)]
 
 
 def to_int8(path: Path, out: Path, clips: Clips, about: Mapping[str, Any]) -> None:

@@ -55,10 +55,20 @@ def _names(value: Any) -> bool:
     )
 
 
+def _probabilities(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list) and len(value) > 0 and all(_is_number(one) and 0 <= one <= 1 for one in value)
+    )
+
+
+OPTIONAL = {"thresholds": "null"}
+"""Keys that files of earlier versions do not have, and the JSON text that stands for them."""
+
 SCHEMA: dict[str, Field] = {
     "specenhance": _text("the version that wrote it"),
     "input": _text(" or ".join(map(repr, INPUTS)), INPUTS.__contains__),
     "classes": Field("a list of names, each once", _names),
+    "thresholds": Field("a probability for each class, or null", _probabilities),
     "sample_rate": _whole("Hz", 1, 10**7),
     "samples": _whole("samples", 1, 10**9),
     "clip_seconds": Field("seconds above 0, or null", lambda value: value is None or _is_above_zero(value)),
@@ -92,6 +102,7 @@ def read_metadata(found: Mapping[str, str], path: str | os.PathLike[str]) -> dic
     Traceback (most recent call last):
     ValueError: model.onnx: says nothing of specenhance, classes, ...: specenhance export did not write it; ...
     """
+    found = {**OPTIONAL, **found}
     missing = [key for key in SCHEMA if key not in found]
     if missing:
         raise ValueError(

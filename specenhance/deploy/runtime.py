@@ -33,6 +33,7 @@ class OnnxModel:
 
     Attributes:
         classes: names of the classes, in the order of the logits.
+        thresholds: probability from which on each class of a multi-label model counts as found. None if it is not multi-label.
         sample_rate: sample rate of the waveforms, in Hz.
         samples: length of a waveform, in samples. A shorter one is padded with silence, a longer one is cut at its end.
         clip_samples: usual length of the training clips, in samples, at most ``samples``. It is the window for a stream.
@@ -64,6 +65,7 @@ class OnnxModel:
         if not whole:
             raise ValueError(f"{path}: its {KEY} is no checksum; copy it again, or export the model again")
         self.classes: list[str] = self.metadata["classes"]
+        self.thresholds: list[float] | None = self.metadata["thresholds"]
         self.sample_rate: int = self.metadata["sample_rate"]
         self.samples: int = self.metadata["samples"]
         seconds = self.metadata["clip_seconds"]
@@ -83,6 +85,10 @@ class OnnxModel:
         if len(output.shape) != 2 or output.shape[1] != classes:
             raise ValueError(
                 f"{self.path}: its classes are {classes}, but its graph gives {output.shape}; export the model again"
+            )
+        if self.thresholds is not None and len(self.thresholds) != classes:
+            raise ValueError(
+                f"{self.path}: it has {len(self.thresholds)} thresholds for {classes} classes; export the model again"
             )
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
@@ -142,6 +148,8 @@ class OnnxModel:
                 f"{self.path}: takes spectrograms, and sound needs a model of waveforms; export it with --input waveform"
             )
         logits = self._computed(batch).astype(np.float64)
+        if self.thresholds is not None:
+            return 1 / (1 + np.exp(-np.clip(logits, -700, 700)))
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 

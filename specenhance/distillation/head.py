@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,16 +78,18 @@ class Headed(nn.Module):
         return self.head(self.model(x))
 
 
-def fit_head(values: Values, labels: Sequence[int], classes: int, groups: Sequence[str] | None = None) -> Head:
+def fit_head(values: Values, labels: Sequence[Any], classes: int, groups: Sequence[str] | None = None) -> Head:
     """Fit a head by logistic regression with an L2 penalty, as scikit-learn computes it.
+
+    In a multi-label data set each class has a logistic regression of its own, and its logit is the log odds of the class.
 
     Values are standardised by their mean and deviation over the clips. Of five strengths of the penalty, the one is taken that
     gives held-out clips the largest likelihood. Clips are held out in three parts, and no group is in two of them. A class
-    without a clip gets the logit -inf.
+    without a clip gets the logit -inf, one that all clips have inf.
 
     Args:
         values: The values of each clip ``(N, D)``, finite.
-        labels: The class number of each clip.
+        labels: The class number of each clip, or the numbers of its classes.
         classes: The number of classes.
         groups: The group of each clip, such as its speaker. None takes each clip by itself.
 
@@ -98,16 +101,44 @@ def fit_head(values: Values, labels: Sequence[int], classes: int, groups: Sequen
     >>> head(torch.tensor([[0.0], [3.0]])).argmax(1)
     tensor([0, 1])
     """
-    x, y = np.asarray(values, dtype=np.float64), np.asarray(labels)
+    x = np.asarray(values, dtype=np.float64)
     if not np.isfinite(x).all():
         raise ValueError(f"the values of {int((~np.isfinite(x)).any(1).sum())} clips are not finite")
-    if len(set(labels)) < 2:
+    by_class = bool(labels) and isinstance(labels[0], tuple)
+    if not by_class and len(set(labels)) < 2:
         raise ValueError(f"clips of {len(set(labels))} class(es): expected two or more to fit a head")
     head = Head(x.shape[1], classes)
     mean, std = x.mean(0), x.std(0)
     std[std == 0] = 1.0
     x = (x - mean) / std
-    strength, head.held_out = _best_strength(x, y, classes, np.arange(len(x)) if groups is None else np.asarray(groups))
+    of = np.arange(len(x)) if groups is None else np.asarray(groups)
+    if by_class:
+        there = np.zeros((len(x), classes), dtype=np.int64)
+        for i, label in enumerate(labels):
+            there[i, list(label)] = 1
+        weight, bias = _each_class(x, there, of)
+    else:
+        weight, bias, head.held_out = _one_class(x, np.asarray(labels), classes, of)
+    found = {"mean": mean, "std": std, "weight": weight, "bias": bias}
+    head.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
+    return head
+
+
+def _each_class(x: Values, there: np.ndarray, groups: np.ndarray) -> tuple[Values, Values]:
+    """Fit a logistic regression for each class. Return its weight ``(classes, D)`` and bias ``(classes,)``."""
+    weight, bias = np.zeros((there.shape[1], x.shape[1])), np.full(there.shape[1], -np.inf)
+    for label, y in enumerate(there.T):
+        if y.all():
+            bias[label] = np.inf
+        elif y.any():
+            both, biases, _ = _one_class(x, y, 2, groups)
+            weight[label], bias[label] = both[1], biases[1]
+    return weight, bias
+
+
+def _one_class(x: Values, y: np.ndarray, classes: int, groups: np.ndarray) -> tuple[Values, Values, float | None]:
+    """Fit a logistic regression over all classes. Return weight ``(classes, D)``, bias, and accuracy on held-out clips."""
+    strength, held_out = _best_strength(x, y, classes, groups)
     model = _fitted(x, y, strength)
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, -np.inf)
     if len(model.classes_) == 2:  # scikit-learn has one logit then, that of the second class
@@ -115,9 +146,7 @@ def fit_head(values: Values, labels: Sequence[int], classes: int, groups: Sequen
         bias[model.classes_[0]] = 0.0
     else:
         weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
-    found = {"mean": mean, "std": std, "weight": weight, "bias": bias}
-    head.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
-    return head
+    return weight, bias, held_out
 
 
 def _best_strength(x: Values, y: np.ndarray, classes: int, groups: np.ndarray) -> tuple[float, float | None]:

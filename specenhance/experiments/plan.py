@@ -116,7 +116,13 @@ class Plan(BaseModel):
 
     def _recipe(self, fields: dict[str, Any]) -> Recipe:
         shared = dict(self.recipe)
-        return recipe_for(shared.pop("data", ""), **(shared | fields))
+        recipe = recipe_for(shared.pop("data", ""), **(shared | fields))
+        if recipe.multi_label:
+            raise ValueError(
+                "multi_label = True: a comparison counts clips that are classified right, which a multi-label model has not; "
+                "train its runs one by one, and compare what 'specenhance evaluate RUN --json' gives"
+            )
+        return recipe
 
 
 def _fields(factor: str, value: Any) -> dict[str, Any]:

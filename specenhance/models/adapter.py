@@ -145,6 +145,7 @@ class FrontendModel(nn.Module, HubMixin):
         "feature_info",
         "in_chans",
         "pretrained_cfg",
+        "thresholds",
     )
 
     def __init__(
@@ -181,6 +182,7 @@ class FrontendModel(nn.Module, HubMixin):
         self.fit = fit
         self._backbone_chans = input_channels(backbone)
         self._classes: list[str] | None = None
+        self._thresholds: list[float] | None = None
         # timm's name of this model, if timm made it by a name of specenhance.models.timm_names.
         self._architecture: str | None = None
         self.backbone: Any = backbone  # last, because from now on __setattr__ sets the backbone's names on the backbone
@@ -198,6 +200,8 @@ class FrontendModel(nn.Module, HubMixin):
         found = getattr(backbone, name)
         if name in timm_interface.TAKE_SPECTROGRAMS:
             return functools.wraps(found)(lambda x, *args, **kwargs: self._run(found, self.enhance(x), *args, **kwargs))
+        if name == "set_input_size":
+            return functools.wraps(found)(lambda *args, **kwargs: self._set_input_size(found, *args, **kwargs))
         if name == "init_weights":
             return functools.partial(self._init_weights, found)
         if inspect.isroutine(found) and name not in timm_interface.TAKE_NO_SPECTROGRAM:
@@ -341,6 +345,13 @@ class FrontendModel(nn.Module, HubMixin):
                     module.reset_parameters()
         of_backbone(*args, **kwargs)
 
+    def _set_input_size(self, of_backbone: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Set the backbone's size, and bring the feature levels that were given out up to date."""
+        result = of_backbone(*args, **kwargs)
+        if hasattr(self.backbone, "feature_info"):
+            _ = self.feature_info
+        return result
+
     def _size(self) -> tuple[int, int] | None:
         """Give the size (rows, columns) to which spectrograms are interpolated, or None if they are not."""
         return size_made_for(self.backbone) if self.fit == "resize" else None
@@ -373,14 +384,55 @@ class FrontendModel(nn.Module, HubMixin):
         self._classes = None if names is None else list(names)
 
     @property
+    def thresholds(self) -> list[float] | None:
+        """The probability from which on each class counts as found, or None if a sound has exactly one class.
+
+        A model with thresholds is multi-label: a sound has any number of classes. They are saved with the model, and become
+        unknown when ``reset_classifier`` changes the number of classes.
+
+        Raises:
+            ValueError: when numbers are set that are not probabilities, one for each class.
+        """
+        return self._thresholds if self._thresholds and len(self._thresholds) == self.num_classes else None
+
+    @thresholds.setter
+    def thresholds(self, numbers: Sequence[float] | None) -> None:
+        if numbers is not None and (len(numbers) != self.num_classes or not all(0 <= one <= 1 for one in numbers)):
+            raise ValueError(
+                f"thresholds: {len(numbers)} numbers for {self.num_classes} classes; give one from 0 to 1 for each, in order"
+            )
+        self._thresholds = None if numbers is None else [float(one) for one in numbers]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Give the probabilities ``(..., classes)`` of logits: softmax, or in a multi-label model the sigmoid of each.
+
+        >>> import timm, torch
+        >>> from specenhance import with_frontend
+        >>> model = with_frontend(timm.create_model("test_resnet", in_chans=1, num_classes=2), "tfe1")
+        >>> model.probabilities(torch.tensor([0.0, 0.0]))
+        tensor([0.5000, 0.5000])
+        """
+        return logits.sigmoid() if self.thresholds else logits.softmax(-1)
+
+    @property
     def in_chans(self) -> int:
         """The number of channels that the backbone reads."""
         return self._backbone_chans
 
     @property
     def feature_info(self) -> Any:
-        """timm's description of the backbone's feature levels, with the prefix ``backbone.`` before module names."""
-        return timm_interface.prefixed_feature_info(self.backbone.feature_info)
+        """timm's description of the backbone's feature levels, with the prefix ``backbone.`` before module names.
+
+        It is one list, because timm's ``FeatureInfo`` keeps the list that it is given: ``set_input_size`` changes its levels.
+        """
+        info = timm_interface.prefixed_feature_info(self.backbone.feature_info)
+        given = self.__dict__.get("_feature_info")
+        if not isinstance(info, list) or given is None or len(given) != len(info):
+            self.__dict__["_feature_info"] = info if isinstance(info, list) else None
+            return info
+        for old, new in zip(given, info, strict=True):
+            old.update(new)
+        return given
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:

@@ -163,6 +163,7 @@ class HubMixin(PyTorchModelHubMixin, library_name="specenhance", pipeline_tag="a
         if names := config.get("label_names"):
             _check_label_names(model, names)
             model.classes = names
+            model.thresholds = config.get("thresholds")
             if hasattr(model.backbone, "pretrained_cfg"):  # timm reads the names there
                 model.pretrained_cfg = model.pretrained_cfg | {"label_names": names}
         _tie(model, config.get("tied", []))
@@ -206,6 +207,8 @@ def _describe(model: Any) -> dict[str, Any]:
         _check_same("frontend", model.frontend, create_frontend(**config["frontend"]))
     if tied := _tied(model):
         config["tied"] = tied
+    if model.thresholds:
+        config["thresholds"] = model.thresholds
     names = model.classes or getattr(model.backbone, "pretrained_cfg", {}).get("label_names")
     return config | ({"label_names": names} if names and len(names) == getattr(model, "num_classes", None) else {})
 

@@ -14,6 +14,7 @@ from torch import Tensor
 __all__ = [
     "Mixed",
     "add_noise",
+    "cut_waveforms",
     "draw_shifts",
     "filter_bins",
     "mask_span",
@@ -233,7 +234,12 @@ def filter_bins(spec: Tensor, maximum: float, scale: float = 1.0) -> Tensor:
 
 
 class Mixed(NamedTuple):
-    """The result of :func:`mix_waveforms`: waveforms ``(B, N)``, and their labels as probabilities ``(B, classes)``."""
+    """The result of :func:`mix_waveforms` and :func:`cut_waveforms`.
+
+    Attributes:
+        waveform: waveforms ``(B, N)``.
+        target: their labels as probabilities ``(B, classes)``.
+    """
 
     waveform: Tensor
     target: Tensor
@@ -289,6 +295,48 @@ def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
     mixed = torch.where(sounding, keep * centred + (1 - keep) * centred[partner], 0)
     return Mixed(
         torch.where(chosen, mixed.to(waveform.dtype), waveform),
+        (keep * target + (1 - keep) * target[partner]).to(target.dtype),
+    )
+
+
+def cut_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability: float, alpha: float) -> Mixed:
+    """Replace a span of some samples of a batch by that of other samples, and mix their labels likewise (CutMix).
+
+    A sample keeps the part l of its length, ``l ~ Beta(alpha, alpha)``, and gets a span of the length ``1 - l`` from its
+    partner, at a place that is drawn uniformly. Its labels y become ``l * y + (1 - l) * y2``. The partner is drawn uniformly
+    from the batch and may be the sample itself. Where the partner has ended, the span is silent.
+
+    Args:
+        waveform: ``(B, N)``, zeros after each sample's length.
+        length: ``(B,)`` int64, in samples. It is not changed.
+        target: ``(B, classes)``, floating: probabilities, or multi-hot labels.
+        probability: the probability that a sample is cut, in [0, 1].
+        alpha: parameter of the Beta distribution, greater than 0.
+
+    Returns:
+        New tensors, or the given ones if ``probability`` is 0.
+
+    Source: Yun et al., "CutMix", arXiv:1905.04899, equations (1) and (2), here with a span of time for the box.
+
+    >>> sounds, length = torch.tensor([[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]]), torch.tensor([4, 4])
+    >>> cut = cut_waveforms(sounds, length, torch.eye(2), probability=1.0, alpha=1.0)
+    >>> torch.allclose(cut.target.sum(1), torch.ones(2))
+    True
+    """
+    if probability == 0:
+        return Mixed(waveform, target)
+    B, N = waveform.shape
+    device = waveform.device
+    chosen = torch.rand(B, 1, device=device) < probability
+    partner = torch.randint(B, (B,), device=device)
+    drawn = torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
+    span = ((1 - drawn) * length[:, None]).round().long()
+    start = (torch.rand(B, 1, device=device) * (length[:, None] - span + 1)).long()
+    place = torch.arange(N, device=device)
+    inside = chosen & (place >= start) & (place < start + span)
+    keep = torch.where(chosen, 1 - span / length[:, None].clamp(min=1), 1.0)  # of whole samples
+    return Mixed(
+        torch.where(inside, waveform[partner], waveform),
         (keep * target + (1 - keep) * target[partner]).to(target.dtype),
     )
 

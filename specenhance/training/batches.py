@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from specenhance.data import AudioDataset, Batch, collate
 from specenhance.distillation.ensemble import from_parts, to_parts
 from specenhance.training.acoustics import alter
-from specenhance.training.augment import mix_waveforms, place_in_noise
+from specenhance.training.augment import cut_waveforms, mix_waveforms, place_in_noise
+from specenhance.training.balance import balancing_weights
 from specenhance.training.recipe import Recipe
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 PATIENCE = 30  # s; a process that reads clips ends so long after a stop signal
-NO_LABEL = -1  # the label of a clip that only fills a batch
+NO_LABEL = -1  # the label of a clip that only fills a batch; of a multi-label data set each class's
 
 
 class WorkerError(OSError):
@@ -47,7 +48,7 @@ class SpectrogramBatch(NamedTuple):
     Attributes:
         spec: ``(B, C, T, F)``. In training, clips are mixed if the recipe says so.
         target: what the model learns: class numbers ``(B,)``, or probabilities ``(B, classes)``.
-        label: the class number of each clip, ``(B,)`` int64.
+        label: the class number of each clip, ``(B,)`` int64. Of a multi-label data set 0 or 1 for each class, ``(B, classes)``.
         real: False for a frame of padding, ``(B, T)``. None if the features do not say.
         taught: a teacher's logits ``(B, classes)``, mixed as the clips are. None if they are not known.
     """
@@ -147,7 +148,8 @@ def loader(
         )
     order: Sampler[list[Draw]]
     if train:
-        order = TrainingOrder(len(data), recipe, devices, rank, start)
+        weights = balancing_weights(data) if recipe.sampling == "balanced" else None
+        order = TrainingOrder(len(data), recipe, devices, rank, start, weights)
     else:
         order = EvaluationOrder(len(data), recipe.batch_size, devices, rank)
     return Loader(
@@ -162,9 +164,27 @@ def loader(
 
 
 class TrainingOrder(Sampler[list[Draw]]):
-    """The training batches of one process, epoch after epoch."""
+    """The training batches of one process, epoch after epoch.
 
-    def __init__(self, clips: int, recipe: Recipe, devices: int = 1, rank: int = 0, start: Place = START) -> None:
+    Args:
+        clips: number of training clips.
+        recipe: the recipe.
+        devices: number of devices that share each batch.
+        rank: number of the device that these batches are for.
+        start: the next step of a run that is resumed.
+        weights: how often each clip is drawn, relative to the others, ``(clips,)``. None takes each clip once an epoch.
+    """
+
+    def __init__(
+        self,
+        clips: int,
+        recipe: Recipe,
+        devices: int = 1,
+        rank: int = 0,
+        start: Place = START,
+        weights: Tensor | None = None,
+    ) -> None:
+        self.weights = weights
         self.clips, self.batch_size, self.seed = clips, recipe.batch_size, recipe.seed
         self.devices, self.rank = devices, rank
         self.start, self.epoch, self.views = start, start.epoch, recipe.teacher_views
@@ -183,7 +203,11 @@ class TrainingOrder(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         view = view_of(self.epoch, self.views)
-        drawn = torch.randperm(self.clips, generator=torch.Generator().manual_seed(self.seed + view)).tolist()
+        generator = torch.Generator().manual_seed(self.seed + view)
+        if self.weights is None:
+            drawn = torch.randperm(self.clips, generator=generator).tolist()
+        else:
+            drawn = torch.multinomial(self.weights, self.clips, replacement=True, generator=generator).tolist()
         steps = len(self)
         skip = self.start.batch if self.epoch == self.start.epoch else 0
         for step in range(skip, steps):
@@ -243,7 +267,7 @@ def mix(batch: Batch, recipe: Recipe, num_classes: int) -> Mixed:
 
     Args:
         batch: the batch.
-        recipe: the recipe. ``mixup``, ``mixup_alpha`` and ``kd_loss`` are used.
+        recipe: the recipe. ``mixup``, ``cutmix``, their ``alpha`` and ``kd_loss`` are used.
         num_classes: number of classes.
 
     >>> batch = collate([(torch.ones(3), 0), (torch.ones(2), 1)])
@@ -252,12 +276,13 @@ def mix(batch: Batch, recipe: Recipe, num_classes: int) -> Mixed:
     (torch.Size([2, 3]), torch.Size([2, 2]))
     """
     waveform = alter(batch.waveform, batch.length, recipe)
-    if recipe.mixup == 0:
+    if recipe.mixup == recipe.cutmix == 0:
         return Mixed(waveform, batch.label, batch.taught)
-    target = nn.functional.one_hot(batch.label, num_classes).float()
+    target = batch.label if batch.label.ndim == 2 else nn.functional.one_hot(batch.label, num_classes).float()
     if batch.taught is not None:
         target = torch.cat([target, to_parts(batch.taught, recipe.kd_loss)], 1)
     waveform, target = mix_waveforms(waveform, batch.length, target, recipe.mixup, recipe.mixup_alpha)
+    waveform, target = cut_waveforms(waveform, batch.length, target, recipe.cutmix, recipe.cutmix_alpha)
     taught = None if batch.taught is None else from_parts(target[:, num_classes:], recipe.kd_loss)
     return Mixed(waveform, target[:, :num_classes], taught)
 
@@ -290,8 +315,7 @@ class _Batches(Dataset[Any]):
             return _Failure(error)
 
     def _batch(self, draws: list[Draw]) -> Batch | SpectrogramBatch:
-        labels = [self.data.labels[i] if i >= 0 else NO_LABEL for i, _ in draws]
-        batch = collate([(self._clip(draw), label) for draw, label in zip(draws, labels, strict=True)])
+        batch = collate([(self._clip(draw), self._target(draw.clip)) for draw in draws])
         if self.taught is not None:
             batch = batch._replace(taught=self.taught[[draw.clip for draw in draws]])
         if self.features is None:
@@ -306,6 +330,11 @@ class _Batches(Dataset[Any]):
             features: Any = self.features
             real = features.real_frames(waveform, batch.length) if hasattr(features, "real_frames") else None
             return SpectrogramBatch(features(waveform, batch.length), target, batch.label, real, taught)
+
+    def _target(self, clip: int) -> int | Tensor:
+        if clip >= 0:
+            return self.data.target(clip)
+        return torch.full((len(self.data.classes),), float(NO_LABEL)) if self.data.multi_label else NO_LABEL
 
     def _clip(self, draw: Draw) -> Tensor:
         if self.seconds is None:

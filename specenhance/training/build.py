@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def _whole_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
 
 def _own_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
     if given.data is not None:
-        return given.data[split]
+        return _with_labels(given.data[split], recipe)
     data = open_data(
         recipe.data,
         split,
@@ -74,8 +75,23 @@ def _own_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
         fold=recipe.fold,
         seed=recipe.seed,
         sample_rate=recipe.sample_rate,
+        multi_label=recipe.multi_label,
+        arguments=recipe.data_args,
     )
     data.allow_truncated = recipe.allow_truncated
+    return _with_labels(data, recipe)
+
+
+def _with_labels(data: AudioDataset, recipe: Recipe) -> AudioDataset:
+    """Give a data set whose labels are of the recipe's kind: of one class, or of any number."""
+    if data.multi_label == recipe.multi_label:
+        return data
+    if data.multi_label:
+        raise ValueError(
+            "multi_label = False: the clips of this data set have any number of classes; expected true (--set multi_label=true)"
+        )
+    data = copy.copy(data)
+    data.labels = [(label,) for label in data.labels]
     return data
 
 
@@ -105,15 +121,19 @@ def build_model(recipe: Recipe, num_classes: int, given: Given = NOTHING) -> Fro
         ValueError: for an unknown backbone, front end or features. The message lists the known names.
     """
     if given.model is not None:
-        return complete(given.model, recipe, build_features(recipe))
-    return with_frontend(
-        _backbone(recipe, num_classes),
-        recipe.frontend,
-        features=build_features(recipe),
-        layout=recipe.layout,
-        fit=recipe.fit,
-        **recipe.frontend_args,
-    )
+        model = complete(given.model, recipe, build_features(recipe))
+    else:
+        model = with_frontend(
+            _backbone(recipe, num_classes),
+            recipe.frontend,
+            features=build_features(recipe),
+            layout=recipe.layout,
+            fit=recipe.fit,
+            **recipe.frontend_args,
+        )
+    if recipe.multi_label:
+        model.thresholds = [0.5] * num_classes  # until they are tuned
+    return model
 
 
 def build_features(recipe: Recipe) -> Any:

@@ -106,17 +106,19 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, Place]:
 class Keeper(Checkpoint):
     """Keep the best weights and a checkpoint of each epoch. Stop if a signal asks for it, or if the loss is not finite.
 
-    The best epoch is the one with the highest accuracy on the validation clips. Among equals, it is the one with the lowest
-    loss.
+    The best epoch is the one with the highest accuracy on the validation clips, for a multi-label model with the highest mean
+    average precision. Among equals, it is the one with the lowest loss.
 
     Args:
         folder: the folder of the checkpoints.
         stop: the handler of stop signals.
         again: the command that continues a stopped run, for the message.
+        patience: number of epochs without a better one after which training ends. 0 never ends it.
 
     Attributes:
-        best: accuracy and loss of the best epoch on the validation clips. None before the end of the first epoch.
+        best: score and loss of the best epoch on the validation clips. None before the end of the first epoch.
         place: the next step of the run.
+        waited: number of epochs since the best one.
 
     >>> keeper = Keeper(Path("checkpoints"), StopSignals(), "specenhance train --resume run")
     >>> keeper.load_state_dict({"place": [3, 0], "best": [0.9, 0.5]})
@@ -124,8 +126,9 @@ class Keeper(Checkpoint):
     (Place(epoch=3, batch=0), (0.9, 0.5))
     """
 
-    def __init__(self, folder: Path, stop: StopSignals, again: str) -> None:
-        self.folder, self.stop, self.again = folder, stop, again
+    def __init__(self, folder: Path, stop: StopSignals, again: str, patience: int = 0) -> None:
+        self.folder, self.stop, self.again, self.patience = folder, stop, again, patience
+        self.waited = 0
         self.best: tuple[float, float] | None = None
         self.place = Place()
         self._first_bad: Any = None  # number of the first step whose loss is not finite
@@ -137,17 +140,24 @@ class Keeper(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the next step of the run, and the figures of its best epoch."""
-        return {"place": list(self.place), "best": None if self.best is None else list(self.best)}
+        best = None if self.best is None else list(self.best)
+        return {"place": list(self.place), "best": best, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
-        self.place = Place(*state_dict["place"])
+        self.place, self.waited = Place(*state_dict["place"]), state_dict.get("waited", 0)
         self.best = None if state_dict["best"] is None else (state_dict["best"][0], state_dict["best"][1])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Install the handler of signals. Lightning's own handler does not finish the current step."""
         self.stop.install()
         self.stop.gentle = True
+        self._end_early(trainer)  # a run may have been stopped after its last epoch
+
+    def _end_early(self, trainer: L.Trainer) -> None:
+        if self.patience and self.waited >= self.patience:
+            _log.info(f"no better epoch for {self.waited} epochs: training ends")
+            trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Check the loss, and whether a signal has asked for a stop.
@@ -173,7 +183,8 @@ class Keeper(Checkpoint):
             if first_bad != unseen:
                 raise self._diverged(trainer, pl_module, f"step {first_bad + 1} of {trainer.num_training_batches}")
             # After the last step, the epoch is validated first, because a run cannot continue in the middle of a validation.
-            if negative and not last:
+            stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # otherwise gradients would be lost
+            if negative and stepped and not last:
                 self._stop_here(trainer, pl_module, -negative, Place(trainer.current_epoch, batch_idx + 1))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -184,13 +195,14 @@ class Keeper(Checkpoint):
         """
         if not self.stop.gentle:
             return
-        accuracy, loss = (float(trainer.callback_metrics[name]) for name in ("val_accuracy", "val_loss"))
+        score, loss = (float(trainer.callback_metrics[name]) for name in (pl_module.recipe.kept_by, "val_loss"))
         if not math.isfinite(loss):
             raise self._diverged(trainer, pl_module, "its validation")
-        if self.best is None or (accuracy, -loss) > (self.best[0], -self.best[1]):
-            self.best = accuracy, loss
+        self.waited += 1
+        if self.best is None or (score, -loss) > (self.best[0], -self.best[1]):
+            self.best, self.waited = (score, loss), 0
             if trainer.is_global_zero:
-                model: Any = pl_module.model
+                model: Any = pl_module.kept
                 write_weights(self.folder / BEST, model.state_dict())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -207,6 +219,7 @@ class Keeper(Checkpoint):
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
         if asked:
             raise Stopped(int(asked), f"stopped after epoch {self.place.epoch}; continue with: {self.again}")
+        self._end_early(trainer)
 
     def _stop_here(self, trainer: L.Trainer, pl_module: L.LightningModule, signum: int, place: Place) -> None:
         if not all(bool(parameter.isfinite().all()) for parameter in pl_module.parameters()):

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from specenhance._choices import Device, Split
+from specenhance.analysis.accuracy import Score
 from specenhance.analysis.intervals import AccuracyInterval, accuracy_interval
+from specenhance.analysis.multi_label import MultiLabelScore
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
 from specenhance.data import AudioDataset
 from specenhance.data.groups import groups_of, kind_of
 from specenhance.models.adapter import FrontendModel
 from specenhance.training.build import open_split
-from specenhance.training.loop import Score, test
+from specenhance.training.loop import module_for, test
 from specenhance.training.machine import Machine, make_trainer
-from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.store import load_stored, stored_runs
 
@@ -35,14 +37,14 @@ class Evaluated(NamedTuple):
         folder: the folder of the model: a run folder, or the folder of a fold.
         classes: the names of the classes, in order.
         score: the score.
-        interval: the interval of the accuracy, over the data set's groups if it has some.
+        interval: the interval of the accuracy, over the data set's groups if it has some. None for a multi-label model.
         condition: the condition under which the clips were heard.
     """
 
     folder: Path
     classes: list[str]
-    score: Score
-    interval: AccuracyInterval
+    score: Score | MultiLabelScore
+    interval: AccuracyInterval | None
     condition: str = CLEAN
 
 
@@ -87,11 +89,16 @@ def evaluate_run(
         groups = groups_of(data, unit)
         for condition in conditions:
             score = _score(model, moved, data, condition, Machine(device=device, workers=workers))
-            yield Evaluated(folder, classes, score, accuracy_interval(score.right, groups, unit), condition)
+            interval = accuracy_interval(score.right, groups, unit) if isinstance(score, Score) else None
+            yield Evaluated(folder, classes, score, interval, condition)
 
 
 def figures(found: Sequence[Evaluated], split: Split) -> str:
-    """Write scores as JSON: a list with the folder, condition, accuracy, its 95% interval and the number of clips of each."""
+    """Write scores as JSON: a list with the folder, condition, score and number of clips of each.
+
+    The score is the accuracy and its 95% interval. For a multi-label model it is the mean average precision, the AUROC and the
+    F1, each a mean over the classes, and the scores of each class.
+    """
     rows = []
     for one in found:
         rows.append(
@@ -99,12 +106,21 @@ def figures(found: Sequence[Evaluated], split: Split) -> str:
                 "folder": str(one.folder),
                 "split": split,
                 "condition": one.condition,
-                "accuracy": one.score.accuracy,
-                **one.interval._asdict(),
-                "clips": int(one.score.confusion.sum()),
+                **one.score.figures(),
+                **(one.interval._asdict() if one.interval else {}),
+                **({} if isinstance(one.score, Score) else {"classes": _of_classes(one.score, one.classes)}),
+                "clips": one.score.clips,
             }
         )
     return json.dumps(rows, indent=2) + "\n"
+
+
+def _of_classes(score: MultiLabelScore, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Give the scores of each class. JSON has no NaN, so a score that is not known is null."""
+    return {
+        name: {key: None if math.isnan(value) else value for key, value in row._asdict().items()}
+        for name, row in zip(classes, score.each_class(), strict=True)
+    }
 
 
 def evaluate(
@@ -116,7 +132,7 @@ def evaluate(
     condition: str = CLEAN,
     device: Device = "auto",
     workers: int = 0,
-) -> Score:
+) -> Score | MultiLabelScore:
     """Score a model on one split of the recipe's data.
 
     Args:
@@ -138,8 +154,10 @@ def evaluate(
     return _score(model, recipe, open_split(recipe, split, classes), condition, Machine(device=device, workers=workers))
 
 
-def _score(model: FrontendModel, recipe: Recipe, data: AudioDataset, condition: str, machine: Machine) -> Score:
+def _score(
+    model: FrontendModel, recipe: Recipe, data: AudioDataset, condition: str, machine: Machine
+) -> Score | MultiLabelScore:
     if condition != CLEAN:
         data = Altered(data, create_condition(condition))
     trainer = make_trainer(machine, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    return test(trainer, Classifier(model, recipe), data, recipe, machine)
+    return test(trainer, module_for(recipe)(model, recipe), data, recipe, machine)

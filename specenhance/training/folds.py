@@ -33,15 +33,17 @@ def train_folds(recipe: Recipe, out: Path, train_fold: Callable[[Recipe, Path], 
         if not (folder / RECIPE).is_file():
             save_recipe(recipe.replace(fold=fold), folder / RECIPE)
         results.append(train_fold(load_recipe(folder / RECIPE), folder))
-    accuracies = [result["test_accuracy"] for result in results]
+    tested = [name for name in results[0] if name.startswith("test_")]
+    first = tested[0]  # the accuracy, or the mean average precision
+    values = [result[first] for result in results]
     result = {
-        "test_accuracy": statistics.mean(accuracies),
-        "fold_accuracies": accuracies,
-        "fold_standard_deviation": statistics.stdev(accuracies),
+        **{name: statistics.mean(result[name] for result in results) for name in tested},
+        "fold_accuracies" if first == "test_accuracy" else f"fold_{first.removeprefix('test_')}s": values,
+        "fold_standard_deviation": statistics.stdev(values),
         "seconds": round(sum(result["seconds"] for result in results), 1),
         "parameters": results[0]["parameters"],
         "recipe": recipe.model_dump(mode="json"),
     }
     write_text(out / RESULT, json.dumps(result, indent=2) + "\n")
-    _log.info(f"mean test accuracy of {folds} folds: {result['test_accuracy']:.2%}")
+    _log.info(f"mean {first.replace('_', ' ')} of {folds} folds: {result[first]:.2%}")
     return result

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from torch import Tensor
 from specenhance._files import write_text
 
 __all__ = ["History", "Progress"]
-
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
 _log = logging.getLogger(__name__)
 
@@ -34,20 +32,28 @@ class History(L.Callback):
 
     Args:
         path: the CSV file.
+        columns: names of the figures of an epoch.
+        running: names of the module's metrics that have counted a part of the clips within an epoch.
         report: function that is called with each new row.
 
     Attributes:
         rows: the figures of each finished epoch.
         seconds: the time of training, in seconds.
 
-    >>> history = History(Path("metrics.csv"))
+    >>> history = History(Path("metrics.csv"), ("epoch", "train_loss"), ("train_loss",))
     >>> history.load_state_dict({"rows": [{"epoch": 0, "train_loss": 1.5}], "seconds": 60, "counted": {}})
     >>> history.rows, history.seconds
     ([{'epoch': 0, 'train_loss': 1.5}], 60.0)
     """
 
-    def __init__(self, path: Path, report: Callable[[dict[str, float]], None] | None = None) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str],
+        running: Sequence[str],
+        report: Callable[[dict[str, float]], None] | None = None,
+    ) -> None:
+        self.path, self.columns, self.running = path, columns, running
         self.report = report
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
@@ -84,7 +90,7 @@ class History(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the epoch's row."""
         self._module = None
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name in COLUMNS}
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name in self.columns}
         self.rows.append({"epoch": trainer.current_epoch, **figures, "lr": self._rate})
         self._pass_time()
         if trainer.is_global_zero:
@@ -99,7 +105,7 @@ class History(L.Callback):
 
     def _write(self) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
@@ -108,7 +114,7 @@ class History(L.Callback):
         """Return the rows, the seconds and the metrics of the current epoch, for the checkpoint."""
         self._pass_time()
         counted = {}
-        for name in ("train_loss", "train_accuracy") if self._module is not None else ():
+        for name in self.running if self._module is not None else ():
             metric = getattr(self._module, name)
             state = {key: value.detach().clone() for key, value in metric.metric_state.items()}
             if torch.distributed.is_initialized():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import platform
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,56 +12,35 @@ from typing import Any, NamedTuple
 import lightning as L
 import timm
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import specenhance
+from specenhance.analysis.accuracy import Score
+from specenhance.analysis.multi_label import MultiLabelScore
 from specenhance.data import AudioDataset
 from specenhance.data.cache import CachedWaveforms
 from specenhance.models.adapter import FrontendModel
 from specenhance.models.weights import read_weights
+from specenhance.training.balance import class_weights
 from specenhance.training.batches import START, Loader, Place, loader
 from specenhance.training.build import build_model, build_splits
 from specenhance.training.checkpoints import BEST, AtomicCheckpoints, Keeper, last_checkpoint
 from specenhance.training.given import NOTHING, Given, check_model
 from specenhance.training.history import History, Progress
+from specenhance.training.loggers import make_loggers
 from specenhance.training.machine import MEMORY, Machine, make_trainer, precision_on
 from specenhance.training.manifest import as_trained, load_manifest
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
+from specenhance.training.start import load_start
 from specenhance.training.stopping import StopSignals
 from specenhance.training.store import HISTORY
+from specenhance.training.tagger import Tagger
 from specenhance.training.teach import load_teaching
 
-__all__ = ["Score", "Trained", "batches_of", "cached", "open_splits", "test", "train_rank"]
+__all__ = ["Trained", "batches_of", "cached", "module_for", "open_splits", "test", "train_rank"]
 
 _log = logging.getLogger(__name__)
-
-
-class Score(NamedTuple):
-    """The accuracy and the confusions of a model on a set of clips.
-
-    Attributes:
-        accuracy: the accuracy, in [0, 1].
-        confusion: the number of clips of each true and each predicted class ``(true, predicted)``.
-        right: for each clip 1 if it is classified right, otherwise 0. Of several devices, the clips of the first.
-    """
-
-    accuracy: float
-    confusion: Tensor
-    right: Sequence[int] = ()
-
-    def confusions(self) -> list[tuple[int, int, int, int]]:
-        """List which classes are taken for which, the most frequent confusion first.
-
-        Returns:
-            For each pair: the number of the true class, that of the predicted class, the number of clips that were confused,
-            and the number of clips of the true class.
-        """
-        wrong = self.confusion.clone().fill_diagonal_(0)
-        clips = self.confusion.sum(1).tolist()
-        pairs = (divmod(flat, len(clips)) for flat in wrong.flatten().argsort(descending=True, stable=True).tolist())
-        return [(true, named, int(wrong[true, named]), clips[true]) for true, named in pairs if wrong[true, named]]
 
 
 class Trained(NamedTuple):
@@ -79,7 +57,7 @@ class Trained(NamedTuple):
     model: FrontendModel
     classes: list[str]
     result: dict[str, Any]
-    score: Score
+    score: Score | MultiLabelScore
     validation: AudioDataset
 
 
@@ -116,6 +94,8 @@ def train_rank(
     last, start = last_checkpoint(checkpoints)
     L.seed_everything(recipe.seed, verbose=False)
     model = build_model(recipe.replace(pretrained=recipe.pretrained and last is None), len(classes), given)
+    if recipe.init and last is None:
+        _log.info(load_start(model, recipe.init))
     if given.model is not None:
         check_model(model, len(classes))
         if reason := model.why_not_saved():
@@ -135,24 +115,29 @@ def train_rank(
         f"end); {len(data['train']):,} clips train, {len(data['validation']):,} validate, {len(data['test']):,} test; "
         f"{recipe.epochs} epochs of {len(batches)} steps, {recipe.epochs * len(batches):,} steps in all"
     )
-    module = Classifier(model, recipe, teaching)
+    weights = class_weights(data["train"]) if recipe.class_weights == "balanced" else None
+    module = module_for(recipe)(model, recipe, teaching, weights)
     history = History(
         out / HISTORY,
+        module.columns,
+        module.running,
         lambda row: _log.info(
             f"epoch {row['epoch'] + 1:3d}/{recipe.epochs}  loss {row['train_loss']:.3f}  "
-            f"accuracy {row['train_accuracy']:.1%}  validation {row['val_accuracy']:.1%}"
+            + (f"accuracy {row['train_accuracy']:.1%}  " if "train_accuracy" in row else "")
+            + f"validation {'mAP ' if recipe.multi_label else ''}{row[recipe.kept_by]:.1%}"
         ),
     )
-    keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}")
+    keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}", recipe.patience)
     bar = [Progress()] if machine.progress and machine.rank == 0 else []
     trainer = make_trainer(
         machine,
         max_epochs=recipe.epochs,
         precision=precision_on(machine, recipe.precision),
         gradient_clip_val=recipe.clip_norm or None,
+        accumulate_grad_batches=recipe.accumulate,
         callbacks=[history, keeper, *bar],
         enable_progress_bar=bool(bar),
-        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        logger=make_loggers(machine.loggers.split(","), recipe, out) if machine.rank == 0 else False,
         plugins=[AtomicCheckpoints()],
         num_sanity_val_steps=0,
     )
@@ -161,15 +146,19 @@ def train_rank(
         _log.info(f"continuing from {last} in epoch {min(start.epoch + 1, recipe.epochs)}{within}")
     with closing(batches), closing(batches_of(data["validation"], recipe, machine, model, train=False)) as validation:
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
+    module.finish()
     if recipe.select == "best":
         model.load_state_dict(_load_best(checkpoints / BEST))
+    if isinstance(module, Tagger):
+        test(trainer, module, data["validation"], recipe, machine)
+        module.tune()
     score = test(trainer, module, data["test"], recipe, machine)
     if machine.rank:
         return None
     assert keeper.best is not None
     result = {
-        "test_accuracy": score.accuracy,
-        "validation_accuracy": keeper.best[0] if recipe.select == "best" else history.rows[-1]["val_accuracy"],
+        **{f"test_{name}": value for name, value in score.figures().items()},
+        f"validation_{score.headline}": keeper.best[0] if recipe.select == "best" else history.rows[-1][recipe.kept_by],
         "seconds": round(history.seconds, 1),
         "parameters": parameters,
         "classes": classes,
@@ -185,13 +174,23 @@ def train_rank(
     return Trained(model, classes, result, score, data["validation"])
 
 
-def test(trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine) -> Score:
+def module_for(recipe: Recipe) -> type[Classifier]:
+    """Return the class of module that trains and tests a recipe's model.
+
+    >>> module_for(Recipe()).__name__
+    'Classifier'
+    """
+    return Tagger if recipe.multi_label else Classifier
+
+
+def test(
+    trainer: L.Trainer, module: Classifier, data: AudioDataset, recipe: Recipe, machine: Machine
+) -> Score | MultiLabelScore:
     """Score a module on a set of clips."""
-    module.confusion.reset()
-    module.right = []
+    module.start_test()
     with closing(batches_of(data, recipe, machine, module.model, train=False)) as batches:
         figures = trainer.test(module, batches, verbose=False)
-    return Score(float(figures[0]["test_accuracy"]), module.confusion.compute().cpu(), module.right)
+    return module.score(figures[0])
 
 
 def batches_of(

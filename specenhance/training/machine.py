@@ -44,6 +44,8 @@ class Machine:
         cache: place where decoded waveforms are kept: ``"memory"``, or the path of a folder. ``""`` keeps none.
         teacher_cache: folder in which the teacher's logits of augmented views are kept, for all runs that meet the same ones.
             ``""`` keeps none.
+        loggers: where figures are logged besides the run folder, names of :data:`specenhance.training.loggers.LOGGERS` with
+            commas between them.
         progress: whether to show a progress bar.
 
     Raises:
@@ -64,6 +66,7 @@ class Machine:
     features_on: FeaturesOn = "device"
     cache: str = ""
     teacher_cache: str = ""
+    loggers: str = "tensorboard"
     progress: bool = False
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from specenhance._files import write_text
 from specenhance.data import AudioDataset
+from specenhance.data.base import Label
 from specenhance.data.check import FaultsError
 from specenhance.data.classes import with_classes
 from specenhance.training.recipe import RECIPE, Recipe
@@ -25,8 +26,8 @@ class Clip(NamedTuple):
     Attributes:
         split: ``"train"``, ``"validation"`` or ``"test"``.
         path: path of the file, relative to the data set's folder, with ``/`` on every system. It is absolute if the file is
-            outside of that folder.
-        label: name of the class.
+            outside of that folder. A part of a file has its place after it, such as ``a.wav#t=1.5,2``.
+        label: name of the class. Of a multi-label data set the list of all its classes.
         size: size of the file, in bytes.
         seconds: length in seconds. None for a clip that is left out.
         left_out: reason why the clip is left out. "" for a clip that is used.
@@ -37,7 +38,7 @@ class Clip(NamedTuple):
 
     split: str
     path: str
-    label: str
+    label: str | list[str]
     size: int
     seconds: float | None
     left_out: str = ""
@@ -57,16 +58,16 @@ class Manifest(NamedTuple):
 def make_manifest(
     recipe: Recipe,
     parts: Mapping[str, AudioDataset],
-    seconds: Mapping[Path, float | None],
-    faults: Mapping[Path, str],
+    seconds: Mapping[str, float | None],
+    faults: Mapping[str, str],
 ) -> Manifest:
     """Make the manifest of a data set's splits. It has no clips if the data set makes its own sounds.
 
     Args:
         recipe: the recipe. Paths in the manifest are relative to its ``root``.
         parts: the splits by name.
-        seconds: the length of each file, in seconds. None for a file that cannot be read.
-        faults: the files that are left out, each with the reason.
+        seconds: the length of each sound by its name, in seconds. None for one that cannot be read.
+        faults: the names of the sounds that are left out, each with the reason.
 
     >>> from specenhance.data import SyntheticSounds
     >>> data = SyntheticSounds("train")
@@ -77,16 +78,14 @@ def make_manifest(
     clips = [
         Clip(
             split,
-            _below(path, recipe.root),
-            data.classes[label],
+            _below(path, recipe.root) + data.fragment(i),
+            _named(data, data.labels[i]),
             path.stat().st_size,
-            seconds[path],
-            faults.get(path, ""),
+            seconds[data.name(i)],
+            faults.get(data.name(i), ""),
         )
         for split, data in parts.items()
-        for path, label in zip(
-            data.paths, data.labels, strict=False
-        )  # a data set that makes its own sounds has no paths
+        for i, path in enumerate(data.paths)  # a data set that makes its own sounds has none
     ]
     return Manifest(parts["train"].classes, clips)
 
@@ -156,11 +155,9 @@ def as_trained(
     named = {name: with_classes(data, manifest.classes, f"the run {run}") for name, data in parts.items()}
     then = {(clip.split, clip.path): clip for clip in manifest.clips}
     now = {
-        (split, _below(path, recipe.root)): (data.classes[label], path.stat().st_size)
+        (split, _below(path, recipe.root) + data.fragment(i)): (_named(data, data.labels[i]), path.stat().st_size)
         for split, data in named.items()
-        for path, label in zip(
-            data.paths, data.labels, strict=False
-        )  # a data set that makes its own sounds has no paths
+        for i, path in enumerate(data.paths)
     }
     changes = _changes(then, now)
     if changes:
@@ -172,7 +169,11 @@ def as_trained(
     left_out = {place for place, clip in then.items() if clip.left_out}
     return {
         split: data.subset(
-            [i for i, path in enumerate(data.paths) if (split, _below(path, recipe.root)) not in left_out]
+            [
+                i
+                for i, path in enumerate(data.paths)
+                if (split, _below(path, recipe.root) + data.fragment(i)) not in left_out
+            ]
         )
         if left_out
         else data
@@ -180,7 +181,9 @@ def as_trained(
     }
 
 
-def _changes(then: Mapping[tuple[str, str], Clip], now: Mapping[tuple[str, str], tuple[str, int]]) -> Sequence[str]:
+def _changes(
+    then: Mapping[tuple[str, str], Clip], now: Mapping[tuple[str, str], tuple[str | list[str], int]]
+) -> Sequence[str]:
     splits_then: dict[str, list[str]] = {}
     splits_now: dict[str, list[str]] = {}
     for splits, places in ((splits_then, then), (splits_now, now)):
@@ -200,6 +203,10 @@ def _changes(then: Mapping[tuple[str, str], Clip], now: Mapping[tuple[str, str],
             elif clip.size != size:
                 changes.append(f"{path}: had {clip.size:,} bytes, now {size:,}")
     return changes
+
+
+def _named(data: AudioDataset, label: Label) -> str | list[str]:
+    return [data.classes[one] for one in label] if isinstance(label, tuple) else data.classes[label]
 
 
 def _below(path: Path, root: str) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from specenhance.analysis.accuracy import Score
+from specenhance.analysis.multi_label import MultiLabelScore
 from specenhance.data import Batch
 from specenhance.distillation.ensemble import mean_logits
 from specenhance.distillation.feature import Distance, FeatureLoss, pooled
@@ -32,7 +35,7 @@ from specenhance.training.batches import NO_LABEL, SpectrogramBatch, mix, view_o
 from specenhance.training.recipe import Recipe
 from specenhance.training.teach import Teaching
 
-__all__ = ["BinaryCrossEntropy", "Classifier"]
+__all__ = ["BinaryCrossEntropy", "Classifier", "FocalLoss"]
 
 NO_TEACHER = Teaching()
 DISTANCES: dict[str, Distance] = {"feature_mse": "mse", "feature_cosine": "cosine"}
@@ -45,6 +48,7 @@ class Classifier(L.LightningModule):
         model: the model. It maps waveforms ``(B, samples)`` to logits ``(B, classes)``.
         recipe: the recipe. Its loss, learning rate, augmentation and seed are used.
         teaching: the teachers. Live ones get the same augmented input. Without any the model learns only from the labels.
+        class_weights: the weight of each class in the loss on the labels ``(classes,)``. None weighs all alike.
 
     A loss that compares features may have a projector. It is trained and in the checkpoints, and no part of the model.
 
@@ -58,11 +62,24 @@ class Classifier(L.LightningModule):
     torch.Size([3, 1, 96, 32])
     """
 
-    def __init__(self, model: FrontendModel, recipe: Recipe, teaching: Teaching = NO_TEACHER) -> None:
+    columns: tuple[str, ...] = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+    """The figures of an epoch."""
+
+    running: tuple[str, ...] = ("train_loss", "train_accuracy")
+    """The metrics that have counted a part of the clips when a run is stopped within an epoch."""
+
+    def __init__(
+        self,
+        model: FrontendModel,
+        recipe: Recipe,
+        teaching: Teaching = NO_TEACHER,
+        class_weights: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
-        self.criterion = _loss(model, recipe, teaching)
+        self.criterion = _loss(model, recipe, teaching, class_weights)
+        self.average = None if recipe.ema == 0 else _average(model, recipe.ema)
         self.taught = teaching.teaches
         self.teachers = nn.ModuleList(live.teacher for live in teaching.live)
         self.hears = [live.hears for live in teaching.live]
@@ -70,18 +87,36 @@ class Classifier(L.LightningModule):
             *([] if teaching.logits is None else [teaching.weight]),
             *(live.weight for live in teaching.live),
         ]
-        self.val_criterion = LOSSES[recipe.loss](0.0)
-        num_classes = model.num_classes
+        self.val_criterion = LOSSES[recipe.loss](recipe.replace(label_smoothing=0.0), None)
         self.train_loss = Mean()
         self.val_loss = Mean()
+        self.make_metrics(model.num_classes)
+        self.last_loss = torch.zeros(())  # the loss of the last step
+        self._last_spec: Tensor | None = None
+        self._averaged = 0  # steps that the average has seen
+        self._drawn = 0  # number of this batch over all epochs
+        self._step = ""  # of a recipe with views: names the step that this one repeats
+
+    def make_metrics(self, num_classes: int) -> None:
+        """Make the metrics of an epoch and of a test."""
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.right: list[int] = []  # for each test clip 1 if it is classified right, otherwise 0
-        self.last_loss = torch.zeros(())  # the loss of the last step
-        self._last_spec: Tensor | None = None
-        self._step = ""  # of a recipe with views: names the step that this one repeats
+
+    def start_test(self) -> None:
+        """Forget what was counted in an earlier test."""
+        self.confusion.reset()
+        self.right = []
+
+    def score(self, figures: Mapping[str, float]) -> Score | MultiLabelScore:
+        """Give the score of the clips of the last test.
+
+        Args:
+            figures: what Lightning's trainer returned for the test.
+        """
+        return Score(float(figures["test_accuracy"]), self.confusion.compute().cpu(), self.right)
 
     def on_train_batch_start(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
         """Seed dropout and augmentation by the step. So a resumed run draws the same numbers as an uninterrupted one."""
@@ -90,7 +125,31 @@ class Classifier(L.LightningModule):
             self._step = f"{view}/{batch_idx}/{self.global_rank}"
             self._seed(view * len(self.trainer.train_dataloader) + batch_idx + (1 << 30))
         else:
-            self._seed(self.global_step)
+            self._seed(self._place(batch_idx))
+        self._drawn = self._place(batch_idx)
+
+    def _place(self, batch_idx: int) -> int:
+        """Return the number of a batch over all epochs."""
+        if self.recipe.accumulate == 1:
+            return self.global_step
+        return self.trainer.current_epoch * len(self.trainer.train_dataloader) + batch_idx
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Update the average of the weights after a step of the optimizer."""
+        if self.average is not None and self.global_step > self._averaged:
+            self.average.update_parameters(self.model)
+            self._averaged = self.global_step
+
+    @property
+    def kept(self) -> Any:
+        """The model that is validated and kept: the average of the weights if there is one, otherwise the model itself."""
+        return self.model if self.average is None else self.average.module
+
+    def finish(self) -> None:
+        """Give the model the average of its weights, if there is one. Training has ended."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+            self.average = None
 
     def _seed(self, number: int) -> None:
         # Each rank draws its own numbers. Otherwise clips of one batch would get the same ones.
@@ -100,12 +159,18 @@ class Classifier(L.LightningModule):
         """Return the loss of a batch of mixed and augmented spectrograms."""
         losses, logits = self.losses(batch)
         self.last_loss = losses.total.detach()
-        self.train_accuracy(logits, batch.label)
         B = len(batch.label)
         self.train_loss(losses.total, B)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=B)
-        self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=B)
+        self.count_training(logits, batch.label)
         return losses.total
+
+    def count_training(self, logits: Tensor, labels: Tensor) -> None:
+        """Count the clips of a training batch that are classified right."""
+        self.train_accuracy(logits, labels)
+        self.log(
+            "train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels)
+        )
 
     def losses(self, batch: Batch | SpectrogramBatch) -> tuple[Losses, Tensor]:
         """Mix and augment a batch, and compare the model's logits with the labels and the teacher.
@@ -117,7 +182,7 @@ class Classifier(L.LightningModule):
         self._last_spec = spec.detach()
         augmented, real = self.augment(spec, real)
         if self._step:
-            self._seed(self.global_step)  # dropout draws anew in each epoch
+            self._seed(self._drawn)  # dropout draws anew in each epoch
         if isinstance(self.criterion, FeatureLoss):
             with pooled(self.model) as features:
                 logits = self.model.classify(augmented, real)
@@ -197,17 +262,25 @@ class Classifier(L.LightningModule):
         return add_noise(spec, recipe.noise), real
 
     def validation_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
-        """Count loss and accuracy of a validation batch."""
+        """Count the loss and the score of a validation batch."""
         logits, labels = self._counted(batch)
         if len(labels):
-            self.val_accuracy(logits, labels)
             self.val_loss(self.val_criterion(logits, labels), len(labels))
         self.log("val_loss", self.val_loss, batch_size=len(labels))
+        self.count_validation(logits, labels)
+
+    def count_validation(self, logits: Tensor, labels: Tensor) -> None:
+        """Count the clips of a validation batch that are classified right."""
+        if len(labels):
+            self.val_accuracy(logits, labels)
         self.log("val_accuracy", self.val_accuracy, prog_bar=True, batch_size=len(labels))
 
     def test_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
+        """Count the score of a test batch."""
+        self.count_test(*self._counted(batch))
+
+    def count_test(self, logits: Tensor, labels: Tensor) -> None:
         """Count accuracy and confusions of a test batch."""
-        logits, labels = self._counted(batch)
         if len(labels):
             self.test_accuracy(logits, labels)
             self.confusion.update(logits, labels)
@@ -216,13 +289,13 @@ class Classifier(L.LightningModule):
 
     def _counted(self, batch: Batch | SpectrogramBatch) -> tuple[Tensor, Tensor]:
         """Return the logits and labels of a batch, without the clips that only fill it."""
-        model = self.model
+        model = self.kept
         if isinstance(batch, SpectrogramBatch):
             logits = model.classify(batch.spec, batch.real)
         else:
             spec = model.spectrogram(batch.waveform, batch.length)
             logits = model.classify(spec, model.real_frames(batch.waveform, batch.length))
-        counts = batch.label != NO_LABEL
+        counts = batch.label.reshape(len(batch.label), -1)[:, 0] != NO_LABEL
         return logits[counts], batch.label[counts]
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -265,6 +338,7 @@ class Classifier(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Start a new cycle at its own first learning rate, not at the last one of the previous cycle."""
+        self._averaged = self.global_step
         recipe = self.recipe
         if recipe.schedule == "onecycle" and recipe.cycle_from and self.trainer.current_epoch == recipe.cycle_from:
             (schedule,) = self.trainer.lr_scheduler_configs
@@ -273,9 +347,17 @@ class Classifier(L.LightningModule):
                     group["lr"], group["betas"] = group["initial_lr"], (group["max_momentum"], *group["betas"][1:])
 
 
-def _loss(model: FrontendModel, recipe: Recipe, teaching: Teaching) -> DistillationLoss | FeatureLoss:
+def _average(model: FrontendModel, decay: float) -> AveragedModel:
+    """Make the moving average of a model's weights and of its batch norms' statistics."""
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return average.requires_grad_(False).eval()
+
+
+def _loss(
+    model: FrontendModel, recipe: Recipe, teaching: Teaching, weights: Tensor | None
+) -> DistillationLoss | FeatureLoss:
     """Make the loss of a recipe."""
-    criterion = LOSSES[recipe.loss](recipe.label_smoothing)
+    criterion = LOSSES[recipe.loss](recipe, weights)
     if not teaching.teaches:
         return DistillationLoss(criterion, 1.0)
     if recipe.kd_loss in FEATURES:
@@ -336,23 +418,78 @@ class BinaryCrossEntropy(nn.Module):
 
     Args:
         label_smoothing: part of the target that is divided equally among all classes, in [0, 1).
+        weight: weight of each class ``(classes,)``. None weighs all alike.
 
     >>> BinaryCrossEntropy()(torch.zeros(1, 2), torch.tensor([0]))
     tensor(0.6931)
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    weight: Tensor | None
+
+    def __init__(self, label_smoothing: float = 0.0, weight: Tensor | None = None) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
+        self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         if target.ndim == 1:
             target = nn.functional.one_hot(target, logits.shape[1]).to(logits.dtype)
-        return nn.functional.binary_cross_entropy_with_logits(logits, smooth_labels(target, self.label_smoothing))
+        target = smooth_labels(target, self.label_smoothing)
+        return nn.functional.binary_cross_entropy_with_logits(logits, target, self.weight)
 
 
-LOSSES: dict[str, Callable[[float], nn.Module]] = {
-    "cross_entropy": lambda smoothing: nn.CrossEntropyLoss(label_smoothing=smoothing),
-    "binary_cross_entropy": BinaryCrossEntropy,
+class FocalLoss(nn.Module):
+    """Mean focal loss of logits ``(B, classes)`` and class numbers ``(B,)`` or probabilities ``(B, classes)``.
+
+    For a class with the probability p and the target y it is ``-a_t (1 - p_t)^gamma log p_t``. Where y is 1, ``p_t`` is p and
+    ``a_t`` is alpha; where y is 0, they are 1 - p and 1 - alpha. Between 0 and 1 it is the mean of both, weighted by y.
+
+    Args:
+        gamma: power, 0 or more. With 0 it is the binary cross entropy, weighted by alpha.
+        alpha: weight of classes that a clip has, between 0 and 1.
+        label_smoothing: part of the target that is divided equally among all classes, in [0, 1).
+        weight: weight of each class ``(classes,)``. None weighs all alike.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", arXiv:1708.02002, equation (5).
+
+    >>> FocalLoss(gamma=0.0, alpha=0.5)(torch.zeros(1, 2), torch.tensor([0]))
+    tensor(0.3466)
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float = 0.25,
+        label_smoothing: float = 0.0,
+        weight: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.gamma, self.alpha, self.label_smoothing = gamma, alpha, label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, a scalar."""
+        if target.ndim == 1:
+            target = nn.functional.one_hot(target, logits.shape[1])
+        y = smooth_labels(target.to(logits.dtype), self.label_smoothing)
+        there = -self.alpha * (-logits).sigmoid() ** self.gamma * nn.functional.logsigmoid(logits)
+        absent = -(1 - self.alpha) * logits.sigmoid() ** self.gamma * nn.functional.logsigmoid(-logits)
+        loss = y * there + (1 - y) * absent
+        return (loss if self.weight is None else loss * self.weight).mean()
+
+
+def _cross_entropy(recipe: Recipe, weight: Tensor | None) -> nn.Module:
+    loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    loss.register_buffer("weight", weight, persistent=False)  # a checkpoint of a run without weights has none
+    return loss
+
+
+LOSSES: dict[str, Callable[[Recipe, Tensor | None], nn.Module]] = {
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy": lambda recipe, weight: BinaryCrossEntropy(recipe.label_smoothing, weight),
+    "focal": lambda recipe, weight: FocalLoss(recipe.focal_gamma, recipe.focal_alpha, recipe.label_smoothing, weight),
 }
+"""The losses on the labels by name. Each is made of a recipe and of the weight of each class, or None."""

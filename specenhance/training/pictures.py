@@ -14,6 +14,7 @@ import torch
 from specenhance._names import shown
 from specenhance.analysis.enhancement import enhancement_picture
 from specenhance.analysis.plots import plot_confusion, plot_curves, save_figure
+from specenhance.data.base import classes_of
 from specenhance.training.build import build_split
 from specenhance.training.given import NOTHING, Given
 from specenhance.training.store import Stored, load_stored, read_history
@@ -36,11 +37,12 @@ def draw_pictures(run: Path, trained: Stored | None = None, given: Given = NOTHI
 
     def enhanced() -> Any:
         model, classes, recipe = stored()
-        waveform, label = build_split(recipe, "test", given)[0]
-        return enhancement_picture(model, waveform, title=f"{classes[label]} (first test clip)")
+        data = build_split(recipe, "test", given)
+        named = ", ".join(classes[label] for label in classes_of(data.labels[0]))
+        return enhancement_picture(model, data.waveform(0), title=f"{named or 'no class'} (first test clip)")
 
     for name, draw in (
-        ("confusion_matrix.png", confusion),
+        *([("confusion_matrix.png", confusion)] if (run / CONFUSION).is_file() else []),
         ("curves.png", lambda: plot_curves(read_history(run))),
         ("enhanced.png", enhanced),
     ):

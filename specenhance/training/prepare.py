@@ -6,12 +6,12 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from specenhance.data import AudioDataset
+from specenhance.data.base import classes_of
 from specenhance.data.check import FaultsError, check_sounds, find_twins, listed
 from specenhance.training.build import build_features, build_splits
 from specenhance.training.defaults import PERCENTILE, fitted
@@ -30,22 +30,20 @@ class Sounds:
 
     Attributes:
         parts: the splits by name, with all their files.
-        seconds: length of each file, in seconds. None for a file that cannot be read.
-        faults: the fault of each file that cannot be read.
+        seconds: length of each sound by its name, in seconds. None for one that cannot be read.
+        faults: the fault of each sound that cannot be read, by its name.
         made: lengths of the sounds of each split that has no files, in seconds.
     """
 
     parts: dict[str, AudioDataset]
-    seconds: dict[Path, float | None]
-    faults: dict[Path, str]
+    seconds: dict[str, float | None]
+    faults: dict[str, str]
     made: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
     def readable(self) -> dict[str, AudioDataset]:
         """Return the splits with only the files that can be read."""
         return {
-            name: data.subset([i for i, path in enumerate(data.paths) if path not in self.faults])
-            if self.faults
-            else data
+            name: data.subset([i for i in range(len(data)) if data.name(i) not in self.faults]) if self.faults else data
             for name, data in self.parts.items()
         }
 
@@ -54,7 +52,7 @@ class Sounds:
         data = self.parts[split]
         if split in self.made:
             return self.made[split]
-        return [length for path in data.paths if (length := self.seconds[path]) is not None]
+        return [length for i in range(len(data)) if (length := self.seconds[data.name(i)]) is not None]
 
 
 class Prepared(NamedTuple):
@@ -84,15 +82,14 @@ def look_at(recipe: Recipe, given: Given = NOTHING, *, thorough: bool = False) -
         if not data.paths:
             sounds.made[name] = [length for length in check_sounds(data).seconds if length is not None]
             continue
-        new = [
-            i for i, path in enumerate(data.paths) if path not in sounds.seconds
-        ]  # the splits of ESC-50 for validation and test are the same
+        # The splits of ESC-50 for validation and test are the same.
+        new = [i for i in range(len(data)) if data.name(i) not in sounds.seconds]
         if len(new) > 2000:
             _log.info(f"looking at {len(new):,} files of the split {name!r}")
         fresh = data.subset(new)
         found = check_sounds(fresh, thorough=thorough)
-        sounds.seconds |= dict(zip(fresh.paths, found.seconds, strict=True))
-        sounds.faults |= {fresh.paths[i]: fault for i, fault in found.faults.items()}
+        sounds.seconds |= {fresh.name(i): length for i, length in enumerate(found.seconds)}
+        sounds.faults |= {fresh.name(i): fault for i, fault in found.faults.items()}
     return sounds
 
 
@@ -146,7 +143,8 @@ def check(recipe: Recipe) -> int:
     for name, data in sounds.parts.items():
         lengths = sounds.lengths(name)
         seconds = f", {min(lengths):.2f} to {max(lengths):.2f} s, {sum(lengths) / 60:.1f} min in all" if lengths else ""
-        _log.info(f"{name}: {len(data):,} sounds of {len(set(data.labels))} classes{seconds}")
+        classes = {one for label in data.labels for one in classes_of(label)}
+        _log.info(f"{name}: {len(data):,} sounds of {len(classes)} classes{seconds}")
     if sounds.faults:
         _log_all(f"{len(sounds.faults)} files cannot be used:", [f"  {fault}" for fault in sounds.faults.values()])
     if twins:
@@ -163,7 +161,7 @@ def _log_all(first: str, lines: Iterable[str]) -> None:
 
 def _check_classes(sounds: Sounds) -> None:
     train = sounds.parts["train"]
-    if len(train.classes) < 2:
+    if len(train.classes) < (1 if train.multi_label else 2):
         raise ValueError(
             f"only one class, {train.classes[0]!r}: expected at least two; add another one, such as background"
         )
@@ -171,8 +169,13 @@ def _check_classes(sounds: Sounds) -> None:
         if not sounds.lengths(name):
             raise ValueError(f"no file of the split {name!r} can be read: all of its {len(data)} are left out")
         there = Counter(
-            label for i, label in enumerate(data.labels) if not data.paths or sounds.seconds[data.paths[i]] is not None
+            one
+            for i, label in enumerate(data.labels)
+            if not data.paths or sounds.seconds[data.name(i)] is not None
+            for one in classes_of(label)
         )
+        if not there:
+            raise ValueError(f"no clip of the split {name!r} has a class; label some")
         missing = [name for label, name in enumerate(data.classes) if not there[label]]
         if missing and name == "train":
             _log.warning(

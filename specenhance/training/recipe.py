@@ -37,7 +37,10 @@ __all__ = [
 Crop = Literal["start", "random"]
 Fit = Literal["error", "resize"]
 Schedule = Literal["onecycle", "step", "constant"]
-Loss = Literal["cross_entropy", "binary_cross_entropy"]
+Loss = Literal["cross_entropy", "binary_cross_entropy", "focal"]
+BY_CLASS = ("binary_cross_entropy", "focal")  # losses that take each class by itself
+ClassWeights = Literal["none", "balanced"]
+Sampling = Literal["shuffle", "balanced"]
 Select = Literal["best", "last"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -70,6 +73,9 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 }
 """Named sets of augmentation: the fields that each sets."""
 
+MULTI_LABEL = {"loss": "binary_cross_entropy", "label_smoothing": 0.0, "kd_loss": "binary"}
+"""Defaults of fields with ``multi_label = true``."""
+
 FITTED = ("frames", "epochs", "batch_size")
 """Fields that are fitted to the training clips if they are 0, see :mod:`specenhance.training.defaults`."""
 
@@ -79,7 +85,7 @@ RECIPE = "recipe.toml"
 PAPER = get_args(PaperData)
 """Data sets that the paper has recipes for."""
 
-_TABLES = ("frontend_args", "feature_args", "backbone_args")
+_TABLES = ("data_args", "frontend_args", "feature_args", "backbone_args")
 _TUPLES = {
     "betas": "two numbers from 0 to below 1, such as 0.95,0.999",
     "teacher_weights": "a number above 0 for each teacher, such as 2,1",
@@ -115,6 +121,14 @@ class Recipe(BaseModel):
     data: str = Field("synthetic", description="Name of the data set, one of specenhance.data.list_data().")
     root: str = Field("", description="Folder of the data set. The built-in data set has none.")
     csv: str = Field("", description='CSV file with the columns path, label and optionally split. For data = "folder".')
+    data_args: dict[str, Any] = Field(
+        {}, description="Further arguments of the data set, such as window of annotations."
+    )
+    multi_label: bool = Field(
+        False,
+        description="Whether a clip has any number of classes: labels such as a;b in the CSV, or one column of 0 and 1 for "
+        "each class.",
+    )
     fold: int = Field(
         0,
         description="Fold that is tested, for a data set with folds, such as ESC-50, or with folds. 0 trains with each fold "
@@ -198,6 +212,11 @@ class Recipe(BaseModel):
         "error",
         description='What to do with a size that the backbone cannot take: "error", or "resize" to interpolate spectrograms.',
     )
+    init: str = Field(
+        "",
+        description="Run folder, or .safetensors file of a model of this library, whose weights training starts from. A head "
+        "for other classes starts anew.",
+    )
     # Optimisation
     epochs: int = _number(
         30,
@@ -219,6 +238,16 @@ class Recipe(BaseModel):
         None, description="Betas of an Adam optimizer. None is the optimizer's own default."
     )
     weight_decay: float = _number(1e-2, "Weight decay of the optimizer.", 0, 10, "beyond it all weights vanish")
+    accumulate: int = _number(
+        1, "Number of batches whose gradients are added before each step of the optimizer.", 1, 65_536, "batches"
+    )
+    ema: float = _number(
+        0.0,
+        "Decay of an exponential moving average of the weights, such as 0.999, which is validated and kept. 0 has none.",
+        0,
+        0.999999,
+        "a decay below 1",
+    )
     clip_norm: float = _number(0.0, "Maximum norm of the gradients. With 0 they are not clipped.", 0, 1e6, "a norm")
     precision: Precision = Field(
         "32-true",
@@ -244,7 +273,17 @@ class Recipe(BaseModel):
     )
     loss: Loss = Field(
         "cross_entropy",
-        description='Loss on the labels: "cross_entropy", or "binary_cross_entropy" of each class by itself.',
+        description='Loss on the labels: "cross_entropy", or of each class by itself "binary_cross_entropy" or "focal".',
+    )
+    focal_gamma: float = _number(
+        2.0, 'Power by which loss = "focal" weighs down what the model already knows.', 0, 20, "a power"
+    )
+    focal_alpha: float = _number(
+        0.25,
+        'Weight of classes that a clip has, less than 1. For loss = "focal".',
+        1e-6,
+        1 - 1e-6,
+        "the others have the rest",
     )
     label_smoothing: float = _number(
         0.1,
@@ -253,9 +292,26 @@ class Recipe(BaseModel):
         0.999,
         "a part of the label's probability",
     )
+    class_weights: ClassWeights = Field(
+        "none",
+        description='Weight of each class in the loss: "none", or "balanced", inversely to its number of training clips.',
+    )
+    sampling: Sampling = Field(
+        "shuffle",
+        description='Training clips of an epoch: "shuffle" takes each once, "balanced" draws as many, with all classes '
+        "equally often.",
+    )
+    patience: int = _number(
+        0,
+        "Number of epochs without a better one on the validation clips after which training ends early. 0 never does.",
+        0,
+        100_000,
+        "epochs, 0 to train all",
+    )
     select: Select = Field(
         "best",
-        description='Weights that are kept: "best" accuracy on the validation clips (the lower loss among equals), or "last".',
+        description='Weights that are kept: "best" accuracy on the validation clips (the lower loss among equals), or "last". '
+        "With multi_label it is the best mean average precision.",
     )
     seed: int = _number(
         0, "Seed of the weights, the order of clips and the augmentation.", 0, 2**31 - 1, "for PyTorch's generators"
@@ -271,6 +327,20 @@ class Recipe(BaseModel):
     mixup_alpha: float = _number(
         10.0,
         "Parameter of the Beta distribution of the part that a clip keeps in a mixture.",
+        1e-3,
+        1e4,
+        "of a Beta distribution",
+    )
+    cutmix: float = _number(
+        0.0,
+        "Probability that a span of a clip is replaced by that of another one (CutMix in time).",
+        0,
+        1,
+        "a probability",
+    )
+    cutmix_alpha: float = _number(
+        1.0,
+        "Parameter of the Beta distribution of the part that a clip keeps when it is cut.",
         1e-3,
         1e4,
         "of a Beta distribution",
@@ -387,6 +457,11 @@ class Recipe(BaseModel):
         return self.folds or data_folds(self.data)
 
     @property
+    def kept_by(self) -> str:
+        """The figure of an epoch on the validation clips by which its weights are kept, a column of the history."""
+        return "val_mean_ap" if self.multi_label else "val_accuracy"
+
+    @property
     def teachers(self) -> list[str]:
         """The names of the teachers that the loss needs. Empty if only the labels count, from the first step to the last."""
         return [] if self.kd_weight == 1 and self.kd_weight_end in (None, 1) else names_of(self.teacher)
@@ -412,7 +487,20 @@ class Recipe(BaseModel):
             self.role == "student" or self.frontend == "identity",
             "'identity' with role = 'teacher': a teacher is stored as its own library's model, which has no front end",
         )
+        self._expect(
+            "loss",
+            not self.multi_label or self.loss in BY_CLASS,
+            f"{' or '.join(map(repr, BY_CLASS))} with multi_label = true, because classes do not exclude one another",
+        )
+        self._expect(
+            "kd_loss",
+            not (self.multi_label and names_of(self.teacher)) or self.kd_loss in ("binary", *FEATURES),
+            "'binary' with multi_label = true, or a loss of features",
+        )
         self._expect("mean", (self.mean is None) == (self.std is None), "mean and std together, or neither")
+        self._expect(
+            "init", not (self.init and self.pretrained), "none with pretrained = true: weights start from one of them"
+        )
         self._expect("cycle_from", self.cycle_from < max(1, self.epochs), f"less than epochs = {self.epochs}")
         self._expect("snr_low", self.snr_low <= self.snr_high, f"at most snr_high = {self.snr_high}")
         self._expect("betas", all(0 <= beta < 1 for beta in self.betas or ()), "two numbers from 0 to below 1")
@@ -641,7 +729,7 @@ def load_recipe(path: str | os.PathLike[str], **changes: Any) -> Recipe:
 def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Make the paths of recipe fields whole: ``root`` and ``csv``, and what else names a file or folder that exists.
 
-    That is each ``teacher``, ``background`` or ``rooms``, and a backbone with a prefix, such as ``local-dir:FOLDER``.
+    That is each ``teacher``, ``background``, ``rooms`` or ``init``, and a backbone with a prefix, such as ``local-dir:FOLDER``.
 
     Args:
         fields: Fields of a recipe. Other fields stay as they are.
@@ -651,7 +739,7 @@ def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str
     {'root': '/data/sounds', 'backbone': 'resnet18'}
     """
     found = dict(fields)
-    for name in ("root", "csv", "teacher", "background", "rooms", "backbone"):
+    for name in ("root", "csv", "teacher", "background", "rooms", "backbone", "init"):
         value = found.get(name)
         if not isinstance(value, str) or not value:
             continue
@@ -674,6 +762,8 @@ def _dumps(fields: dict[str, Any]) -> str:
 
 def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
     defaults = recipe_defaults(data) if data in (*list_data(), GIVEN) else {}
+    if str(fields.get("multi_label", "")).lower() == "true":
+        defaults = MULTI_LABEL | defaults
     return Recipe(data=data, **_merged(defaults, fields))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from specenhance._files import write_text
+from specenhance.data import AudioDataset
 from specenhance.inference import chosen_device
 from specenhance.training.acoustics import check_folders
 from specenhance.training.artefacts import finish
@@ -20,6 +21,7 @@ from specenhance.training.build import build_features, build_model, build_split,
 from specenhance.training.folder import SKIPPED, abandon, finished, locked, require_empty
 from specenhance.training.folds import has_folds, train_folds
 from specenhance.training.given import NOTHING, Given, check_model, given_parts
+from specenhance.training.loggers import check_loggers
 from specenhance.training.loop import cached, open_splits, train_rank
 from specenhance.training.machine import MEMORY, Machine
 from specenhance.training.manifest import MANIFEST, save_manifest
@@ -28,11 +30,12 @@ from specenhance.training.pictures import draw_pictures
 from specenhance.training.prepare import prepare
 from specenhance.training.ranks import ranks
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe, save_recipe
+from specenhance.training.start import load_start
 from specenhance.training.stopping import StopSignals, stop_signals
-from specenhance.training.store import stored_runs
+from specenhance.training.store import read_history, stored_runs
 from specenhance.training.teach import check_teacher, prepare_teacher
 
-__all__ = ["check_recipe", "on_all_machines", "resume", "train"]
+__all__ = ["check_recipe", "measured", "on_all_machines", "resume", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +52,10 @@ def train(
     """Train a recipe in a new run folder, test the model, and write the result. ESC-50 with ``fold = 0`` trains all five folds.
 
     News and warnings go to the loggers of the library. The folder gets ``recipe.toml``, ``clips.jsonl``, ``metrics.csv``,
-    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``result.json``, ``confusion_matrix.csv`` and ``.png``,
-    ``curves.png`` and ``enhanced.png``. For ``role = "teacher"`` it also gets ``pretrained/``, the backbone in the format of
-    its own library. A picture that cannot be drawn is a warning, and :func:`resume` tries again.
+    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``result.json``, ``classes.csv``, ``confusion_matrix.csv`` and
+    ``.png`` (not of a multi-label model), ``curves.png`` and ``enhanced.png``. For ``role = "teacher"`` it also gets
+    ``pretrained/``, the backbone in the format of its own library. A picture that cannot be drawn is a warning, and
+    :func:`resume` tries again.
 
     Args:
         recipe: the recipe.
@@ -236,13 +240,8 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: 
         recipe = _prepare(recipe, out, given)
     parts = open_splits(recipe, out, given)
     if recipe.mean is None:
-        samples = getattr(build_features(recipe), "samples", None)
-        seconds = None if samples is None else samples / recipe.sample_rate
-        with closing(loader(parts["train"], recipe, train=False, workers=machine.workers, seconds=seconds)) as batches:
-            measured = measure_normalisation(recipe, batches)
-        recipe = recipe.replace(mean=measured.mean, std=measured.std)
+        recipe = measured(recipe, parts["train"], machine)
         save_recipe(recipe, out / RECIPE)
-        _log.info(f"normalisation measured on the training clips: mean {measured.mean:.4f}, std {measured.std:.4f}")
     prepare_teacher(recipe, out, parts["train"], chosen_device(machine.device))
     if machine.processes > 1 and machine.cache not in ("", MEMORY):
         for data in parts.values():  # before the other processes start, so that each clip is decoded once
@@ -257,6 +256,23 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: 
     return finish(recipe, out, trained, given)
 
 
+def measured(recipe: Recipe, train: AudioDataset, machine: Machine) -> Recipe:
+    """Fill in the normalisation of a recipe: measured on the training clips, if the recipe leaves it open.
+
+    >>> recipe = Recipe(mean=-4, std=3)
+    >>> measured(recipe, AudioDataset(["no"], []), Machine(device="cpu")) == recipe
+    True
+    """
+    if recipe.mean is not None:
+        return recipe
+    samples = getattr(build_features(recipe), "samples", None)
+    seconds = None if samples is None else samples / recipe.sample_rate
+    with closing(loader(train, recipe, train=False, workers=machine.workers, seconds=seconds)) as batches:
+        found = measure_normalisation(recipe, batches)
+    _log.info(f"normalisation measured on the training clips: mean {found.mean:.4f}, std {found.std:.4f}")
+    return recipe.replace(mean=found.mean, std=found.std)
+
+
 def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
     """Give a finished run more epochs, also in its folder."""
     if epochs == recipe.epochs:
@@ -267,6 +283,11 @@ def _extended(recipe: Recipe, epochs: int, out: Path) -> Recipe:
         raise ValueError(
             f"epochs = {epochs}: {out} is not finished, and only a finished run can be extended; finish it first: "
             f"specenhance train --resume {out}"
+        )
+    if recipe.patience and any(len(read_history(run)) < recipe.epochs for run in stored_runs(out)):
+        raise ValueError(
+            f"epochs = {epochs}: {out} ended early, by patience = {recipe.patience}, so it has no end to go on from; start a "
+            f"new run from its weights: specenhance train --recipe {out / RECIPE} --set init={out}"
         )
     extended = recipe.replace(epochs=epochs, cycle_from=recipe.epochs)
     for folder in sorted(out.glob("fold*")) if has_folds(recipe) else []:
@@ -314,6 +335,9 @@ def check_recipe(recipe: Recipe, machine: Machine, given: Given = NOTHING) -> No
             f"features_on = 'worker': the features {recipe.features!r} have weights that learn, which only works in the model; "
             "expected 'device'"
         )
+    check_loggers(machine.loggers.split(","))
+    if recipe.init:
+        load_start(model, recipe.init)
     if given.model is not None and recipe.frames:
         check_model(model, len(data.classes))
     if machine.teacher_cache and not recipe.teacher_views:

@@ -322,6 +322,11 @@ def _outputs(teacher: Any, recipe: Recipe, data: AudioDataset, device: torch.dev
 
 
 def _values(teacher: Any, recipe: Recipe, data: AudioDataset) -> npt.NDArray[np.float32]:
+    if data.spans:
+        raise ValueError(
+            f"teacher = {recipe.teacher!r} knows clips by their files, and these clips are parts of files; cut them into files "
+            "of their own, or choose a teacher that hears"
+        )
     if not data.paths:
         raise ValueError(f"teacher = {recipe.teacher!r} knows clips by their files, and this data set has no files")
     return np.asarray(teacher.values(data.paths), dtype=np.float32)

@@ -1,6 +1,7 @@
 """Compressed sound: whole or refused, in every format that FFmpeg reads."""
 
 import logging
+import re
 from pathlib import Path
 
 import av
@@ -88,7 +89,8 @@ def test_damage_in_the_middle_is_an_error_and_silence_where_it_is_allowed(encode
     hurt = tmp_path / path.name
     hurt.write_bytes(content)
     with pytest.raises(
-        AudioError, match=rf"{hurt.name}: (cannot be decoded after|misses|ends after) \d\.\d+ s.*--allow-truncated"
+        AudioError,
+        match=rf"{hurt.name}: ((cannot be decoded|misses|ends) .*\d\.\d+ s|is damaged at byte [\d,]+).*--allow-truncated",
     ):
         read_samples(hurt)
     taken = read_samples(hurt, allow_truncated=True)
@@ -103,7 +105,7 @@ def test_a_file_that_is_cut_short_is_never_longer_than_what_is_there(encoded, tm
     content = path.read_bytes()
     cut = tmp_path / path.name
     cut.write_bytes(content[: len(content) * 2 // 5])
-    if path.suffix in (".ogg", ".opus", ".mp2", ".aac"):  # their headers state no length
+    if path.suffix in (".mp2", ".aac"):  # their headers state no length
         kept = read_samples(cut, allow_truncated=True)
     else:
         with pytest.raises(AudioError, match=rf"{cut.name}: (ends after|cannot be decoded)"):
@@ -118,7 +120,8 @@ def test_an_ogg_without_its_last_page_may_have_been_cut(tmp_path, caplog):
     path = encode(tmp_path / "a.ogg", speech(16000), 16000, "vorbis")
     read_samples(path)
     assert not caplog.text
-    path.write_bytes(path.read_bytes()[:-2000])
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"OggS")])
     with caplog.at_level(logging.WARNING):
         assert len(read_samples(path)) < SECONDS * 16000
     assert "a.ogg: its last page does not say that it is the last; the file may have been cut" in caplog.text
@@ -185,3 +188,29 @@ def test_an_awkward_sample_of_1e30(shared):
     for look in (read_samples, probe):
         with pytest.raises(AudioError, match=r"float_one_huge_sample.wav: holds a sample of 1e\+30"):
             look(shared / "awkward" / "float_one_huge_sample.wav")
+
+
+def test_an_ogg_with_a_damaged_page_is_an_error_wherever_it_is(tmp_path):
+    path = encode(tmp_path / "a.ogg", speech(16000), 16000, "vorbis")
+    content = path.read_bytes()
+    pages = [page.start() for page in re.finditer(b"OggS", content)]
+    assert len(pages) > 4
+    for at in pages[2:]:  # the first two hold no sound
+        damaged = bytearray(content)
+        damaged[at + 27 + content[at + 26]] ^= 1  # behind its header and the lengths of its segments
+        path.write_bytes(damaged)
+        for look in (read_samples, probe):
+            with pytest.raises(AudioError, match=rf"a\.ogg: is damaged at byte {at:,}: that page .* --allow-truncated"):
+                look(path)
+        assert len(read_samples(path, allow_truncated=True)) > 0
+
+
+def test_an_ogg_that_ends_in_a_page_is_an_error_that_says_how_much_there_is(tmp_path):
+    path = encode(tmp_path / "a.ogg", speech(16000), 16000, "vorbis")
+    path.write_bytes(path.read_bytes()[:-20])
+    for look in (read_samples, probe):
+        with pytest.raises(
+            AudioError, match=r"a\.ogg: ends after [23]\.\d\d s, in a page that should have 20 bytes more"
+        ):
+            look(path)
+    assert 2 < len(read_samples(path, allow_truncated=True)) / 16000 < SECONDS

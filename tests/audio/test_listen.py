@@ -177,6 +177,8 @@ def test_the_command_has_the_defaults_of_the_function():
 
     given = {name: option.default for name, option in inspect.signature(predict.listen).parameters.items()}
     own = {name: value.default for name, value in inspect.signature(events).parameters.items() if name != "heard"}
+    assert own.pop("threshold"), own.pop("margin")
+    assert given["threshold"] is given["margin"] is None  # those of the function, or of a multi-label model
     assert own == {name: given[name] for name in own}
 
 
@@ -354,3 +356,16 @@ def test_wrong_arguments(model_file, tmp_path):
         assert done.returncode == 1, args
         assert message in done.stderr, done.stderr
         assert b"Traceback" not in done.stderr
+
+
+def test_with_a_threshold_for_each_class_events_overlap():
+    rows = [(0.9, 0.2), (0.8, 0.7), (0.1, 0.8), (0.1, 0.1)]
+    windows = [Heard(i, i + 1, np.array(row), level=-20, seconds=0.0) for i, row in enumerate(rows)]
+    found = list(events(windows, threshold=[0.5, 0.6]))
+    assert [(event.start, event.end, event.label, event.probability) for event in found] == [
+        (0, 2, 0, 0.9),
+        (1, 3, 1, 0.8),
+    ]
+    assert list(events(windows, threshold=[0.95, 0.95])) == []
+    with pytest.raises(ValueError, match="expected a probability from 0 to 1"):
+        list(events(windows, threshold=[0.5, 1.5]))

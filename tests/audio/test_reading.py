@@ -268,9 +268,21 @@ def test_a_header_tells_rate_and_length(tmp_path, write):
     assert probe(write(tmp_path / "a.flac", seconds=0.25), thorough=True) == (16000, 0.25)
 
 
+def test_a_flac_that_is_cut_is_found_without_decoding_the_whole(tmp_path, write):
+    path = write(tmp_path / "a.flac", seconds=2)
+    content = path.read_bytes()
+    for cut in (1, 200, len(content) // 2):
+        path.write_bytes(content[:-cut])
+        with pytest.raises(AudioError, match=r"a\.flac: cannot be decoded after \d\.\d+ s .* --allow-truncated"):
+            probe(path)
+        assert 0 < probe(path, allow_truncated=True).seconds <= 2
+
+
 def test_damage_that_no_header_shows_is_found_by_the_thorough_look(tmp_path, write):
     path = write(tmp_path / "a.flac", seconds=2)
-    path.write_bytes(path.read_bytes()[:-200])
+    content = bytearray(path.read_bytes())
+    content[len(content) * 3 // 4 : len(content) * 3 // 4 + 40] = bytes(40)
+    path.write_bytes(content)
     assert probe(path).seconds == 2
     with pytest.raises(AudioError, match=r"a\.flac: cannot be decoded after 1\.\d+ s"):
         probe(path, thorough=True)

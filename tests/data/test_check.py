@@ -21,8 +21,10 @@ def sounds(tmp_path, write):
     text.write_text("no sound")
     huge = tmp_path / "huge.wav"
     soundfile.write(huge, np.array([0.0, 1e30]), 16000, subtype="FLOAT")
-    hurt = write(tmp_path / "hurt.flac", seconds=2)  # its header is whole
-    hurt.write_bytes(hurt.read_bytes()[:-100])
+    hurt = write(tmp_path / "hurt.flac", seconds=2)  # its header and its end are whole
+    content = bytearray(hurt.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    hurt.write_bytes(content)
     paths = [good[0], cut, good[1], text, huge, hurt, good[2], tmp_path / "none.wav"]
     return AudioDataset(["a"], [0] * len(paths), paths)
 

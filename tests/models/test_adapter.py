@@ -24,6 +24,7 @@ from timm.models import (
     model_parameters,
     reparameterize_model,
 )
+from timm.models._features import FeatureGetterNet
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.utils import AttentionExtract, ModelEmaV3, freeze
 from timm.utils.clip_grad import dispatch_clip_grad
@@ -608,6 +609,23 @@ def test_set_input_size_passes_on_what_timm_takes() -> None:
     model.set_input_size((64, 64), window_size=4)
     assert model.backbone.layers[0].blocks[0].window_size == (4, 4)
     assert model(noise(2, 1, 64, 64)).shape == (2, 5)
+
+
+def test_what_timm_keeps_of_the_feature_levels_follows_the_input_size() -> None:
+    backbone = timm.create_model(
+        "swin_tiny_patch4_window7_224", in_chans=1, img_size=(64, 96), patch_size=2, window_size=4, embed_dim=16,
+        depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1),
+    )  # fmt: skip
+    model = with_frontend(backbone, "tfe1").eval()
+    features = FeatureGetterNet(model, out_indices=(0, 1, 2, 3)).eval()
+    for size, patch_size in (((64, 96), 2), ((96, 128), 4), ((64, 96), 2)):
+        model.set_input_size(img_size=size, patch_size=patch_size)
+        reductions = [patch_size * 2**i for i in range(4)]
+        assert features.feature_info.reduction() == reductions
+        assert [level["reduction"] for level in model.feature_info] == reductions
+        with torch.no_grad():
+            maps = features(torch.randn(1, 1, *size))
+        assert [tuple(each.shape[-2:]) for each in maps] == [tuple(s // r for s in size) for r in reductions]
 
 
 def test_a_fixed_size_that_cannot_be_changed_says_how_to_make_the_model() -> None:

@@ -266,11 +266,18 @@ def test_bad_files_are_named_all_at_once_before_anything_is_made(quick, own, tmp
     assert not (tmp_path / "run").exists()
 
 
+def write_damaged(path):
+    """Write a FLAC of 0.5 s that is damaged in its middle: its header and its end are whole."""
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, 8000), 16000)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    path.write_bytes(content)
+
+
 def test_a_run_does_without_bad_files_where_that_is_asked_for(quick, own, tmp_path, news):
     (own / "train" / "low" / "text.wav").write_text("no sound")
     hurt = own / "train" / "high" / "hurt.flac"
-    soundfile.write(hurt, np.random.default_rng(0).uniform(-0.1, 0.1, 8000), 16000)
-    hurt.write_bytes(hurt.read_bytes()[:-500])  # its header is whole
+    write_damaged(hurt)
     recipe = quick.replace(root=own, skip_bad=True)
     train(recipe, tmp_path / "run", device="cpu")
     assert any(line.startswith("2 files cannot be used and are left out") for line in news)
@@ -284,8 +291,7 @@ def test_a_run_does_without_bad_files_where_that_is_asked_for(quick, own, tmp_pa
 
 def test_a_file_that_breaks_in_the_middle_of_a_run_is_named_in_one_line(quick, own, tmp_path):
     hurt = own / "train" / "high" / "hurt.flac"
-    soundfile.write(hurt, np.random.default_rng(0).uniform(-0.1, 0.1, 8000), 16000)
-    hurt.write_bytes(hurt.read_bytes()[:-500])
+    write_damaged(hurt)
     for workers in (0, 2):
         with pytest.raises(AudioError, match=r"hurt\.flac: cannot be decoded after") as refused:
             train(quick.replace(root=own, mean=-1.0, std=3.0), tmp_path / f"run{workers}", workers=workers, **QUIET)

@@ -103,7 +103,7 @@ def test_text_from_a_command_line_becomes_the_fields_type():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": "esc"}, "data = 'esc': expected one of esc50, folder, speech_commands, synthetic"),
+        ({"data": "esc"}, "data = 'esc': expected one of audioset, audioset_full, esc50, folder, fsd50k"),
         ({"root": "x"}, "root = 'x': expected a folder for every data set but 'synthetic'"),
         ({"data": "esc50"}, "root = '': expected a folder"),
         ({"data": "esc50", "root": "x", "fold": 6}, "fold = 6: expected 1 to 5"),
@@ -255,7 +255,19 @@ def test_the_examples_are_the_recipes_that_are_installed():
 def test_a_file_of_the_papers_leaves_nothing_that_matters_to_a_default():
     # Given by the user, or of no effect in the file.
     idle = {"root", "csv", "seed", "teacher", "mixup_alpha", "role", "skip_bad", "allow_truncated", "clip_seconds"}
-    idle |= {"folds", "group", "clips_per_class", "teacher_input", "teacher_views", "teacher_mean", "teacher_weights"}
+    idle |= {"init", "accumulate", "ema", "class_weights", "sampling", "patience", "cutmix", "cutmix_alpha"}
+    idle |= {
+        "multi_label",
+        "focal_gamma",
+        "focal_alpha",
+        "folds",
+        "group",
+        "clips_per_class",
+        "teacher_input",
+        "teacher_views",
+        "teacher_mean",
+        "teacher_weights",
+    }
     idle |= {
         "kd_loss",
         "kd_alpha",

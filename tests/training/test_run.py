@@ -60,6 +60,7 @@ def test_the_folder_holds_everything(whole, quick):
         "config.json",
         "README.md",
         "result.json",
+        "classes.csv",
         "confusion_matrix.csv",
         "confusion_matrix.png",
         "curves.png",
