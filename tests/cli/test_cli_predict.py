@@ -358,3 +358,29 @@ for name in sys.argv[2:]:
     assert done.returncode == 0, done.stderr
     short, long = map(int, done.stdout.split())
     assert long - short < 12_000  # kB; the recording has 77 MB as float32
+
+
+def test_a_model_of_several_labels_gives_all_classes_that_reach_their_own_thresholds(field, untrained, tmp_path):
+    from specenhance.training.exporting import export_run
+    from specenhance.training.store import load_stored, save_model
+
+    stored = load_stored(untrained)
+    stored.model.thresholds = [0.0, 1.0, 0.0]
+    shutil.copytree(untrained, tmp_path / "tagger", ignore=shutil.ignore_patterns("*.onnx"))
+    save_model(stored.model, stored.classes, tmp_path / "tagger")
+    model = export_run(tmp_path / "tagger")
+    assert run(model, "in/test", "--out", "a.csv").exit_code == 0
+    found = list(read_annotations("a.csv"))
+    expected = {stored.classes[0], stored.classes[2]}
+    assert len(found) == 8
+    assert {one.label for one in found if one.file == "in/test/low/0.wav"} == expected
+    probabilities = dict(
+        zip(stored.classes, OnnxModel(model).probabilities(read_samples("in/test/low/0.wav")), strict=True)
+    )
+    for one in found:
+        if one.file == "in/test/low/0.wav":
+            assert one.probability == pytest.approx(probabilities[one.label], abs=1e-4)
+    run(tmp_path / "tagger", "in/test", "--out", "b.csv", "--device", "cpu", "--jobs", 1)
+    assert [one[:4] for one in read_annotations("b.csv")] == [one[:4] for one in found]
+    run(model, "in/test", "--out", "c.csv", "--threshold", 0)
+    assert len(list(read_annotations("c.csv"))) == 12
