@@ -177,7 +177,7 @@ def test_the_command_has_the_defaults_of_the_function():
 
     given = {name: option.default for name, option in inspect.signature(predict.listen).parameters.items()}
     own = {name: value.default for name, value in inspect.signature(events).parameters.items() if name != "heard"}
-    assert own.pop("threshold"), own.pop("margin")
+    assert own.pop("threshold") > own.pop("margin") > 0
     assert given["threshold"] is given["margin"] is None  # those of the function, or of a multi-label model
     assert own == {name: given[name] for name in own}
 
