@@ -153,8 +153,10 @@ def test_every_command_runs(page, tones, tmp_path, monkeypatch):
                 )
                 words = [{"mobilenetv3_large_100": "mobilenetv3_small_050"}.get(word, word) for word in words]
             words = ["2" if word == "200" else word for word in words]
-            if page == "docs/distillation.md":
+            if page in ("docs/distillation.md", "docs/labels.md", "docs/training.md"):
                 words += ["--backbone", "test_resnet"]
+        if words[0] == "tune":
+            words += ["--set", "backbone=test_resnet", "--set", "bins=32", "--device", "cpu"]
         if words[0] == "compare":
             words += [*quick, "--backbones", "test_resnet", "--out", f"compared {found.index(line)}"]
         if "--int8" in words:
