@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 import timm
 import torch
 from torch.distributed.run import get_args_parser
@@ -62,7 +64,7 @@ def test_every_python_snippet_runs(page, exported, tones, tmp_path, monkeypatch)
     shutil.copy(tones / "test" / "low" / "0.wav", tmp_path / "a.wav")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(FRONTENDS, "_entries", dict(FRONTENDS._entries))
-    names = needed(monkeypatch)
+    names = needed(monkeypatch) | {"tmp_path": tmp_path}
     for code in snippets(page, "python"):
         exec(compile(code, page, "exec"), names)  # in one namespace, as a reader goes on
 
@@ -109,13 +111,32 @@ def test_the_file_for_slurm_starts_a_run_and_goes_on_with_it(tmp_path):
     assert started() == (None, run)
 
 
+def make_tables(tones, folder):
+    """Write labels.csv for clips of several labels, and a recording of all clips with its annotations, field.csv."""
+    clips = sorted((tones).glob("*/*/*.wav"))
+    rows = [(clip.relative_to(tones).as_posix(), clip.parent.name, clip.parent.parent.name) for clip in clips]
+    lines = [
+        f"{path},{label};rain,{split}" if i % 3 else f"{path},{label},{split}"
+        for i, (path, label, split) in enumerate(rows)
+    ]
+    (folder / "labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    (folder / "field").mkdir()
+    shuffled = [clips[i] for i in np.random.default_rng(0).permutation(len(clips))]
+    sound = np.concatenate([soundfile.read(clip)[0] for clip in shuffled])
+    soundfile.write(folder / "field" / "day.wav", sound, 16000)
+    lines = [f"day.wav,{i / 4},{(i + 1) / 4},{clip.parent.name}" for i, clip in enumerate(shuffled)]
+    (folder / "field.csv").write_text("\n".join(["file,start,end,label", *lines]) + "\n")
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/compare.md", "docs/distillation.md", "docs/export.md", "docs/recordings.md"]
+    "page",
+    ["README.md", *(f"docs/{n}.md" for n in ("compare", "distillation", "export", "labels", "recordings", "training"))],
 )
 def test_every_command_runs(page, tones, tmp_path, monkeypatch):
     shutil.copytree(tones, tmp_path / "my_sounds")
     for name in ("a.wav", "b.wav", "long.wav"):
         shutil.copy(tones / "test" / "low" / "0.wav", tmp_path / name)
+    make_tables(tones, tmp_path)
     monkeypatch.chdir(tmp_path)
     quick = ["--epochs", "1", "--set", "frames=24", "--set", "bins=32", "--set", "batch_size=8", "--device", "cpu"]
     if page != "README.md":
@@ -132,8 +153,10 @@ def test_every_command_runs(page, tones, tmp_path, monkeypatch):
                 )
                 words = [{"mobilenetv3_large_100": "mobilenetv3_small_050"}.get(word, word) for word in words]
             words = ["2" if word == "200" else word for word in words]
-            if page == "docs/distillation.md":
+            if page in ("docs/distillation.md", "docs/labels.md", "docs/training.md"):
                 words += ["--backbone", "test_resnet"]
+        if words[0] == "tune":
+            words += ["--set", "backbone=test_resnet", "--set", "bins=32", "--device", "cpu"]
         if words[0] == "compare":
             words += [*quick, "--backbones", "test_resnet", "--out", f"compared {found.index(line)}"]
         if "--int8" in words:

@@ -31,6 +31,7 @@ __all__ = [
     "FilterFeatures",
     "HannMelFeatures",
     "MelFeatures",
+    "check_band",
     "hann_power_spectrum",
     "log_energies",
     "mel_edges",
@@ -265,6 +266,7 @@ class HannMelFeatures(MelFeatures):
         num_mel_bins: The number of mel bins F.
         n_fft: The length of the window and of its Fourier transform, in samples.
         frame_shift: The time from one frame to the next, in seconds.
+        fmin, fmax: The ends of the band, in Hz; by default 0 and half the sample rate.
 
     >>> HannMelFeatures(None, 16000, 40, 512, 0.010, 0.0, 0.5).hop_length
     160
@@ -279,13 +281,15 @@ class HannMelFeatures(MelFeatures):
         frame_shift: float,
         mean: float,
         std: float,
+        fmin: float = 0.0,
+        fmax: float | None = None,
     ) -> None:
         super().__init__(
             frames=frames,
             sample_rate=sample_rate,
             window_length=n_fft,
             hop_length=whole_samples(frame_shift, sample_rate),
-            frequencies=slaney_centres(num_mel_bins, sample_rate),
+            frequencies=slaney_centres(num_mel_bins, sample_rate, fmin, fmax),
             mean=mean,
             std=std,
         )
@@ -378,8 +382,30 @@ def mel_edges(count: int, low: float, high: float) -> list[float]:
     return [700 * math.expm1((bottom + (top - bottom) * i / (count - 1)) / 1127) for i in range(count)]
 
 
-def slaney_centres(num_mel_bins: int, sample_rate: int) -> list[float]:
-    """List the centre frequencies, in Hz, of filters from 0 Hz to Nyquist: linear below 1 kHz, logarithmic above.
+def check_band(fmin: float, fmax: float | None, sample_rate: int) -> tuple[float, float]:
+    """Give the ends of a band, in Hz. None stands for half the sample rate.
+
+    Raises:
+        ValueError: for ends that are not in order, below 0, or above half the sample rate.
+
+    >>> check_band(100.0, None, 16000)
+    (100.0, 8000.0)
+    """
+    top = sample_rate / 2 if fmax is None else float(fmax)
+    if not 0 <= fmin < top <= sample_rate / 2:
+        raise ValueError(
+            f"fmin={fmin}, fmax={fmax}: expected a band in Hz, 0 <= fmin < fmax <= {sample_rate / 2:g}, half the sample rate"
+        )
+    return float(fmin), top
+
+
+def slaney_centres(num_mel_bins: int, sample_rate: int, fmin: float = 0.0, fmax: float | None = None) -> list[float]:
+    """List the centre frequencies, in Hz, of filters over a band: linear below 1 kHz, logarithmic above.
+
+    Args:
+        num_mel_bins: The number of filters.
+        sample_rate: The sample rate, in Hz.
+        fmin, fmax: The ends of the band, in Hz; by default 0 and half the sample rate.
 
     >>> [round(hertz) for hertz in slaney_centres(4, 16000)]
     [603, 1237, 2305, 4294]
@@ -389,9 +415,11 @@ def slaney_centres(num_mel_bins: int, sample_rate: int) -> list[float]:
     def to_hertz(mel: float) -> float:
         return 200 / 3 * mel if mel < 15 else 1000 * math.exp(step * (mel - 15))
 
-    nyquist = sample_rate / 2
-    top = nyquist * 3 / 200 if nyquist < 1000 else 15 + math.log(nyquist / 1000) / step
-    return [to_hertz(top * (i + 1) / (num_mel_bins + 1)) for i in range(num_mel_bins)]
+    def to_mel(hertz: float) -> float:
+        return hertz * 3 / 200 if hertz < 1000 else 15 + math.log(hertz / 1000) / step
+
+    low, high = map(to_mel, check_band(fmin, fmax, sample_rate))
+    return [to_hertz(low + (high - low) * (i + 1) / (num_mel_bins + 1)) for i in range(num_mel_bins)]
 
 
 def _by_chunks(function: Callable[[Tensor], Tensor], wave: Tensor, clips: int) -> Tensor:

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from specenhance._published import NORMALISATION
-from specenhance.features.base import MelFeatures, log_energies, power_spectrum, whole_samples
+from specenhance.features.base import MelFeatures, check_band, log_energies, power_spectrum, whole_samples
 from specenhance.features.registry import register_features
 
 __all__ = ["KaldiFbank", "kaldi_mel_banks"]
@@ -30,6 +30,7 @@ class KaldiFbank(MelFeatures):
         num_mel_bins: The number of mel bins F, 4 or more.
         frame_length: The length of the window, in seconds.
         frame_shift: The time from one frame to the next, in seconds.
+        fmin, fmax: The ends of the band of the filters, in Hz; by default 20 and half the sample rate.
         mean: The mean of the log energies; by default AudioSet's, see ``NORMALISATION``.
         std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``.
 
@@ -57,12 +58,14 @@ class KaldiFbank(MelFeatures):
         num_mel_bins: int = 128,
         frame_length: float = 0.025,
         frame_shift: float = 0.010,
+        fmin: float = 20.0,
+        fmax: float | None = None,
         mean: float = NORMALISATION["audioset"][0],
         std: float = NORMALISATION["audioset"][1],
     ) -> None:
         window_length = whole_samples(frame_length, sample_rate)
         n_fft = 1 << max(1, window_length - 1).bit_length()
-        banks, frequencies = kaldi_mel_banks(num_mel_bins, n_fft, sample_rate)
+        banks, frequencies = kaldi_mel_banks(num_mel_bins, n_fft, sample_rate, fmin, fmax)
         super().__init__(
             frames=frames,
             sample_rate=sample_rate,
@@ -88,19 +91,22 @@ class KaldiFbank(MelFeatures):
         return log_energies(power_spectrum(frames, self.n_fft), self.mel)
 
 
-def kaldi_mel_banks(num_mel_bins: int, n_fft: int, sample_rate: int) -> tuple[Tensor, list[float]]:
-    """Make Kaldi's triangular mel filters, from 20 Hz to half the sample rate.
+def kaldi_mel_banks(
+    num_mel_bins: int, n_fft: int, sample_rate: int, fmin: float = 20.0, fmax: float | None = None
+) -> tuple[Tensor, list[float]]:
+    """Make Kaldi's triangular mel filters.
 
     Args:
         num_mel_bins: The number of mel bins F, 4 or more.
         n_fft: The length of the Fourier transform, in samples.
         sample_rate: The sample rate, in Hz.
+        fmin, fmax: The ends of the band, in Hz, Kaldi's ``low_freq`` and ``high_freq``; by default 20 and half the sample rate.
 
     Returns:
         The filters (F, n_fft // 2 + 1) in float32, with 0 in the last column, and their F centre frequencies in Hz.
 
     Raises:
-        ValueError: for fewer than 4 bins, or a sample rate of 40 Hz or less.
+        ValueError: for fewer than 4 bins, a sample rate of 40 Hz or less, or a band out of range.
 
     >>> banks, frequencies = kaldi_mel_banks(num_mel_bins=4, n_fft=512, sample_rate=16000)
     >>> banks.shape, [round(hertz) for hertz in frequencies]
@@ -113,8 +119,7 @@ def kaldi_mel_banks(num_mel_bins: int, n_fft: int, sample_rate: int) -> tuple[Te
         raise ValueError(f"num_mel_bins={num_mel_bins}: expected 4 or more")
     if sample_rate <= 40:
         raise ValueError(f"sample_rate={sample_rate}: expected Hz, more than 40")
-    low = 1127.0 * math.log(1.0 + 20.0 / 700.0)
-    high = 1127.0 * math.log(1.0 + sample_rate / 2 / 700.0)
+    low, high = (1127.0 * math.log(1.0 + end / 700.0) for end in check_band(fmin, fmax, sample_rate))
     width = (high - low) / (num_mel_bins + 1)
     bins = torch.arange(num_mel_bins, dtype=torch.float32, device="cpu")[:, None]
     left, centre, right = (low + (bins + i) * width for i in range(3))

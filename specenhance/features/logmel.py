@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from specenhance.features.base import HannMelFeatures, log_energies
+from specenhance.features.base import HannMelFeatures, check_band, log_energies
 from specenhance.features.registry import register_features
 
 __all__ = ["LogMel"]
@@ -15,7 +15,7 @@ __all__ = ["LogMel"]
 
 @register_features("logmel")
 class LogMel(HannMelFeatures):
-    """The logarithm of torchaudio's ``MelSpectrogram`` (Slaney's mel scale, 0 Hz to Nyquist).
+    """The logarithm of torchaudio's ``MelSpectrogram`` (Slaney's mel scale).
 
     The filters are triangles of height 1. The window is a periodic Hann window. The frames are not centred (``center=False``).
     The minimum energy is ``LOG_FLOOR``.
@@ -26,6 +26,7 @@ class LogMel(HannMelFeatures):
         num_mel_bins: The number of mel bins F.
         n_fft: The length of the window and of its Fourier transform, in samples.
         frame_shift: The time from one frame to the next, in seconds.
+        fmin, fmax: The ends of the band of the filters, in Hz; by default 0 and half the sample rate.
         mean: The mean of the log energies.
         std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``, by default x itself.
 
@@ -51,15 +52,16 @@ class LogMel(HannMelFeatures):
         num_mel_bins: int = 128,
         n_fft: int = 512,
         frame_shift: float = 0.010,
+        fmin: float = 0.0,
+        fmax: float | None = None,
         mean: float = 0.0,
         std: float = 0.5,
     ) -> None:
-        super().__init__(frames, sample_rate, num_mel_bins, n_fft, frame_shift, mean, std)
+        super().__init__(frames, sample_rate, num_mel_bins, n_fft, frame_shift, mean, std, fmin, fmax)
+        low, high = check_band(fmin, fmax, sample_rate)
         melscale_fbanks = _import_melscale_fbanks()
         with torch.device("cpu"):
-            banks = melscale_fbanks(
-                n_fft // 2 + 1, 0.0, sample_rate / 2, num_mel_bins, sample_rate, norm=None, mel_scale="slaney"
-            )
+            banks = melscale_fbanks(n_fft // 2 + 1, low, high, num_mel_bins, sample_rate, norm=None, mel_scale="slaney")
         self.register_buffer("mel", banks, persistent=False)
 
     def _log_mel(self, wave: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class TrainableMel(HannMelFeatures):
         frame_shift: The time from one frame to the next, in seconds.
         trainable_stft: Whether the Fourier kernels learn too. They are then a convolution, which is several times slower than
             the FFT of fixed ones.
+        fmin, fmax: The ends of the band of the filters, in Hz; by default 0 and half the sample rate.
         mean: The mean of the log energies.
         std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``, by default x itself.
 
@@ -60,10 +61,12 @@ class TrainableMel(HannMelFeatures):
         n_fft: int = 512,
         frame_shift: float = 0.010,
         trainable_stft: bool = False,
+        fmin: float = 0.0,
+        fmax: float | None = None,
         mean: float = 0.0,
         std: float = 0.5,
     ) -> None:
-        super().__init__(frames, sample_rate, num_mel_bins, n_fft, frame_shift, mean, std)
+        super().__init__(frames, sample_rate, num_mel_bins, n_fft, frame_shift, mean, std, fmin, fmax)
         from nnAudio.features.mel import MelSpectrogram
 
         source = MelSpectrogram(
@@ -71,6 +74,8 @@ class TrainableMel(HannMelFeatures):
             n_fft=n_fft,
             n_mels=num_mel_bins,
             hop_length=self.hop_length,
+            fmin=fmin,
+            fmax=fmax,
             # Height 1: filters of unit area are 0.003 high, and an optimiser's first steps of 1e-4 to 1e-3 would make them
             # negative.
             norm=None,
