@@ -73,7 +73,7 @@ class AnnotatedSounds(AudioDataset):
     ...     data = AnnotatedSounds(root, f"{root}/t.csv", "train", multi_label=True, window=2, split_by="time")
     ...     waveform, target = data[0]
     >>> data.classes, data.labels, data.spans, waveform.shape
-    (['rook', 'wren'], [(1,), (0, 1)], [(0.0, 2.0), (2.0, 4.0)], torch.Size([32000]))
+    (['rook', 'wren'], [(1,), (0, 1)], [(0, 2), (2, 4)], torch.Size([32000]))
     """
 
     def __init__(

@@ -24,7 +24,13 @@ def test_examples_run(name):
 # Their examples draw, train or start a cluster.
 SLOW = {
     f"specenhance.{name}"
-    for name in ("analysis.report", "experiments.compare", "experiments.cluster", "experiments.page")
+    for name in (
+        "analysis.report",
+        "experiments.compare",
+        "experiments.cluster",
+        "experiments.page",
+        "experiments.tune",
+    )
 }
 
 

@@ -212,7 +212,7 @@ def test_enhance_says_that_a_mask_is_flat_and_not_where_it_is_not(trained, tones
 def test_list_names_what_there_is():
     everything = run("list").stdout
     assert "pcen, rfn, tfa, tfe1, tfe1s, tfe2, tfe2s, tfe4, tfe4s\n" in everything
-    assert "data: audioset, audioset_full, esc50, folder, fsd50k, speech_commands" in everything
+    assert "data: annotations, audioset, audioset_full, esc50, folder, fsd50k, speech_commands" in everything
     assert run("list", "frontends").stdout.split() == specenhance.list_frontends()
     assert "mobilenetv3_small_050" in run("list", "backbones", "--pattern", "mobilenetv3*").stdout.split()
 
@@ -245,7 +245,7 @@ def test_a_file_of_the_papers_needs_only_the_folder_of_the_data(tones, tmp_path)
 def test_a_users_mistake_is_one_line_with_its_cure(trained, tones, tmp_path):
     folder, _ = trained
     sound = tones / "test" / "low" / "0.wav"
-    assert "--data is missing: expected one of esc50" in refusal("train")
+    assert "--data is missing: expected one of annotations, audioset" in refusal("train")
     assert "data = 'esc': expected one of" in refusal("train", "--data", "esc")
     assert "no such folder" in refusal("train", "--data", "folder", "--root", tmp_path / "none")
     assert "expected FIELD=VALUE" in refusal("train", "--data", "synthetic", "--set", "epochs")

@@ -217,3 +217,10 @@ def test_gradients_of_the_smoother(T):
 def test_gradients_of_pcen():
     made, _ = with_random_parameters(3)
     assert torch.autograd.gradcheck(made, (noise(1, 1, 40, 3).requires_grad_(),), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["clipnorm", "binnorm"])
+def test_a_constant_spectrogram_is_exactly_zero(name):
+    for value in (-1.3271, 0.1, 3.7e4):
+        for real in (None, torch.arange(50)[None] < 37):
+            assert not create_frontend(name)(torch.full((1, 1, 50, 128), value), real).any()
