@@ -114,6 +114,7 @@ class Keeper(Checkpoint):
         stop: the handler of stop signals.
         again: the command that continues a stopped run, for the message.
         patience: number of epochs without a better one after which training ends. 0 never ends it.
+        kept_by: name of the score on the validation clips.
 
     Attributes:
         best: score and loss of the best epoch on the validation clips. None before the end of the first epoch.
@@ -126,8 +127,10 @@ class Keeper(Checkpoint):
     (Place(epoch=3, batch=0), (0.9, 0.5))
     """
 
-    def __init__(self, folder: Path, stop: StopSignals, again: str, patience: int = 0) -> None:
-        self.folder, self.stop, self.again, self.patience = folder, stop, again, patience
+    def __init__(
+        self, folder: Path, stop: StopSignals, again: str, patience: int = 0, kept_by: str = "val_accuracy"
+    ) -> None:
+        self.folder, self.stop, self.again, self.patience, self.kept_by = folder, stop, again, patience, kept_by
         self.waited = 0
         self.best: tuple[float, float] | None = None
         self.place = Place()
@@ -195,7 +198,7 @@ class Keeper(Checkpoint):
         """
         if not self.stop.gentle:
             return
-        score, loss = (float(trainer.callback_metrics[name]) for name in (pl_module.recipe.kept_by, "val_loss"))
+        score, loss = (float(trainer.callback_metrics[name]) for name in (self.kept_by, "val_loss"))
         if not math.isfinite(loss):
             raise self._diverged(trainer, pl_module, "its validation")
         self.waited += 1

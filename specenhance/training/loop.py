@@ -127,7 +127,7 @@ def train_rank(
             + f"validation {'mAP ' if recipe.multi_label else ''}{row[recipe.kept_by]:.1%}"
         ),
     )
-    keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}", recipe.patience)
+    keeper = Keeper(checkpoints, stop, f"specenhance train --resume {out}", recipe.patience, recipe.kept_by)
     bar = [Progress()] if machine.progress and machine.rank == 0 else []
     trainer = make_trainer(
         machine,
