@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specenhance._choices import Augment, Role
+from specenhance._files import is_url, resolved_place
 from specenhance._names import file_name
 from specenhance.cli import options
 from specenhance.cli.console import say, told
@@ -17,7 +18,7 @@ from specenhance.cli.console import say, told
 if TYPE_CHECKING:
     from specenhance.training.recipe import Recipe
 
-__all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "settings", "train"]
+__all__ = ["COMMANDS", "check", "chosen_recipe", "demo", "recipe", "require_data", "require_run", "settings", "train"]
 
 FRONTENDS = ("identity", "tfe4")  # that the demo compares
 WITH_RESUME = (
@@ -157,7 +158,7 @@ def train(
     """Train a model on labelled sounds, test it, and keep all of it in a run folder."""
     given: dict[str, Any] = {
         "data": data,
-        "root": root and root.resolve(),  # a run is resumed and evaluated from anywhere
+        "root": root and resolved_place(root),  # a run is resumed and evaluated from anywhere
         "csv": csv and csv.resolve(),
         "multi_label": multi_label,
         "fold": fold,
@@ -199,8 +200,8 @@ def train(
 
             resume_run(resume, epochs=epochs, root=root, csv=csv, **machine)
             return
-        chosen = _recipe(recipe, _augmentation(augment) | fields | settings(set_ or [], fields))
-        _require_data(chosen)
+        chosen = chosen_recipe(recipe, _augmentation(augment) | fields | settings(set_ or [], fields))
+        require_data(chosen)
         folder = out or _new_folder(chosen)
         say(f"training in {folder}")  # what follows takes seconds to load
         from specenhance.training.run import train as train_run
@@ -241,11 +242,11 @@ def check(
         from specenhance.data.registry import data_folds
 
         fields = {"data": data, "allow_truncated": str(allow_truncated)}
-        fields |= {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path}
+        fields |= {name: resolved_place(path) for name, path in (("root", root), ("csv", csv)) if path}
         if data_folds(data):
             fields["fold"] = "1"
-        chosen = _recipe(None, fields)
-        _require_data(chosen)
+        chosen = chosen_recipe(None, fields)
+        require_data(chosen)
         from specenhance.training.prepare import check as check_data
 
         if check_data(chosen):
@@ -284,7 +285,8 @@ def _augmentation(name: str | None) -> dict[str, str]:
     return {} if name is None else {field: str(value) for field, value in augmentation(name).items()}
 
 
-def _recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
+def chosen_recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
+    """Make a recipe of what the options give, and of a file if there is one."""
     from specenhance.data.registry import list_data
     from specenhance.training.recipe import in_place, load_recipe, recipe_for
 
@@ -298,10 +300,10 @@ def _recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
     return recipe_for(**fields)
 
 
-def _require_data(recipe: Recipe) -> None:
+def require_data(recipe: Recipe) -> None:
     """Refuse a data set that does not exist, before a large library is loaded."""
     for path in (recipe.root, recipe.csv):
-        if path and not Path(path).exists():
+        if path and not is_url(path) and not Path(path).exists():
             raise FileNotFoundError(f"{path}: no such {'table' if path == recipe.csv else 'folder'}; check the path")
 
 
