@@ -392,9 +392,11 @@ def _shards_of(
     while i is not None:
         path = folder / f"{split}-{number:06d}.tar"
         row = _Row([], [], [], [], {kind: [] for kind in data.groups})
+        written = 0
         with path.open("wb") as file, writer(file, encoder=False, mtime=0) as tar:
-            while i is not None and (not row.names or file.tell() < 1e6 * megabytes):
+            while i is not None and (written < 1e6 * megabytes):
                 content, suffix = _content(data, i)
+                written += len(content)
                 row.names.append(_name(data, i, root))
                 row.labels.append(data.labels[i])
                 row.crc32.append(zlib.crc32(content))
