@@ -109,7 +109,9 @@ def test_the_file_for_slurm_starts_a_run_and_goes_on_with_it(tmp_path):
     assert started() == (None, run)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/compare.md", "docs/distillation.md", "docs/export.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/compare.md", "docs/distillation.md", "docs/export.md", "docs/shards.md"]
+)
 def test_every_command_runs(page, tones, tmp_path, monkeypatch):
     shutil.copytree(tones, tmp_path / "my_sounds")
     for name in ("a.wav", "b.wav", "long.wav"):

@@ -47,7 +47,9 @@ def assert_same(data, sharded, root=None):
         there = place[name]
         assert sharded.labels[i] == data.labels[there]
         assert torch.equal(sharded.waveform(i), data.waveform(there))
-        assert sharded.seconds[i] == pytest.approx(len(data.waveform(there)) / data.sample_rate, abs=0.05)
+        assert sharded.seconds[i] == pytest.approx(
+            len(data.waveform(there)) / data.sample_rate, abs=0.1
+        )  # an MP3 is a little longer
         for kind, groups in data.groups.items():
             assert sharded.groups[kind][i] == groups[there]
 
