@@ -1,6 +1,6 @@
 """What do shards cost, and what do they gain? Clips a second, decoded: plain files, WebDataset's shards, and litdata's.
 
-Made FLAC clips of one second are written in each form, in shards of about four megabytes. Then each form is read by the number
+Made FLAC clips of one second are written in each form, in shards of about two megabytes. Then each form is read by the number
 of the clip: in order; in any order; in training's order, with nothing in the system's cache; and in training's order by the
 loader of a run with two processes. litdata is measured where it is installed.
 
@@ -69,7 +69,7 @@ def write_litdata(data: AudioDataset, folder: Path) -> None:
     from litdata.streaming.writer import BinaryWriter
 
     folder.mkdir()
-    writer = BinaryWriter(str(folder), chunk_bytes=4_000_000)
+    writer = BinaryWriter(str(folder), chunk_bytes=2_000_000)
     for i, path in enumerate(data.paths):
         writer[i] = {"sound": path.read_bytes()}
     writer.done()
@@ -92,7 +92,7 @@ def measure(rounds: int = 5) -> dict[str, Any]:
         seconds = {"train": [1.0] * CLIPS}
         writers: dict[str, Callable[[Path], Any]] = {
             FILES: lambda folder: write_files(source, folder),
-            SHARDS: lambda folder: write_shards({"train": source}, folder, seconds=seconds, megabytes=4),
+            SHARDS: lambda folder: write_shards({"train": source}, folder, seconds=seconds, megabytes=2),
         }
         if find_spec("litdata"):
             writers[LITDATA] = lambda folder: write_litdata(source, folder)
@@ -141,7 +141,6 @@ def measure(rounds: int = 5) -> dict[str, Any]:
         times[LOADER] = take_turns({name: lambda name=name: sum(1 for _ in made[name]) for name in both}, rounds)
         for one in made.values():
             one.close()
-        assert len(set(map(int, blocks))) > 8
     rows = [
         {"form": name, "seconds to write": written[name], "MB": sizes[name]}
         | {title: spread([CLIPS / t for t in of[name]]) for title, of in times.items() if name in of}
@@ -149,7 +148,10 @@ def measure(rounds: int = 5) -> dict[str, Any]:
     ]
     return {
         "rows": rows,
-        "ratios": {f"shards: {title} / FLAC files": ratio(of, FILES, SHARDS) for title, of in times.items()},
+        # Not the uncached one, which is the disk's.
+        "ratios": {
+            f"shards: {title} / FLAC files": ratio(of, FILES, SHARDS) for title, of in times.items() if title != COLD
+        },
     }
 
 

@@ -23,15 +23,22 @@ data = Made(["a", "b", "c"], [(i % 3,) for i in range(count)])
 write_shards({"train": data}, sys.argv[1], seconds={"train": [0.025] * count}, megabytes=2)
 """
 
-READ = """
+READ = '''
 import json, os, sys
 from specenhance.data.shards import ShardedSounds
 from specenhance.training.batches import loader
 from specenhance.training.recipe import Recipe
 
 def memory():
+    """What this process holds, and what each process that reads clips holds beside what they share, in MB."""
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        total = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        children = file.read().split()
+    for child in children:
+        with open(f"/proc/{child}/smaps_rollup") as file:
+            total += sum(int(line.split()[1]) / 1e3 for line in file if line.startswith("Private_"))
+    return total
 
 import torch
 next(iter(torch.utils.data.DataLoader(torch.zeros(4), batch_size=2)))
@@ -45,7 +52,7 @@ for step, batch in enumerate(loader(data, recipe, train=True, workers=int(sys.ar
     if step % 100 == 99:
         seen.append(memory() - start)
 print(json.dumps({"index": index, "seen": seen, "heard": len(heard)}))
-"""
+'''
 
 
 def python(code, *arguments):
