@@ -110,7 +110,6 @@ def measure(rounds: int = 5) -> dict[str, Any]:
         if LITDATA in writers:
             forms[LITDATA] = LitdataSounds(folders[LITDATA], source)
         recipe = Recipe(batch_size=50)
-        blocks = forms[SHARDS].blocks
         trained = {
             name: [d.clip for b in TrainingOrder(CLIPS, recipe, blocks=_tensor(data.blocks)) for d in b]
             for name, data in forms.items()

@@ -227,6 +227,10 @@ def test_what_a_server_does_not_have_is_told_by_its_url(served, tmp_path):
     path.unlink()
     with pytest.raises(OSError, match=rf"{url}/test-000000\.tar: cannot be fetched"):
         data.waveform(0)
+    with pytest.raises(
+        ValueError, match=r"pipe://touch x/index\.json: expected a folder, or a URL with one of http, https"
+    ):
+        ShardedSounds("pipe://touch x", "test")
     with pytest.raises(OSError, match=rf"{url}/none/index\.json: cannot be fetched"):
         ShardedSounds(f"{url}/none", "test", cache=str(tmp_path / "cache"))
     assert not list((tmp_path / "cache").rglob("*.tar"))
