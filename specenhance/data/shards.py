@@ -280,7 +280,9 @@ def _fetching(url: str) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and str(error).startswith(url):
             raise
-        raise OSError(f"{url}: cannot be fetched ({error}); is the address right, and the server there?") from error
+        code = re.search(r"exit (\d+)", str(error))  # otherwise it shows how it called the program
+        reason = f"the program that fetches it ended with code {code[1]}" if code else str(error)
+        raise OSError(f"{url}: cannot be fetched ({reason}); is the address right, and the server there?") from error
 
 
 def _read_index(root: str | os.PathLike[str]) -> bytes:
