@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 NEWEST := .venv-newest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo compare-demo test lint format test-backbones test-newest test-gpu bench bench-check bench-gpu clean
+.PHONY: help demo compare-demo test lint format test-backbones test-scale test-newest test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint         ruff, mypy, and the order of imports"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
+	@echo "make test-scale   100,000 clips in shards, streamed in constant memory (three minutes)"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
 	@echo "make bench        what a CPU can measure, fifteen minutes on two cores; writes benchmarks/RESULTS.md"
@@ -52,6 +53,9 @@ format: $(INSTALLED)
 # On one core, as it is timed.
 test-backbones: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models/test_backbones.py -m ""
+
+test-scale: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/data/test_many_shards.py -m scale -s
 
 # A new environment each time: what was newest at the last call may not be now.
 test-newest:

@@ -25,6 +25,7 @@ import growth
 import mask_path
 import model
 import pcen
+import shards
 import torch
 from command import Argument, Benchmark, cells, machine, parse, save, show, text
 
@@ -35,7 +36,8 @@ HERE = Path(__file__).parent
 MARGIN = 0.25
 
 FILES = {
-    file.BENCHMARK.title: file for file in (mask_path, model, frontends, features, pcen, data_path, growth, device)
+    file.BENCHMARK.title: file
+    for file in (mask_path, model, frontends, features, pcen, data_path, growth, device, shards)
 }
 BENCHMARKS: dict[str, Benchmark] = {title: file.BENCHMARK for title, file in FILES.items()}
 

@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_folder", "atomic_path", "check_output", "placed", "remove_leftovers", "write_bytes", "write_text"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "check_output",
+    "is_url",
+    "placed",
+    "remove_leftovers",
+    "resolved_place",
+    "whole_place",
+    "write_bytes",
+    "write_text",
+]
 
 LEFTOVER = re.compile(r"\..*\.(\d+)\.(tmp|old)(\.[^.]*)?")  # the names of _temporary
 
@@ -175,6 +186,33 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
         if error.errno is None or (error.filename is not None and not Path(error.filename).is_relative_to(temporary)):
             raise
         raise OSError(error.errno, f"cannot be written ({error.strerror})", str(path)) from error
+
+
+def is_url(place: str | os.PathLike[str]) -> bool:
+    """Tell a URL from a path.
+
+    >>> is_url("https://example.org/shards"), is_url("/data/shards")
+    (True, False)
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", os.fspath(place)) is not None
+
+
+def whole_place(place: str | os.PathLike[str], folder: str | os.PathLike[str] = ".") -> str:
+    """Make a path absolute, relative to a folder. A URL stays as it is.
+
+    >>> whole_place("https://example.org/shards"), whole_place("shards", "/data")
+    ('https://example.org/shards', '/data/shards')
+    """
+    return os.fspath(place) if is_url(place) else os.path.abspath(os.path.join(folder, place))
+
+
+def resolved_place(place: str | os.PathLike[str]) -> str:
+    """Make a path absolute and free of links, as of the current folder. A URL stays as it is.
+
+    >>> resolved_place("https://example.org/shards")
+    'https://example.org/shards'
+    """
+    return os.fspath(place) if is_url(place) else str(Path(place).resolve())
 
 
 def placed(name: str, folder: str | os.PathLike[str]) -> str:

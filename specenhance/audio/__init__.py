@@ -6,6 +6,7 @@ decides its format, not its name. A file that ends early or is damaged is an err
 """
 
 from specenhance.audio.errors import AudioError
+from specenhance.audio.memory import SoundBytes
 from specenhance.audio.opening import SUFFIXES
 from specenhance.audio.reading import (
     LONGEST,
@@ -22,6 +23,7 @@ __all__ = [
     "SUFFIXES",
     "AudioError",
     "Header",
+    "SoundBytes",
     "probe",
     "read_blocks",
     "read_excerpt",

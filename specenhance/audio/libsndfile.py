@@ -55,8 +55,11 @@ def open_libsndfile(path: Path, allow_truncated: bool) -> LibsndfileSound | None
     16000 0.1 [1600]
     """
     try:
-        # As bytes, because soundfile cannot encode a name that is not UTF-8.
-        file = soundfile.SoundFile(str(path) if os.name == "nt" else os.fsencode(path))
+        if isinstance(path, Path):
+            # As bytes, because soundfile cannot encode a name that is not UTF-8.
+            file = soundfile.SoundFile(str(path) if os.name == "nt" else os.fsencode(path))
+        else:  # it is in memory, see specenhance.audio.memory
+            file = soundfile.SoundFile(path.open("rb"))
     except soundfile.SoundFileError:
         return None
     if file.frames == 0 and _unfinished(file):

@@ -13,6 +13,7 @@ import numpy as np
 
 from specenhance._missing import missing
 from specenhance.audio.errors import AudioError
+from specenhance.audio.memory import SoundBytes, as_file
 from specenhance.audio.opening import open_sound
 from specenhance.audio.samples import LARGEST
 
@@ -36,14 +37,16 @@ class Header(NamedTuple):
     seconds: float | None
 
 
-def probe(path: str | os.PathLike[str], *, thorough: bool = False, allow_truncated: bool = False) -> Header:
+def probe(
+    path: str | os.PathLike[str] | SoundBytes, *, thorough: bool = False, allow_truncated: bool = False
+) -> Header:
     """Check a sound file without keeping its samples.
 
     The length in the header is compared with what the file holds. A file is decoded if its header states no length, or if its
     samples are floating-point numbers: only these can be invalid.
 
     Args:
-        path: The file.
+        path: The file, or its content.
         thorough: Whether to decode every file completely. The length is then exact.
         allow_truncated: As in :func:`read_samples`.
 
@@ -56,7 +59,7 @@ def probe(path: str | os.PathLike[str], *, thorough: bool = False, allow_truncat
     ...     probe(f"{folder}/a.wav")
     Header(rate=44100, seconds=0.5)
     """
-    path = Path(path)
+    path = as_file(path)
     with open_sound(path, allow_truncated) as sound:
         rate = sound.rate
         if sound.seconds and not thorough and not sound.floats:
@@ -69,7 +72,7 @@ def probe(path: str | os.PathLike[str], *, thorough: bool = False, allow_truncat
 
 
 def read_samples(
-    path: str | os.PathLike[str], sample_rate: int = 16000, *, allow_truncated: bool = False
+    path: str | os.PathLike[str] | SoundBytes, sample_rate: int = 16000, *, allow_truncated: bool = False
 ) -> np.ndarray:
     """Read a whole sound file.
 
@@ -77,7 +80,7 @@ def read_samples(
     ``n * sample_rate / rate``.
 
     Args:
-        path: The file.
+        path: The file, or its content.
         sample_rate: Sample rate of the result, in Hz.
         allow_truncated: Whether to read what is there of an incomplete file, with silence for a missing part.
 
@@ -98,14 +101,14 @@ def read_samples(
     >>> waveform.shape, float(waveform[8000].round(3))
     ((16000,), 0.25)
     """
-    path = Path(path)
+    path = as_file(path)
     _check_rate(sample_rate)
     with open_sound(path, allow_truncated) as sound:
         return _resampled(path, _collected(path, sound.blocks(0.0), sound.rate), sound.rate, sample_rate)
 
 
 def read_excerpt(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | SoundBytes,
     sample_rate: int,
     seconds: float,
     place: float = 0.0,
@@ -116,7 +119,7 @@ def read_excerpt(
     """Read a part of a sound file. Only this part is kept in memory, if the header states the length of the file.
 
     Args:
-        path: The file.
+        path: The file, or its content.
         sample_rate: Sample rate of the result, in Hz.
         seconds: Length of the part, in seconds, > 0. A shorter file is read whole.
         place: Position of the part, from 0 (the start of the file) to 1 (its end).
@@ -139,7 +142,7 @@ def read_excerpt(
     >>> end.shape, float(end.min())
     ((1600,), 0.5)
     """
-    path = Path(path)
+    path = as_file(path)
     _check_rate(sample_rate)
     if not seconds > 0 or not 0 <= place <= 1:
         raise ValueError(f"seconds={seconds}, place={place}: expected a length > 0 and a place from 0 to 1")
@@ -168,12 +171,12 @@ def _start(path: Path, total: float | None, seconds: float, place: float, start:
 
 
 def read_blocks(
-    path: str | os.PathLike[str], sample_rate: int, *, allow_truncated: bool = False
+    path: str | os.PathLike[str] | SoundBytes, sample_rate: int, *, allow_truncated: bool = False
 ) -> Iterator[np.ndarray]:
     """Read a sound file block by block, in constant memory.
 
     Args:
-        path: The file.
+        path: The file, or its content.
         sample_rate: Sample rate of the blocks, in Hz.
         allow_truncated: As in :func:`read_samples`.
 
@@ -190,7 +193,7 @@ def read_blocks(
     ...     [len(block) for block in read_blocks(f"{folder}/a.wav", 16000)]
     [4096, 904]
     """
-    path = Path(path)
+    path = as_file(path)
     _check_rate(sample_rate)
     with open_sound(path, allow_truncated) as sound:
         yield from resampled(_checked(path, sound.blocks(0.0), sound.rate), sound.rate, sample_rate)

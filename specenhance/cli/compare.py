@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specenhance._choices import PaperData, Scale
+from specenhance._files import resolved_place
 from specenhance.cli import options
 from specenhance.cli.console import say, told
 from specenhance.cli.train import settings
@@ -99,7 +100,7 @@ def compare(
     """Compare front ends, backbones or anything else of a recipe on the same clips, with intervals over groups."""
     with told():
         place = _place(jobs, ray, cpus_per_run, store)
-        shared = {"data": data, "root": root and root.resolve(), "csv": csv and csv.resolve(), "epochs": epochs}
+        shared = {"data": data, "root": root and resolved_place(root), "csv": csv and csv.resolve(), "epochs": epochs}
         shared |= {"folds": folds, "group": group}
         recipe = {name: str(value) for name, value in shared.items() if value is not None}
         factors = _factors(

@@ -38,7 +38,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that 'spe
 Data = typer.Option(
     help="The data set: esc50, speech_commands, folder, synthetic, or another one of 'specenhance list data'."
 )
-Root = Annotated[Path | None, typer.Option(help="The data set's folder.")]
+Root = Annotated[str | None, typer.Option(metavar="FOLDER", help="The data set's folder, or the URL of shards.")]
 Csv = Annotated[
     Path | None,
     typer.Option(help="A CSV file with the columns path, label and, if you like, split. For --data folder."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specenhance._choices import Augment, Role
+from specenhance._files import is_url, resolved_place
 from specenhance._names import file_name
 from specenhance.cli import options
 from specenhance.cli.console import say, told
@@ -17,7 +18,7 @@ from specenhance.cli.console import say, told
 if TYPE_CHECKING:
     from specenhance.training.recipe import Recipe
 
-__all__ = ["COMMANDS", "check", "demo", "recipe", "require_run", "settings", "train"]
+__all__ = ["COMMANDS", "check", "chosen_recipe", "demo", "recipe", "require_data", "require_run", "settings", "train"]
 
 FRONTENDS = ("identity", "tfe4")  # that the demo compares
 WITH_RESUME = (
@@ -164,7 +165,7 @@ def train(
     """Train a model on labelled sounds, test it, and keep all of it in a run folder."""
     given: dict[str, Any] = {
         "data": data,
-        "root": root and root.resolve(),  # a run is resumed and evaluated from anywhere
+        "root": root and resolved_place(root),  # a run is resumed and evaluated from anywhere
         "csv": csv and csv.resolve(),
         "multi_label": multi_label,
         "fold": fold,
@@ -208,7 +209,7 @@ def train(
             resume_run(resume, epochs=epochs, root=root, csv=csv, **machine)
             return
         chosen = chosen_recipe(recipe, _augmentation(augment) | fields | settings(set_ or [], fields))
-        _require_data(chosen)
+        require_data(chosen)
         if find_lr:
             from specenhance.training.find_lr import find_lr as find
 
@@ -254,11 +255,11 @@ def check(
         from specenhance.data.registry import data_folds
 
         fields = {"data": data, "allow_truncated": str(allow_truncated)}
-        fields |= {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path}
+        fields |= {name: resolved_place(path) for name, path in (("root", root), ("csv", csv)) if path}
         if data_folds(data):
             fields["fold"] = "1"
         chosen = chosen_recipe(None, fields)
-        _require_data(chosen)
+        require_data(chosen)
         from specenhance.training.prepare import check as check_data
 
         if check_data(chosen):
@@ -298,6 +299,7 @@ def _augmentation(name: str | None) -> dict[str, str]:
 
 
 def chosen_recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
+    """Make a recipe of what the options give, and of a file if there is one."""
     from specenhance.data.registry import list_data
     from specenhance.training.recipe import in_place, load_recipe, recipe_for
 
@@ -311,10 +313,10 @@ def chosen_recipe(path: Path | None, fields: dict[str, str]) -> Recipe:
     return recipe_for(**fields)
 
 
-def _require_data(recipe: Recipe) -> None:
+def require_data(recipe: Recipe) -> None:
     """Refuse a data set that does not exist, before a large library is loaded."""
     for path in (recipe.root, recipe.csv):
-        if path and not Path(path).exists():
+        if path and not is_url(path) and not Path(path).exists():
             raise FileNotFoundError(f"{path}: no such {'table' if path == recipe.csv else 'folder'}; check the path")
 
 

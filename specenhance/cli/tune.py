@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from specenhance._files import resolved_place
 from specenhance.cli import options
 from specenhance.cli.console import say, told
 from specenhance.cli.train import chosen_recipe, settings
@@ -41,7 +42,7 @@ def tune(
     """Search the values of recipe fields that score best on the validation clips. It needs Optuna."""
     with told():
         varies = settings(space, {}, "--space")
-        given: dict[str, Any] = {"data": data, "root": root and root.resolve(), "csv": csv and csv.resolve()}
+        given: dict[str, Any] = {"data": data, "root": root and resolved_place(root), "csv": csv and csv.resolve()}
         fields = {name: str(value) for name, value in given.items() if value is not None}
         shared = chosen_recipe(recipe, fields | settings(set_ or [], fields))
         from specenhance.experiments.jobs import here, processes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from specenhance.audio import AudioError, read_excerpt, read_samples
+from specenhance.audio import AudioError, SoundBytes, read_excerpt, read_samples
 
 if TYPE_CHECKING:  # PyTorch loads with the first sound: a command that only names a data set must start at once
     from torch import Tensor
@@ -14,7 +14,7 @@ __all__ = ["AudioError", "read_audio"]
 
 
 def read_audio(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | SoundBytes,
     sample_rate: int = 16000,
     *,
     seconds: float | None = None,
@@ -25,7 +25,7 @@ def read_audio(
     """Read a sound file, or a part of it.
 
     Args:
-        path: The file.
+        path: The file, or its content.
         sample_rate: Sample rate of the result, in Hz.
         seconds: Length of the part, in seconds. None reads the whole file.
         place: Position of the part, from 0 (the start of the file) to 1 (its end).

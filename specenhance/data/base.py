@@ -6,6 +6,7 @@ import copy
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -51,6 +52,9 @@ class AudioDataset:
         spans: Start and end of each sound in its file, in seconds, where sounds are parts of files.
         groups: The group of each sound, for each kind of group, such as ``{"speaker": ["ann", "bob"]}``.
         names: Name of each sound, where sounds have no files and their numbers are not their names.
+        seconds: Length of each sound, where it is known without reading the sounds.
+        blocks: Number of the block in which each sound lies, where sounds of one block are read faster one after the other.
+        checksum: Text that changes if the sounds change, where sounds have no files that a run can look at.
 
     Raises:
         ValueError: for a sample rate below 1.
@@ -81,6 +85,9 @@ class AudioDataset:
     spans: Sequence[tuple[float, float]] = ()
     groups: Mapping[str, Sequence[str]] = MappingProxyType({})
     names: Sequence[str] = ()
+    seconds: Sequence[float] = ()
+    blocks: Sequence[int] = ()
+    checksum: str = ""
 
     def __init__(
         self, classes: Sequence[str], labels: Sequence[Label], paths: Sequence[Path] = (), sample_rate: int = 16000
@@ -214,6 +221,9 @@ class _Part(AudioDataset):
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
         self.groups, self.names = _chosen_groups(data, chosen), own_names(data, chosen)
         self.spans = [data.spans[i] for i in chosen] if data.spans else ()
+        self.seconds = [data.seconds[i] for i in chosen] if len(data.seconds) else ()
+        self.blocks = [data.blocks[i] for i in chosen] if len(data.blocks) else ()
+        self.checksum = data.checksum
         self._data, self._chosen = data, list(chosen)
 
     def waveform(self, i: int) -> Tensor:
@@ -249,6 +259,12 @@ class _Joined(AudioDataset):
         kinds = [kind for kind in first.groups if all(kind in part.groups for part in parts)]
         self.groups = {kind: [group for part in parts for group in part.groups[kind]] for kind in kinds}
         self.spans = [span for part in parts for span in part.spans]
+        self.checksum = first.checksum
+        if all(len(part.seconds) == len(part) for part in parts):
+            self.seconds = [length for part in parts for length in part.seconds]
+        if all(len(part.blocks) == len(part) for part in parts):
+            starts = accumulate((max(part.blocks, default=-1) + 1 for part in parts), initial=0)
+            self.blocks = [start + block for start, part in zip(starts, parts, strict=False) for block in part.blocks]
         self._places = [(part, i) for part in parts for i in range(len(part))]
 
     def waveform(self, i: int) -> Tensor:

@@ -44,7 +44,8 @@ class CachedWaveforms(AudioDataset):
     def __init__(self, data: AudioDataset, folder: str | os.PathLike[str] | None = None) -> None:
         super().__init__(data.classes, data.labels, data.paths, data.sample_rate)
         self.allow_truncated, self.passed_over = data.allow_truncated, data.passed_over
-        self.spans = data.spans
+        self.spans, self.seconds, self.checksum = data.spans, data.seconds, data.checksum
+        self.blocks = data.blocks  # a cache changes the order of training no more than its numbers
         self.groups, self.names = data.groups, own_names(data, range(len(data)))
         self._kept: Path | None = None
         self._samples: Tensor | None = None

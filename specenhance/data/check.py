@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from specenhance.audio import AudioError, probe
 from specenhance.data.base import AudioDataset
-from specenhance.data.ready import ReadyDataset
 
 __all__ = ["Checked", "FaultsError", "check_sounds", "find_twins", "listed"]
 
@@ -44,7 +43,7 @@ class Checked(NamedTuple):
 def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
     """Check whether each sound of a data set can be read. Several files are checked at a time.
 
-    A data set that makes its own sounds has no faults. Its first sound gives the length of all.
+    A data set that makes its own sounds has no faults. Its first sound gives the length of all, unless it knows their lengths.
 
     Args:
         data: The data set.
@@ -66,8 +65,8 @@ def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
     {1: '...none.wav: no such audio file; give the path of one sound file'}
     """
     if not data.paths:
-        if isinstance(data, ReadyDataset):
-            return Checked([*data.seconds], {})
+        if len(data.seconds):
+            return Checked([*data.seconds], _unreadable(data) if thorough and data.checksum else {})
         length = len(data.waveform(0)) / data.sample_rate if len(data) else None
         return Checked([length] * len(data), {})
     look = partial(_look, thorough=thorough, allow_truncated=data.allow_truncated)
@@ -79,6 +78,17 @@ def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
         [length if isinstance(length, float) else None for length in found],
         {i: fault for i, fault in enumerate(found) if isinstance(fault, str)},
     )
+
+
+def _unreadable(data: AudioDataset) -> dict[int, str]:
+    """Read every sound, and give the reason of each that cannot be read by its index."""
+    faults = {}
+    for i in range(len(data)):
+        try:
+            data.waveform(i)
+        except (AudioError, OSError) as error:
+            faults[i] = str(error)
+    return faults
 
 
 def _look(path: Path, thorough: bool, allow_truncated: bool) -> float | str:

@@ -28,7 +28,8 @@ def register_data(name: str, *, folds: int = 0, hidden: bool = False, **defaults
 
     The class or function gets ``split`` (``"train"``, ``"validation"`` or ``"test"``) and ``sample_rate`` in Hz. It also
     gets ``root``, ``csv``, ``fold``, ``seed`` and ``multi_label``, if it takes them. Its further arguments are ``data_args`` of
-    a recipe. A data set that takes no ``root`` needs no files.
+    a recipe. A data set that takes no ``root`` needs no files. If it has an attribute ``own_defaults``, a function of ``root``,
+    that gives further defaults of a recipe.
 
     Args:
         name: Lower-case letters, digits, ``_``, ``-`` and ``.``.
@@ -62,7 +63,7 @@ def list_data() -> list[str]:
     """List the names that :func:`open_data` knows, sorted. Entry points are listed, not loaded.
 
     >>> list_data()
-    ['annotations', 'audioset', 'audioset_full', 'esc50', 'folder', 'fsd50k', 'speech_commands', 'synthetic']
+    ['annotations', 'audioset', 'audioset_full', 'esc50', 'folder', 'fsd50k', 'shards', 'speech_commands', 'synthetic']
     """
     return DATA.names()
 
@@ -121,8 +122,12 @@ def data_folds(name: str) -> int:
     return getattr(DATA.find(name)[0], "folds", 0)
 
 
-def recipe_defaults(name: str) -> dict[str, Any]:
+def recipe_defaults(name: str, root: str = "") -> dict[str, Any]:
     """Give the fields of a recipe that have another default for a data set.
+
+    Args:
+        name: One of :func:`list_data`.
+        root: The data set's folder, if it has defaults of its own. Empty asks only for those of all data sets of this name.
 
     Raises:
         ValueError: for an unknown name.
@@ -130,4 +135,6 @@ def recipe_defaults(name: str) -> dict[str, Any]:
     >>> recipe_defaults("esc50")["frames"]
     512
     """
-    return dict(getattr(DATA.find(name)[0], "recipe_defaults", {}))
+    factory = DATA.find(name)[0]
+    own = getattr(factory, "own_defaults", None)
+    return {**getattr(factory, "recipe_defaults", {}), **(own(root) if own is not None and root else {})}

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 PATIENCE = 30  # s; a process that reads clips ends so long after a stop signal
+WINDOW = 8  # blocks whose clips are shuffled together
 NO_LABEL = -1  # the label of a clip that only fills a batch; of a multi-label data set each class's
 
 
@@ -149,7 +150,8 @@ def loader(
     order: Sampler[list[Draw]]
     if train:
         weights = balancing_weights(data) if recipe.sampling == "balanced" else None
-        order = TrainingOrder(len(data), recipe, devices, rank, start, weights)
+        blocks = torch.as_tensor(data.blocks) if len(data.blocks) else None
+        order = TrainingOrder(len(data), recipe, devices, rank, start, weights, blocks)
     else:
         order = EvaluationOrder(len(data), recipe.batch_size, devices, rank)
     return Loader(
@@ -173,6 +175,15 @@ class TrainingOrder(Sampler[list[Draw]]):
         rank: number of the device that these batches are for.
         start: the next step of a run that is resumed.
         weights: how often each clip is drawn, relative to the others, ``(clips,)``. None takes each clip once an epoch.
+        blocks: the block in which each clip lies, ``(clips,)``, if clips of one block are read faster one after the other. The
+            blocks are shuffled. Then the clips of eight blocks at a time are shuffled, so that an epoch reads each block once.
+            None shuffles all clips.
+
+    >>> recipe = Recipe(batch_size=4)
+    >>> order = TrainingOrder(32, recipe, blocks=torch.arange(32) // 2)  # sixteen blocks of two clips
+    >>> drawn = [draw.clip // 2 for batch in order for draw in batch]
+    >>> len(set(drawn[:16])), set(drawn[:16]) & set(drawn[16:])
+    (8, set())
     """
 
     def __init__(
@@ -183,8 +194,9 @@ class TrainingOrder(Sampler[list[Draw]]):
         rank: int = 0,
         start: Place = START,
         weights: Tensor | None = None,
+        blocks: Tensor | None = None,
     ) -> None:
-        self.weights = weights
+        self.weights, self.blocks = weights, blocks
         self.clips, self.batch_size, self.seed = clips, recipe.batch_size, recipe.seed
         self.devices, self.rank = devices, rank
         self.start, self.epoch, self.views = start, start.epoch, recipe.teacher_views
@@ -205,9 +217,14 @@ class TrainingOrder(Sampler[list[Draw]]):
         view = view_of(self.epoch, self.views)
         generator = torch.Generator().manual_seed(self.seed + view)
         if self.weights is None:
-            drawn = torch.randperm(self.clips, generator=generator).tolist()
+            shuffled = torch.randperm(self.clips, generator=generator)
         else:
-            drawn = torch.multinomial(self.weights, self.clips, replacement=True, generator=generator).tolist()
+            shuffled = torch.multinomial(self.weights, self.clips, replacement=True, generator=generator)
+        if self.blocks is not None:
+            # A stable sort by window keeps the clips of a window in their random order.
+            window = torch.randperm(int(self.blocks.max()) + 1, generator=generator) // WINDOW
+            shuffled = shuffled[torch.argsort(window[self.blocks[shuffled]], stable=True)]
+        drawn = shuffled.tolist()
         steps = len(self)
         skip = self.start.batch if self.epoch == self.start.epoch else 0
         for step in range(skip, steps):

@@ -47,12 +47,18 @@ class Clip(NamedTuple):
 class Manifest(NamedTuple):
     """The clips of a run, and the names of its classes in their order.
 
+    Attributes:
+        classes: names of the classes.
+        clips: the clips, if they have files.
+        checksum: what changes if clips without files change, see :class:`specenhance.data.AudioDataset`. Empty if nothing does.
+
     >>> Manifest(["no", "yes"], [Clip("train", "yes/a.wav", "yes", 32044, 1.0)]).classes
     ['no', 'yes']
     """
 
     classes: list[str]
     clips: list[Clip]
+    checksum: str = ""
 
 
 def make_manifest(
@@ -87,7 +93,7 @@ def make_manifest(
         for split, data in parts.items()
         for i, path in enumerate(data.paths)  # a data set that makes its own sounds has none
     ]
-    return Manifest(parts["train"].classes, clips)
+    return Manifest(parts["train"].classes, clips, parts["train"].checksum)
 
 
 def save_manifest(manifest: Manifest, run: Path) -> None:
@@ -104,7 +110,8 @@ def save_manifest(manifest: Manifest, run: Path) -> None:
     ...     load_manifest(Path(run)) == manifest
     True
     """
-    lines = [json.dumps({"classes": manifest.classes}), *(json.dumps(clip._asdict()) for clip in manifest.clips)]
+    first = {"classes": manifest.classes} | ({"checksum": manifest.checksum} if manifest.checksum else {})
+    lines = [json.dumps(first), *(json.dumps(clip._asdict()) for clip in manifest.clips)]
     write_text(run / MANIFEST, "\n".join(lines) + "\n")
 
 
@@ -127,7 +134,8 @@ def load_manifest(run: Path) -> Manifest | None:
         return None
     try:
         first, *lines = path.read_text(encoding="utf-8").splitlines()
-        return Manifest(json.loads(first)["classes"], [Clip(**json.loads(line)) for line in lines])
+        about = json.loads(first)
+        return Manifest(about["classes"], [Clip(**json.loads(line)) for line in lines], about.get("checksum", ""))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({error}); start the training anew") from error
 
@@ -152,6 +160,11 @@ def as_trained(
     >>> len(as_trained(manifest, Recipe(), parts, Path("run"))["train"])
     1000
     """
+    if manifest.checksum != parts["train"].checksum:
+        raise ValueError(
+            f"{run}: the shards in {recipe.root} are not those that it was trained on, their index is another; restore them, "
+            f"or start a new run: specenhance train --recipe {run / RECIPE}"
+        )
     named = {name: with_classes(data, manifest.classes, f"the run {run}") for name, data in parts.items()}
     then = {(clip.split, clip.path): clip for clip in manifest.clips}
     now = {

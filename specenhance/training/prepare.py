@@ -80,7 +80,10 @@ def look_at(recipe: Recipe, given: Given = NOTHING, *, thorough: bool = False) -
     sounds = Sounds(parts, {}, {})
     for name, data in parts.items():
         if not data.paths:
-            sounds.made[name] = [length for length in check_sounds(data).seconds if length is not None]
+            # Shards hold only sounds that could be used when they were made: skip_bad need not read them all again.
+            found = check_sounds(data, thorough=thorough and not recipe.skip_bad)
+            sounds.made[name] = [length for length in found.seconds if length is not None]
+            sounds.faults |= {data.name(i): fault for i, fault in found.faults.items()}
             continue
         # The splits of ESC-50 for validation and test are the same.
         new = [i for i in range(len(data)) if data.name(i) not in sounds.seconds]

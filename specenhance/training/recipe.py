@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from specenhance._choices import KdLoss, PaperData, Role, TeacherInput, TeacherMean
-from specenhance._files import placed, write_text
+from specenhance._files import is_url, placed, whole_place, write_text
 from specenhance._imports import HINT
 from specenhance._missing import missing
 from specenhance._toml import parse_toml, read_toml
@@ -119,7 +119,7 @@ class Recipe(BaseModel):
     )
     # Data
     data: str = Field("synthetic", description="Name of the data set, one of specenhance.data.list_data().")
-    root: str = Field("", description="Folder of the data set. The built-in data set has none.")
+    root: str = Field("", description="Folder of the data set, or the URL of shards. The built-in data set has none.")
     csv: str = Field("", description='CSV file with the columns path, label and optionally split. For data = "folder".')
     data_args: dict[str, Any] = Field(
         {}, description="Further arguments of the data set, such as window of annotations."
@@ -557,11 +557,11 @@ class Recipe(BaseModel):
         ...     Recipe(data="folder", root="sounds").moved_to(root=Path(folder)).root == folder
         True
         """
-        places = {name: os.path.abspath(path) for name, path in (("root", root), ("csv", csv)) if path is not None}
+        places = {name: whole_place(path) for name, path in (("root", root), ("csv", csv)) if path is not None}
         moved = self.replace(**places)
         for name in ("root", "csv"):
             path = getattr(moved, name)
-            if path and not os.path.exists(path):
+            if path and not is_url(path) and not os.path.exists(path):
                 raise FileNotFoundError(f"{path}: not there any more; give the new place of the data by --{name}")
         return moved
 
@@ -744,7 +744,7 @@ def in_place(fields: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str
         if not isinstance(value, str) or not value:
             continue
         if name in ("root", "csv"):
-            found[name] = os.path.normpath(os.path.join(os.path.abspath(folder), value))
+            found[name] = whole_place(value, folder)
         elif name == "teacher":
             found[name] = SEPARATOR.join(placed(part, folder) for part in names_of(value))
         elif name != "backbone" or ":" in value:
@@ -761,7 +761,9 @@ def _dumps(fields: dict[str, Any]) -> str:
 
 
 def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
-    defaults = recipe_defaults(data) if data in (*list_data(), GIVEN) else {}
+    # The recipe of a run has every field: to read it, nobody needs the data, which may be far away.
+    root = "" if fields.keys() >= {"frames", "loss", "multi_label"} else str(fields.get("root", ""))
+    defaults = recipe_defaults(data, root) if data in (*list_data(), GIVEN) else {}
     if str(fields.get("multi_label", "")).lower() == "true":
         defaults = MULTI_LABEL | defaults
     return Recipe(data=data, **_merged(defaults, fields))
@@ -785,7 +787,7 @@ def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
     fields = {name: value for name, value in recipe.model_dump(mode="json").items() if value not in (None, {})}
     fields = dict(sorted(fields.items(), key=lambda item: isinstance(item[1], dict)))  # TOML has tables last
     places = ("root", "csv", *(name for name, made in MADE.items() if fields[name] not in made))
-    fields |= {name: os.path.abspath(fields[name]) for name in places if fields[name]}
+    fields |= {name: whole_place(fields[name]) for name in places if fields[name]}
     write_text(path, _dumps(fields))
 
 

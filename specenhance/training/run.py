@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from specenhance._files import write_text
+from specenhance._files import resolved_place, write_text
 from specenhance.data import AudioDataset
 from specenhance.inference import chosen_device
 from specenhance.training.acoustics import check_folders
@@ -120,8 +121,8 @@ def resume(
     out: Path,
     *,
     epochs: int | None = None,
-    root: Path | None = None,
-    csv: Path | None = None,
+    root: str | os.PathLike[str] | None = None,
+    csv: str | os.PathLike[str] | None = None,
     data: Mapping[str, Any] | None = None,
     model: nn.Module | None = None,
     classes: Sequence[str] | None = None,
@@ -135,7 +136,7 @@ def resume(
         out: the run folder.
         epochs: number of epochs for a finished run, more than it had. It keeps its weights, its optimizer and its best epoch.
             A one-cycle schedule makes another cycle over the new epochs. Other schedules continue.
-        root: the data set's new folder, if it has moved.
+        root: the data set's new folder or URL, if it has moved.
         csv: the data set's new table, if it has moved.
         data: the data set, if it was given to :func:`train`.
         model: the model, if it was given to :func:`train`. It gets the weights of the run.
@@ -162,7 +163,7 @@ def resume(
             return done
         recipe, given = given_parts(recipe, data, model, classes)
         with stop_signals() as stop, locked(out):
-            moved = {name: str(path.resolve()) for name, path in (("root", root), ("csv", csv)) if path is not None}
+            moved = {name: resolved_place(path) for name, path in (("root", root), ("csv", csv)) if path is not None}
             if moved:
                 recipe = _moved(recipe, moved, out)
             if epochs is not None:
