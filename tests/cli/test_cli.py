@@ -212,7 +212,7 @@ def test_enhance_says_that_a_mask_is_flat_and_not_where_it_is_not(trained, tones
 def test_list_names_what_there_is():
     everything = run("list").stdout
     assert "pcen, rfn, tfa, tfe1, tfe1s, tfe2, tfe2s, tfe4, tfe4s\n" in everything
-    assert "data: annotations, audioset, audioset_full, esc50, folder, fsd50k, speech_commands" in everything
+    assert "data: annotations, audioset, audioset_full, esc50, folder, fsd50k, shards, speech_commands" in everything
     assert run("list", "frontends").stdout.split() == specenhance.list_frontends()
     assert "mobilenetv3_small_050" in run("list", "backbones", "--pattern", "mobilenetv3*").stdout.split()
 

@@ -103,7 +103,7 @@ def test_text_from_a_command_line_becomes_the_fields_type():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": "esc"}, "data = 'esc': expected one of audioset, audioset_full, esc50, folder, fsd50k"),
+        ({"data": "esc"}, "data = 'esc': expected one of annotations, audioset, audioset_full, esc50"),
         ({"root": "x"}, "root = 'x': expected a folder for every data set but 'synthetic'"),
         ({"data": "esc50"}, "root = '': expected a folder"),
         ({"data": "esc50", "root": "x", "fold": 6}, "fold = 6: expected 1 to 5"),
