@@ -3,9 +3,9 @@
 This package needs NumPy and what reads sound, not PyTorch. The model is given as a function that opens it.
 """
 
-from specenhance.detection.detections import Detection, detected
+from specenhance.detection.detections import detected
 from specenhance.detection.predicting import predict_sounds
 from specenhance.detection.sounds import find_sounds
 from specenhance.detection.thresholds import read_thresholds
 
-__all__ = ["Detection", "detected", "find_sounds", "predict_sounds", "read_thresholds"]
+__all__ = ["detected", "find_sounds", "predict_sounds", "read_thresholds"]

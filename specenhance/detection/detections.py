@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from specenhance.audio.listen import Event
 from specenhance.audio.windows import likeliest
 
-__all__ = ["Collector", "Detection", "detected"]
+__all__ = ["Collector", "detected"]
 
 DIGITS = 6  # after the point, of seconds and of probabilities
-
-
-class Detection(NamedTuple):
-    """A class that was found in a stretch of a sound.
-
-    Attributes:
-        start: Start of the stretch, in seconds.
-        end: End of the stretch, in seconds.
-        label: Number of the class.
-        probability: Maximum probability of the class over the windows.
-    """
-
-    start: float
-    end: float
-    label: int
-    probability: float
 
 
 def detected(
@@ -81,7 +65,7 @@ class Collector:
         top: int | None = None,
     ) -> None:
         self.thresholds, self.several, self.merge, self.top = thresholds, several, merge, top
-        self._found: list[Detection] = []
+        self._found: list[Event] = []
         self._open: dict[int, int] = {}  # of each class, where its last detection is
 
     def add(self, start: float, end: float, probabilities: np.ndarray) -> None:
@@ -98,7 +82,7 @@ class Collector:
                     self._found[self._open[label]] = joined
                     continue
             self._open[label] = len(self._found)
-            self._found.append(Detection(start, end, label, probability))
+            self._found.append(Event(start, end, label, probability))
 
     def result(self) -> list[list[float]]:
         """Give the detections as lists that JSON keeps exactly, by their start."""

@@ -273,22 +273,12 @@ def mix_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
     >>> torch.allclose(mixed.target.sum(1), torch.ones(2))
     True
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability={probability}: expected the probability that a sample is mixed, in [0, 1]")
-    if not alpha > 0:
-        raise ValueError(f"alpha={alpha}: expected a number > 0")
-    if target.ndim != 2 or len(target) != len(waveform) or not target.is_floating_point():
-        raise ValueError(
-            f"labels {tuple(target.shape)} of {target.dtype}: expected probabilities ({len(waveform)}, classes); "
-            "torch.nn.functional.one_hot(label, classes).float() makes them"
-        )
+    _check_mixing(waveform, target, probability, alpha)
     if probability == 0:
         return Mixed(waveform, target)
     B, N = waveform.shape
     device = waveform.device
-    chosen = torch.rand(B, 1, device=device) < probability
-    partner = torch.randint(B, (B,), device=device)
-    drawn = torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
+    chosen, partner, drawn = _draw_mixing(B, probability, alpha, device)
     keep = torch.where(chosen, drawn, 1.0)  # l of the docstring; 1 for a sample that is not mixed
     sounding = torch.arange(N, device=device) < length[:, None]
     centred = torch.where(sounding, waveform - waveform.sum(1, keepdim=True) / length.clamp(min=1)[:, None], 0)
@@ -316,6 +306,9 @@ def cut_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
     Returns:
         New tensors, or the given ones if ``probability`` is 0.
 
+    Raises:
+        ValueError: as :func:`mix_waveforms`.
+
     Source: Yun et al., "CutMix", arXiv:1905.04899, equations (1) and (2), here with a span of time for the box.
 
     >>> sounds, length = torch.tensor([[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]]), torch.tensor([4, 4])
@@ -323,13 +316,12 @@ def cut_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
     >>> torch.allclose(cut.target.sum(1), torch.ones(2))
     True
     """
+    _check_mixing(waveform, target, probability, alpha)
     if probability == 0:
         return Mixed(waveform, target)
     B, N = waveform.shape
     device = waveform.device
-    chosen = torch.rand(B, 1, device=device) < probability
-    partner = torch.randint(B, (B,), device=device)
-    drawn = torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
+    chosen, partner, drawn = _draw_mixing(B, probability, alpha, device)
     span = ((1 - drawn) * length[:, None]).round().long()
     start = (torch.rand(B, 1, device=device) * (length[:, None] - span + 1)).long()
     place = torch.arange(N, device=device)
@@ -339,6 +331,25 @@ def cut_waveforms(waveform: Tensor, length: Tensor, target: Tensor, probability:
         torch.where(inside, waveform[partner], waveform),
         (keep * target + (1 - keep) * target[partner]).to(target.dtype),
     )
+
+
+def _check_mixing(waveform: Tensor, target: Tensor, probability: float, alpha: float) -> None:
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability={probability}: expected the probability that a sample is mixed, in [0, 1]")
+    if not alpha > 0:
+        raise ValueError(f"alpha={alpha}: expected a number > 0")
+    if target.ndim != 2 or len(target) != len(waveform) or not target.is_floating_point():
+        raise ValueError(
+            f"labels {tuple(target.shape)} of {target.dtype}: expected probabilities ({len(waveform)}, classes); "
+            "torch.nn.functional.one_hot(label, classes).float() makes them"
+        )
+
+
+def _draw_mixing(samples: int, probability: float, alpha: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw for each sample whether it is mixed ``(B, 1)``, its partner ``(B,)``, and the part that it keeps ``(B, 1)``."""
+    chosen = torch.rand(samples, 1, device=device) < probability
+    partner = torch.randint(samples, (samples,), device=device)
+    return chosen, partner, torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
 
 
 def smooth_labels(target: Tensor, amount: float) -> Tensor:
