@@ -349,7 +349,11 @@ def _draw_mixing(samples: int, probability: float, alpha: float, device: torch.d
     """Draw for each sample whether it is mixed ``(B, 1)``, its partner ``(B,)``, and the part that it keeps ``(B, 1)``."""
     chosen = torch.rand(samples, 1, device=device) < probability
     partner = torch.randint(samples, (samples,), device=device)
-    return chosen, partner, torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((B, 1))
+    return (
+        chosen,
+        partner,
+        torch.distributions.Beta(*torch.full((2,), float(alpha), device=device)).sample((samples, 1)),
+    )
 
 
 def smooth_labels(target: Tensor, amount: float) -> Tensor:

@@ -108,7 +108,7 @@ def test_text_from_a_command_line_becomes_the_fields_type():
         ({"data": "esc50"}, "root = '': expected a folder"),
         ({"data": "esc50", "root": "x", "fold": 6}, "fold = 6: expected 1 to 5"),
         ({"fold": 2}, "fold = 2: expected 1 to 5 with data = 'esc50', else 0"),
-        ({"csv": "a.csv"}, "csv = 'a.csv': expected a CSV only with data = 'folder'"),
+        ({"csv": "a.csv"}, "csv = 'a.csv': expected a CSV only with data = 'annotations' or 'folder'"),
         ({"epochs": -1}, "epochs = -1: expected a number from 0 to 100000"),
         ({"epochs": 1.5}, "epochs = 1.5: expected a whole number"),
         ({"epochs": "ten"}, "epochs = 'ten': expected a whole number"),
@@ -255,7 +255,17 @@ def test_the_examples_are_the_recipes_that_are_installed():
 def test_a_file_of_the_papers_leaves_nothing_that_matters_to_a_default():
     # Given by the user, or of no effect in the file.
     idle = {"root", "csv", "seed", "teacher", "mixup_alpha", "role", "skip_bad", "allow_truncated", "clip_seconds"}
-    idle |= {"init", "accumulate", "ema", "class_weights", "sampling", "patience", "cutmix", "cutmix_alpha"}
+    idle |= {
+        "data_args",
+        "init",
+        "accumulate",
+        "ema",
+        "class_weights",
+        "sampling",
+        "patience",
+        "cutmix",
+        "cutmix_alpha",
+    }
     idle |= {
         "multi_label",
         "focal_gamma",
