@@ -8,7 +8,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,13 +16,20 @@ from specenhance._choices import require
 from specenhance.annotations import Annotation, read_annotations
 from specenhance.audio import AudioError, probe
 from specenhance.data.base import AudioDataset
-from specenhance.data.layout import SPLITS, check_split, plain_path, require_files, require_folder
+from specenhance.data.layout import (
+    HELD_OUT,
+    SPLITS,
+    check_split,
+    hashed_split,
+    plain_path,
+    require_files,
+    require_folder,
+)
 from specenhance.data.registry import register_data
 
 __all__ = ["AnnotatedSounds"]
 
 SplitBy = Literal["file", "time"]
-HELD_OUT = 0.15  # fraction of the files, or of the time, in each of validation and test
 
 
 class _Clip(NamedTuple):
@@ -129,7 +135,7 @@ class AnnotatedSounds(AudioDataset):
         if split_by == "time":
             splits = [_split_of_place(clip, seconds[clip.file]) for clip in clips]
         else:
-            splits = [_split_of_file(clip.file) for clip in clips]
+            splits = [hashed_split(clip.file) for clip in clips]
         chosen = [clip for clip, of in zip(clips, splits, strict=True) if of == split]
         if not chosen:
             sizes = ", ".join(f"{name} {splits.count(name)}" for name in SPLITS)
@@ -233,8 +239,3 @@ def _split_of_place(clip: _Clip, seconds: float) -> str:
         if start - 1e-9 <= clip.start and clip.end <= end + 1e-9:
             return split
     return ""
-
-
-def _split_of_file(file: str) -> str:
-    place = int.from_bytes(sha256(file.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64  # in [0, 1)
-    return "test" if place < HELD_OUT else "validation" if place < 2 * HELD_OUT else "train"

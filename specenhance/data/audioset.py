@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from specenhance.data.base import AudioDataset
-from specenhance.data.layout import audio_files, check_split, require_folder
+from specenhance.data.layout import audio_files, check_split, hash_place, require_folder
 from specenhance.data.registry import register_data
 from specenhance.data.tables import read_rows, read_table
 
@@ -22,8 +21,7 @@ HELD_OUT = 0.05  # fraction of the training clips that validate
 
 # The settings of PSLA's public code for AudioSet (Gong et al., arXiv:2102.01243), whose authors wrote CMKD too.
 SHARED: dict[str, Any] = {
-    "multi_label": True, "loss": "binary_cross_entropy", "kd_loss": "binary", "label_smoothing": 0.0,
-    "mean": -4.6476, "std": 4.5699, "frames": 1056, "batch_size": 100,
+    "multi_label": True, "mean": -4.6476, "std": 4.5699, "frames": 1056, "batch_size": 100,
     "optimizer": "adam", "betas": (0.95, 0.999), "weight_decay": 5e-7, "schedule": "step", "decay": 0.5, "decay_every": 5,
     "time_mask": 192, "freq_mask": 48, "mixup": 0.5,
 }  # fmt: skip
@@ -117,7 +115,7 @@ def _names(video: str, start: str, end: str, where: str) -> list[str]:
 
 
 def _validates(video: str) -> bool:
-    return int.from_bytes(sha256(video.encode()).digest()[:8], "big") / 2**64 < HELD_OUT
+    return hash_place(video) < HELD_OUT
 
 
 @register_data("audioset", **SHARED, epochs=60, lr=1e-3, decay_from=35)

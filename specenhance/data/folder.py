@@ -6,7 +6,6 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from specenhance.data.layout import (
     SPLITS,
     audio_names,
     check_split,
+    hashed_split,
     others,
     plain_path,
     require_files,
@@ -27,8 +27,6 @@ from specenhance.data.registry import register_data
 from specenhance.data.tables import read_table
 
 __all__ = ["AudioFolder"]
-
-HELD_OUT = 0.15  # fraction of the clips in each of validation and test, if the user gives no splits
 
 
 # 0 in a recipe stands for a value that is fitted to the training clips.
@@ -104,7 +102,7 @@ class AudioFolder(AudioDataset):
                         f"{clip.where}: label {label!r} of {clip.path} is none of the classes {', '.join(labels)}; "
                         "correct it, or add it to the classes"
                     )
-        splits = [clip.split or _split_of(clip.path) for clip in clips]
+        splits = [clip.split or hashed_split(clip.path) for clip in clips]
         chosen = [clip for clip, of in zip(clips, splits, strict=True) if of == split]
         if not chosen:
             sizes = ", ".join(f"{name} {count}" for name, count in Counter(splits).items()) or "none at all"
@@ -192,8 +190,3 @@ def _from_folders(root: Path) -> tuple[list[_Clip], list[str]]:
             passed_over += [posixpath.join(top, label, name) for name in others(folder, names)]
             clips += [_Clip(posixpath.join(top, label, name), (label,), split, where=str(folder)) for name in names]
     return clips, passed_over
-
-
-def _split_of(path: str) -> str:
-    place = int.from_bytes(sha256(path.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64  # in [0, 1)
-    return "test" if place < HELD_OUT else "validation" if place < 2 * HELD_OUT else "train"

@@ -20,7 +20,7 @@ TABLES = "FSD50K.ground_truth"
 
 # The settings of PSLA's public code for FSD50K (Gong et al., arXiv:2102.01243), whose authors wrote CMKD too.
 @register_data(
-    "fsd50k", multi_label=True, loss="binary_cross_entropy", kd_loss="binary", label_smoothing=0.0, mean=-4.6476, std=4.5699,
+    "fsd50k", multi_label=True, mean=-4.6476, std=4.5699,
     frames=1024, crop="random", epochs=40, batch_size=24, optimizer="adam", lr=5e-4, betas=(0.95, 0.999), weight_decay=5e-7,
     schedule="step", decay=0.5, decay_from=10, decay_every=5, time_mask=192, freq_mask=48, mixup=0.5,
 )  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
@@ -13,10 +14,13 @@ from specenhance._choices import Split
 from specenhance.audio import SUFFIXES
 
 __all__ = [
+    "HELD_OUT",
     "SPLITS",
     "audio_files",
     "audio_names",
     "check_split",
+    "hash_place",
+    "hashed_split",
     "others",
     "plain_path",
     "require_files",
@@ -24,6 +28,9 @@ __all__ = [
     "split_named",
     "subfolders",
 ]
+
+HELD_OUT = 0.15
+"""Fraction in each of validation and test, where nothing else gives the splits."""
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 """Names of the splits of a data set."""
@@ -162,6 +169,25 @@ def others(folder: Path, taken: Iterable[str]) -> list[str]:
 
 def _is_sound(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def hash_place(text: str) -> float:
+    """Give a number in [0, 1) that depends only on a text, such as a path: it assigns a clip to a split that it stays in.
+
+    >>> round(hash_place("cat/a.wav"), 6) == round(hash_place("cat/a.wav"), 6) != hash_place("cat/b.wav")
+    True
+    """
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
+
+
+def hashed_split(path: str) -> Split:
+    """Choose the split of a clip or a recording by a hash of its path: about 15% test and 15% validate.
+
+    >>> {hashed_split(f"{i}.wav") for i in range(50)} == set(SPLITS)
+    True
+    """
+    place = hash_place(path)
+    return "test" if place < HELD_OUT else "validation" if place < 2 * HELD_OUT else "train"
 
 
 def require_files(paths: Iterable[Path], named_in: Path) -> None:

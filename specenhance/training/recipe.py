@@ -764,7 +764,7 @@ def _recipe(data: str, fields: dict[str, Any]) -> Recipe:
     # The recipe of a run has every field: to read it, nobody needs the data, which may be far away.
     root = "" if fields.keys() >= {"frames", "loss", "multi_label"} else str(fields.get("root", ""))
     defaults = recipe_defaults(data, root) if data in (*list_data(), GIVEN) else {}
-    if str(fields.get("multi_label", "")).lower() == "true":
+    if str(fields.get("multi_label", defaults.get("multi_label", ""))).lower() == "true":
         defaults = MULTI_LABEL | defaults
     return Recipe(data=data, **_merged(defaults, fields))
 

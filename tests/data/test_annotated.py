@@ -199,9 +199,9 @@ def test_what_is_wrong_is_named(field, tmp_path):
 
 
 def split_of(file):
-    from specenhance.data.annotated import _split_of_file
+    from specenhance.data.layout import hashed_split
 
-    return _split_of_file(file)
+    return hashed_split(file)
 
 
 def test_caches_and_conditions_know_the_place(field, tmp_path):
