@@ -3,14 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NEWEST := .venv-newest
+ORT := .onnxruntime
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo compare-demo test lint format test-backbones test-scale test-newest test-gpu bench bench-check bench-gpu clean
+.PHONY: help demo compare-demo onnxruntime test lint format test-backbones test-scale test-newest test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
 	@echo "make compare-demo compare two front ends on built-in sounds, and write a page (under five minutes on two cores)"
 	@echo "make test         the whole test suite"
+	@echo "make onnxruntime  headers and library for examples/deploy_cpp, on Debian; its test skips without them"
 	@echo "make lint         ruff, mypy, and the order of imports"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
@@ -35,6 +37,12 @@ compare-demo: $(INSTALLED)
 	rm -rf compare-demo
 	$(BIN)/specenhance compare --data synthetic --frontends identity,clipnorm --backbones mobilenetv3_small_050 --seeds 2 --epochs 3 \
 		--conditions gain:-12,noise:10 --cache memory --jobs 2 --device cpu --out compare-demo
+
+# What examples/deploy_cpp is built with. It changes nothing on the system.
+onnxruntime: $(ORT)/lib/libonnxruntime.so
+
+$(ORT)/lib/libonnxruntime.so: examples/deploy_cpp/get_onnxruntime.sh | $(INSTALLED)
+	sh examples/deploy_cpp/get_onnxruntime.sh $(BIN)/python $(ORT)
 
 # One worker a core, each on one thread; a file stays with one worker, which makes what its tests share once.
 test: $(INSTALLED)
@@ -81,4 +89,4 @@ bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py --device cuda
 
 clean:
-	rm -rf .venv $(NEWEST) demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv $(NEWEST) $(ORT) demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
