@@ -20,7 +20,10 @@ def export(
     run: options.Run,
     format: Annotated[
         str,
-        typer.Option(help="onnx is for onnxruntime, pt2 is for PyTorch, aoti is compiled for this kind of processor."),
+        typer.Option(
+            help="onnx is for onnxruntime, pt2 is for PyTorch, tflite is for LiteRT, pte is for ExecuTorch, aoti is compiled "
+            "for this kind of processor."
+        ),
     ] = "onnx",
     out: Annotated[
         Path | None, typer.Option(help="The file to write. The default is RUN/model.onnx or the like.")

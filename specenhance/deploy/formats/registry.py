@@ -26,6 +26,9 @@ class Format(Protocol):
     Attributes:
         file: name of the file in a run folder, such as ``"model.onnx"``. All files of the format have its suffix.
         cure: advice for a model that cannot be written.
+
+    A class may have the attribute ``fixed = True``. Then its programs take one clip of the length that training clips usually
+    have, or one spectrogram of the model's number of frames.
     """
 
     file: str
