@@ -30,6 +30,10 @@ def opened(format: str, path: Path):
 
         model = OnnxModel(path, threads=1)
         return lambda x: torch.from_numpy(model.logits(x.numpy()))
+    if format == "pte":
+        from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+
+        _unsafe_reset_threadpool(1)
     return create_format(format).load(path)
 
 
