@@ -3,19 +3,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NEWEST := .venv-newest
+FORMATS := .venv-formats
+ORT := .onnxruntime
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo compare-demo test lint format test-backbones test-scale test-newest test-gpu bench bench-check bench-gpu clean
+.PHONY: help demo compare-demo onnxruntime test lint format test-backbones test-scale test-newest test-formats test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
 	@echo "make compare-demo compare two front ends on built-in sounds, and write a page (under five minutes on two cores)"
 	@echo "make test         the whole test suite"
+	@echo "make onnxruntime  headers and library for examples/deploy_cpp, on Debian; its test skips without them"
 	@echo "make lint         ruff, mypy, and the order of imports"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
 	@echo "make test-scale   100,000 clips in shards, streamed in constant memory (three minutes)"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
+	@echo "make test-formats export to LiteRT and ExecuTorch, in a virtual environment of its own (8 GB)"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
 	@echo "make bench        what a CPU can measure, fifteen minutes on two cores; writes benchmarks/RESULTS.md"
 	@echo "make bench-check  measures again, and fails where a ratio has fallen below the recorded one"
@@ -35,6 +39,12 @@ compare-demo: $(INSTALLED)
 	rm -rf compare-demo
 	$(BIN)/specenhance compare --data synthetic --frontends identity,clipnorm --backbones mobilenetv3_small_050 --seeds 2 --epochs 3 \
 		--conditions gain:-12,noise:10 --cache memory --jobs 2 --device cpu --out compare-demo
+
+# What examples/deploy_cpp is built with. It changes nothing on the system.
+onnxruntime: $(ORT)/lib/libonnxruntime.so
+
+$(ORT)/lib/libonnxruntime.so: examples/deploy_cpp/get_onnxruntime.sh | $(INSTALLED)
+	sh examples/deploy_cpp/get_onnxruntime.sh $(BIN)/python $(ORT)
 
 # One worker a core, each on one thread; a file stays with one worker, which makes what its tests share once.
 test: $(INSTALLED)
@@ -65,6 +75,15 @@ test-newest:
 	$(NEWEST)/bin/python -m pip list | grep -iE '^(torch|torchvision|torchaudio|triton|timm|nnAudio|lightning|torchmetrics) '
 	$(NEWEST)/bin/python -m pytest tests/newest
 
+# Both converters want other packages than the development set: executorch 1.2, which is for torch 2.11, wants pytest below 9.
+test-formats:
+	test -x $(FORMATS)/bin/python || $(PYTHON) -m venv $(FORMATS)
+	$(FORMATS)/bin/python -m pip install --quiet --editable '.[train,export]' torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0 \
+		pytest hypothesis litert-torch==0.10.0
+	$(FORMATS)/bin/python -m pip install --quiet --no-deps executorch==1.2.0
+	$(FORMATS)/bin/python -m pip install --quiet tabulate ruamel.yaml expecttest parameterized
+	OMP_NUM_THREADS=1 $(FORMATS)/bin/python -m pytest tests/deploy/test_device_formats.py -rs
+
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest tests/kernels/test_suite.py -k on_the_gpu -rs
 	PYTHON=$(BIN)/python sh benchmarks/sanitize.sh
@@ -81,4 +100,4 @@ bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py --device cuda
 
 clean:
-	rm -rf .venv $(NEWEST) demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv $(NEWEST) $(FORMATS) $(ORT) demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

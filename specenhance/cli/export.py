@@ -21,8 +21,8 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="onnx is for onnxruntime, pt2 is for PyTorch, aoti is compiled for this kind of processor, web is a page for "
-            "browsers."
+            help="onnx is for onnxruntime, web is a page for browsers, tflite is for LiteRT, pte is for ExecuTorch, pt2 is for "
+            "PyTorch, aoti is compiled for this kind of processor."
         ),
     ] = "onnx",
     out: Annotated[

@@ -18,7 +18,7 @@ from specenhance._files import atomic_folder, atomic_path, check_output
 from specenhance._version import __version__
 from specenhance.deploy.formats.registry import Format, Run, create_format
 from specenhance.deploy.metadata import INPUTS
-from specenhance.deploy.program import SpectrogramModel, WaveformModel, examples, reason, record
+from specenhance.deploy.program import SpectrogramModel, WaveformModel, examples, fitted, reason, record, record_fixed
 from specenhance.deploy.web.page import check_place
 from specenhance.features.base import MelFeatures
 from specenhance.models.adapter import FrontendModel
@@ -47,23 +47,26 @@ def export(
     """Write a model to one file. The file is kept only if its logits are those of PyTorch, apart from rounding.
 
     The batch size of the file is dynamic. The number of samples of a waveform is dynamic too. The number of frames of a
-    spectrogram is dynamic if the backbone allows it.
+    spectrogram is dynamic if the backbone allows it. A tflite or pte file takes one clip of ``clip_seconds``.
 
     The file has metadata under the keys of :data:`specenhance.deploy.metadata.SCHEMA`. ONNX has them in ``metadata_props``, pt2
     in the extra file ``specenhance.json``, and aoti in ``get_metadata()``. An ONNX file also holds a checksum of itself. The
-    same metadata are written to a JSON file beside it, for programs that cannot read the metadata of ONNX.
+    same metadata are written to a JSON file beside it, for programs that cannot read the metadata of ONNX. For tflite and pte
+    that JSON file is the only place.
 
     Args:
         model: maps waveforms to logits, with features of specenhance. It knows its classes (``model.classes``).
         path: the file to write, with the suffix of the format. Its folder exists. For ``"web"`` a folder, in which only an
             older page is replaced.
         format: one of :func:`specenhance.deploy.formats.registry.list_formats`: ``"onnx"``, ``"pt2"`` (read by
-            ``torch.export.load``), ``"aoti"`` (read by ``torch._inductor.aoti_load_package``) or ``"web"`` (a page for
-            browsers). An aoti file is compiled for the processor that writes it.
+            ``torch.export.load``), ``"tflite"`` (read by LiteRT), ``"pte"`` (read by ExecuTorch), ``"web"`` (a page for
+            browsers) or ``"aoti"`` (read by ``torch._inductor.aoti_load_package``). An aoti file is compiled for the processor
+            that writes it.
         input: input of the file: ``"waveform"`` ``(B, samples)``, or a normalised ``"spectrogram"`` ``(B, 1, T, F)``.
         int8: clips that are needed to convert the backbone to 8-bit integers, see
             :func:`specenhance.deploy.int8_candidates.quantise`. Only for ONNX from waveforms. None keeps float32.
-        clip_seconds: usual length of the training clips, in seconds, for programs that cut a stream into windows.
+        clip_seconds: usual length of the training clips, in seconds, for programs that cut a stream into windows. It is the
+            length that a tflite or pte file takes.
 
     Returns:
         The path of the file.
@@ -102,12 +105,21 @@ def export(
     model = model.eval()
     about = _about(model, input, clip_seconds)
     module = (WaveformModel(model, shows=is_page) if input == "waveform" else SpectrogramModel(model)).eval()
-    program, sizes = record(module, examples(model, input)[0])
-    _log.info(f"{input} ({', '.join(sizes)}) to logits (batch, {len(about['classes'])})")
+    clips = examples(model, input)
+    if getattr(writer, "fixed", False):
+        if clip_seconds is not None:
+            about["samples"] = min(max(round(clip_seconds * about["sample_rate"]), 1), about["samples"])
+        clips = [fitted(x, about["samples"]) for x in clips]
+        program = record_fixed(module, clips[0])
+        sizes = tuple(map(str, clips[0].shape))
+    else:
+        program, sizes = record(module, clips[0])
+        clips = examples(model, input, frames="frames" in sizes)
+    _log.info(f"{input} ({', '.join(sizes)}) to logits ({sizes[0]}, {len(about['classes'])})")
     with (atomic_folder if is_page else atomic_path)(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch and onnxruntime warn about their own code
         load = _written(format, writer, program, temporary, about)
-        worst = _compare(load(), module, examples(model, input, frames="frames" in sizes), path)
+        worst = _compare(load(), module, clips, path)
         _log.info(f"gives what PyTorch gives, to {worst:.1e}")
         if int8 is not None:
             from specenhance.deploy.int8 import to_int8

@@ -12,7 +12,17 @@ from specenhance._choices import Input
 from specenhance.frontends.base import factors_of, uses_real_frames
 from specenhance.models.adapter import FrontendModel
 
-__all__ = ["OUTPUTS", "SpectrogramModel", "WaveformModel", "axes", "examples", "reason", "record"]
+__all__ = [
+    "OUTPUTS",
+    "SpectrogramModel",
+    "WaveformModel",
+    "axes",
+    "examples",
+    "fitted",
+    "reason",
+    "record",
+    "record_fixed",
+]
 
 OUTPUTS = ("logits", "spectrogram", "mask_time", "mask_freq")
 """Outputs of a model that shows what it does: logits ``(B, classes)``, the spectrogram ``(B, 1, T, F)`` before the front end,
@@ -151,6 +161,69 @@ def record(module: nn.Module, example: Tensor) -> tuple[torch.export.ExportedPro
     except Exception as error:  # torch.export's errors have no common base
         raise ValueError(f"the model cannot be exported ({reason(error)}); choose another backbone") from error
     return program, tuple(name for _, name in axes(program))
+
+
+def fitted(x: Tensor, samples: int) -> Tensor:
+    """Return the first example of a batch, one of one size. A waveform is padded with silence or cut at its end.
+
+    Args:
+        x: waveforms ``(B, samples)``, or spectrograms, whose size stays.
+        samples: length of the waveform.
+
+    >>> fitted(torch.ones(2, 3), samples=5)
+    tensor([[1., 1., 1., 0., 0.]])
+    """
+    return x[:1] if x.ndim == 4 else nn.functional.pad(x[:1], (0, samples))[:, :samples]
+
+
+@torch.no_grad()
+def record_fixed(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """Record a model for inputs of one size, with fewer operators: for converters that know only PyTorch's core operators.
+
+    Args:
+        module: the model, in evaluation mode.
+        example: its input. The program takes only inputs of this size.
+
+    Raises:
+        ValueError: if the model cannot be recorded.
+
+    >>> class WithWindow(nn.Module):
+    ...     def forward(self, x):
+    ...         return x * torch.hann_window(4)
+    >>> program = record_fixed(WithWindow(), torch.ones(1, 4))  # torch.hann_window becomes a constant
+    >>> [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    ['aten.mul.Tensor']
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = torch.export.export(module, (example,)).module()
+            _simplify(graph)
+            return torch.export.export(graph, (example,))
+    except Exception as error:  # torch.export's errors have no common base
+        raise ValueError(f"the model cannot be exported ({reason(error)}); choose another backbone") from error
+
+
+def _simplify(module: Any) -> None:
+    """Replace tensors that do not depend on the input by constants. Remove what says the type that a tensor has anyway."""
+    graph = module.graph
+    for node in list(graph.nodes):
+        if node.op != "call_function" or "val" not in node.meta:
+            continue
+        if node.target is torch.ops.aten.mean.dim and node.kwargs.get("dtype") == node.args[0].meta["val"].dtype:
+            node.kwargs = {}
+        elif not node.all_input_nodes and isinstance(node.meta["val"], Tensor):
+            name = f"constant_{node.name}"
+            module.register_buffer(name, node.target(*node.args, **node.kwargs))
+            with graph.inserting_before(node):
+                constant = graph.get_attr(name)
+            constant.meta = dict(node.meta)
+            node.replace_all_uses_with(constant)
+            graph.erase_node(node)
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            graph.erase_node(node)
+    module.recompile()
 
 
 def axes(program: torch.export.ExportedProgram) -> list[tuple[str, str]]:

@@ -183,7 +183,7 @@ def test_a_sound_at_which_float32_itself_rounds_is_no_reason_to_refuse(monkeypat
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "tflite"}, "unknown export format 'tflite': .*known: aoti, onnx, pt2"),
+        ({"format": "mlmodel"}, "unknown export format 'mlmodel': .*known: aoti, onnx, pt2, pte, tflite"),
         ({"input": "mel"}, "input = 'mel': expected one of waveform, spectrogram"),
         ({"int8": True, "format": "pt2"}, "int8 with format = 'pt2'"),
         ({"max_loss": -1.0}, "max_loss = -1.0: expected points of accuracy"),

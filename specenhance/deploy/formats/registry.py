@@ -26,8 +26,13 @@ class Format(Protocol):
     Attributes:
         file: name of the file in a run folder, such as ``"model.onnx"``. All files of the format have its suffix.
         cure: advice for a model that cannot be written.
-        is_page: whether it is a folder that shows people what the model does. Then ``write`` is given a folder, and a program
-            with the outputs :data:`specenhance.deploy.program.OUTPUTS`. A format without it is a file.
+
+    A class may have these attributes too:
+
+    - ``is_page = True``: it is a folder that shows people what the model does. Then ``write`` is given a folder, and a program
+      with the outputs :data:`specenhance.deploy.program.OUTPUTS`.
+    - ``fixed = True``: its programs take one clip of the length that training clips usually have, or one spectrogram of the
+      model's number of frames.
     """
 
     file: str
