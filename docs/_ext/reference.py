@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from pygments.lexers.special import TextLexer
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -42,10 +45,10 @@ def summary(thing: Any) -> str:
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
 
 
-def home(path: str) -> str | None:
-    """Give the full name by which the reference describes a thing, whatever other names modules give it."""
-    for cut in range(path.count("."), 0, -1):
-        parts = path.split(".")
+def find(path: str) -> tuple[bool, str | None]:
+    """Find a thing by its dotted path: whether it exists, and the full name by which the reference describes it."""
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
         try:
             thing = import_module(".".join(parts[:cut]))
             for attribute in parts[cut:]:
@@ -53,8 +56,18 @@ def home(path: str) -> str | None:
         except (ImportError, AttributeError):
             continue
         name = getattr(thing, "__qualname__", None)
-        return f"{thing.__module__}.{name}" if name else None
-    return None
+        return True, f"{thing.__module__}.{name}" if name else path
+    return False, None
+
+
+def borrowed(name: str) -> list[str]:
+    """List what a module exports of other modules: the reference describes it there."""
+    module = import_module(name)
+    return [
+        export
+        for export in getattr(module, "__all__", ())
+        if getattr(getattr(module, export), "__module__", name) != name and hasattr(getattr(module, export), "__qualname__")
+    ]
 
 
 class Written(SphinxDirective):
@@ -81,7 +94,8 @@ class Room(Written):
         lines = [".. automodule:: " + argument, "   :no-members:", ""] if package else []
         for module in modules(argument) if package else [argument]:
             title = module.removeprefix("specenhance.").removeprefix(argument.removeprefix("specenhance.") + ".")
-            lines += [title, "-" * len(title), "", f".. automodule:: {module}", ""]
+            lines += [title, "-" * len(title), "", f".. automodule:: {module}"]
+            lines += [f"   :exclude-members: {', '.join(borrowed(module))}", ""]
         return lines
 
 
@@ -120,16 +134,73 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return [*lines, ""]
 
 
+class Commands(Written):
+    """A section for each command of the command line: its usage, what it does, and its options."""
+
+    required_arguments = 0
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Parse what is written of each command."""
+        lines = StringList(self.lines(), source="commands")
+        return self.parse_text_to_nodes(lines, allow_section_headings=True)
+
+    def lines(self, argument: str = "") -> list[str]:
+        """Write the sections, in the order of ``specenhance --help``."""
+        from typer.main import get_command
+
+        from specenhance.cli import app
+
+        lines = []
+        for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+            context = command.make_context(name, [], resilient_parsing=True)
+            usage = " ".join(command.collect_usage_pieces(context))
+            lines += [name, "-" * len(name), "", "::", "", f"   specenhance {name} {usage}", ""]
+            lines += [*inspect.cleandoc(command.help or "").splitlines(), ""]
+            rows = [option.get_help_record(context) for option in command.params if not option.hidden]
+            lines += table(("option", "what it is"), [(f"``{names}``", plain(text)) for names, text in rows])
+        return lines
+
+
+def plain(text: str) -> str:
+    """Escape what reStructuredText would obey."""
+    return re.sub(r"([\\*`|_])", r"\\\1", " ".join(text.split()))
+
+
+def leave_out(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple where the class describes them, and constructors of pydantic."""
+    return True if type(thing).__name__ == "_tuplegetter" else None
+
+
+def attribute(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Keep napoleon from reading a type out of the sentence "What it is: a list" of an attribute or a constant."""
+    if what in ("attribute", "data", "property") and lines and ":" in lines[0]:
+        lines[:0] = ["..", ""]
+
+
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
-    """Find a name by which another module exports a thing, such as ``specenhance.with_frontend``."""
+    """Find what Sphinx does not: names that another module exports, names in scope of a docstring, folders.
+
+    A thing that exists and that the reference does not describe, such as a private one, is shown without a link.
+    """
     target = node.get("reftarget", "")
-    if node.get("refdomain") != "py" or not target.startswith("specenhance"):
-        return None
-    described = home(target)
+    if node.get("refdomain") != "py":
+        here = Path(env.doc2path(node["refdoc"])).parent
+        return text if node.get("reftype") == "myst" and (here / target).is_dir() else None
     domain = env.domains.python_domain
-    if described is None or described == target or described not in domain.objects:
-        return None
-    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", described, node, text)
+    module, scope = node.get("py:module"), node.get("py:class")
+    paths = [target, *(f"{module}.{target}" for _ in [0] if module), *(f"{module}.{scope}.{target}" for _ in [0] if scope)]
+    exists = False
+    for path in paths:
+        if path.startswith("specenhance."):
+            there, described = find(path)
+            exists = exists or there
+            if described in domain.objects:
+                return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", described, node, text)
+    ends = [name for name in domain.objects if name.endswith(f".{target}")]
+    if len(ends) == 1:  # a name that a module imports for type checkers only
+        return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", ends[0], node, text)
+    return text if exists else None
 
 
 def redirect(app: Sphinx, error: Exception | None) -> None:
@@ -144,6 +215,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("room", Room)
     app.add_directive("names", Names)
     app.add_directive("registry", RegistryTable)
+    app.add_directive("commands", Commands)
+    app.add_lexer("csv", TextLexer)
+    app.connect("autodoc-skip-member", leave_out)
+    app.connect("autodoc-process-docstring", attribute, priority=400)  # before napoleon
     app.connect("missing-reference", resolve)
     app.connect("build-finished", redirect)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
