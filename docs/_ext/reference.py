@@ -155,7 +155,8 @@ class Commands(Written):
         for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
             context = command.make_context(name, [], resilient_parsing=True)
             usage = " ".join(command.collect_usage_pieces(context))
-            lines += [name, "-" * len(name), "", "::", "", f"   specenhance {name} {usage}", ""]
+            title = f"specenhance {name}"
+            lines += [title, "-" * len(title), "", "::", "", f"   {title} {usage}", ""]
             lines += [*inspect.cleandoc(command.help or "").splitlines(), ""]
             rows = [option.get_help_record(context) for option in command.params if not option.hidden]
             lines += table(("option", "what it is"), [(f"``{names}``", plain(text)) for names, text in rows])
@@ -178,15 +179,22 @@ def attribute(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
         lines[:0] = ["..", ""]
 
 
+def folders(app: Sphinx, doctree: nodes.document) -> None:
+    """Show a link to a folder of the repository without a link: the site has no page of it."""
+    here = Path(doctree["source"]).parent
+    for node in list(doctree.findall(pending_xref)):
+        if node["reftype"] == "myst" and (here / node["reftarget"]).is_dir():
+            node.replace_self(node.children)
+
+
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
-    """Find what Sphinx does not: names that another module exports, names in scope of a docstring, folders.
+    """Find what Sphinx does not: names that another module exports, and names in scope of a docstring.
 
     A thing that exists and that the reference does not describe, such as a private one, is shown without a link.
     """
     target = node.get("reftarget", "")
     if node.get("refdomain") != "py":
-        here = Path(env.doc2path(node["refdoc"])).parent
-        return text if node.get("reftype") == "myst" and (here / target).is_dir() else None
+        return None
     domain = env.domains.python_domain
     module, scope = node.get("py:module"), node.get("py:class")
     paths = [target, *(f"{module}.{target}" for _ in [0] if module), *(f"{module}.{scope}.{target}" for _ in [0] if scope)]
@@ -219,6 +227,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("autodoc-process-docstring", attribute, priority=400)  # before napoleon
+    app.connect("doctree-read", folders)
     app.connect("missing-reference", resolve)
     app.connect("build-finished", redirect)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
