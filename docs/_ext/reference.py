@@ -179,12 +179,21 @@ def attribute(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
         lines[:0] = ["..", ""]
 
 
-def folders(app: Sphinx, doctree: nodes.document) -> None:
-    """Show a link to a folder of the repository without a link: the site has no page of it."""
+def settle(app: Sphinx, doctree: nodes.document) -> None:
+    """Prepare references before Sphinx resolves them.
+
+    A folder of the repository is shown without a link: the site has no page of it. A bare name is that of the docstring's own
+    module, where this has one: other modules may have one of the same name.
+    """
     here = Path(doctree["source"]).parent
     for node in list(doctree.findall(pending_xref)):
-        if node["reftype"] == "myst" and (here / node["reftarget"]).is_dir():
+        target = node["reftarget"]
+        if node["reftype"] == "myst" and (here / target).is_dir():
             node.replace_self(node.children)
+        elif node.get("refdomain") == "py" and "." not in target and node.get("py:module"):
+            described = find(f"{node['py:module']}.{target}")[1]
+            if described and described.startswith("specenhance."):
+                node["reftarget"] = described
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
@@ -227,7 +236,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("autodoc-process-docstring", attribute, priority=400)  # before napoleon
-    app.connect("doctree-read", folders)
+    app.connect("doctree-read", settle)
     app.connect("missing-reference", resolve)
     app.connect("build-finished", redirect)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
