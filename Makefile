@@ -5,11 +5,13 @@ INSTALLED := .venv/.installed
 NEWEST := .venv-newest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo compare-demo test lint format test-backbones test-scale test-newest test-gpu bench bench-check bench-gpu clean
+.PHONY: help demo compare-demo docs docs-links test lint format test-backbones test-scale test-newest test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
 	@echo "make compare-demo compare two front ends on built-in sounds, and write a page (under five minutes on two cores)"
+	@echo "make docs         the site of the documentation, in site/ (a minute); every warning is an error"
+	@echo "make docs-links   asks the web whether the links to other sites still work"
 	@echo "make test         the whole test suite"
 	@echo "make lint         ruff, mypy, and the order of imports"
 	@echo "make format       let ruff rewrite the sources"
@@ -35,6 +37,14 @@ compare-demo: $(INSTALLED)
 	rm -rf compare-demo
 	$(BIN)/specenhance compare --data synthetic --frontends identity,clipnorm --backbones mobilenetv3_small_050 --seeds 2 --epochs 3 \
 		--conditions gain:-12,noise:10 --cache memory --jobs 2 --device cpu --out compare-demo
+
+docs: $(INSTALLED)
+	rm -rf site
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet -c docs -d site/.doctrees . site
+	@echo "open site/index.html"
+
+docs-links: $(INSTALLED)
+	$(BIN)/python -m sphinx --builder linkcheck --quiet -c docs -d site/.doctrees . site/links
 
 # One worker a core, each on one thread; a file stays with one worker, which makes what its tests share once.
 test: $(INSTALLED)
@@ -81,4 +91,4 @@ bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py --device cuda
 
 clean:
-	rm -rf .venv $(NEWEST) demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv $(NEWEST) demo compare-demo site .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -36,6 +36,7 @@ exclude_patterns = ["**/.*", ".*", "site", "runs", "specenhance", "tests"]  # no
 # Markdown: the headings have the anchors that they have in a browser of sources.
 myst_heading_anchors = 4
 highlight_language = "text"
+smartquotes = False  # an option's two hyphens stay two
 copybutton_prompt_text = r"(\w+)?\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
@@ -65,6 +66,7 @@ html_title = "specenhance"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {"top_of_page_buttons": []}
+html_copy_source = False
 
 # `make docs-links` asks the web; links within the site are checked by each build.
 linkcheck_timeout = 20

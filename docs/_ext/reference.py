@@ -1,4 +1,4 @@
-"""The reference, written from the library itself: the directives ``room``, ``names`` and ``registry``.
+"""The reference, written from the library itself: the directives ``room``, ``names`` and ``commands``.
 
 A room's new file and a registry's new name are on the site at the next build, without a line in ``docs/``.
 """
@@ -20,13 +20,15 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
+from specenhance._registry import Registry
+
 REGISTRIES = {
-    "frontends": ("specenhance.frontends.registry", "FRONTENDS"),
-    "features": ("specenhance.features.registry", "FEATURES"),
-    "data": ("specenhance.data.registry", "DATA"),
-    "teachers": ("specenhance.distillation.registry", "TEACHERS"),
-    "formats": ("specenhance.deploy.formats.registry", "FORMATS"),
-    "conditions": ("specenhance.conditions.registry", "CONDITIONS"),
+    "specenhance.frontends": ("specenhance.frontends.registry", "FRONTENDS"),
+    "specenhance.features": ("specenhance.features.registry", "FEATURES"),
+    "specenhance.data": ("specenhance.data.registry", "DATA"),
+    "specenhance.distillation": ("specenhance.distillation.registry", "TEACHERS"),
+    "specenhance.deploy": ("specenhance.deploy.formats.registry", "FORMATS"),
+    "specenhance.conditions": ("specenhance.conditions.registry", "CONDITIONS"),
 }
 
 
@@ -66,7 +68,8 @@ def borrowed(name: str) -> list[str]:
     return [
         export
         for export in getattr(module, "__all__", ())
-        if getattr(getattr(module, export), "__module__", name) != name and hasattr(getattr(module, export), "__qualname__")
+        if getattr(getattr(module, export), "__module__", name) != name
+        and hasattr(getattr(module, export), "__qualname__")
     ]
 
 
@@ -86,12 +89,15 @@ class Written(SphinxDirective):
 
 
 class Room(Written):
-    """A section for each public module of a room, or for the one module that is named."""
+    """What a room is, a table of the names that it registers, and a section for each public module. Or that of one module."""
 
     def lines(self, argument: str) -> list[str]:
         """Write a heading and an ``automodule`` for each module."""
         package = hasattr(import_module(argument), "__path__")
         lines = [".. automodule:: " + argument, "   :no-members:", ""] if package else []
+        if argument in REGISTRIES:
+            module, name = REGISTRIES[argument]
+            lines += known(getattr(import_module(module), name))
         for module in modules(argument) if package else [argument]:
             title = module.removeprefix("specenhance.").removeprefix(argument.removeprefix("specenhance.") + ".")
             lines += [title, "-" * len(title), "", f".. automodule:: {module}"]
@@ -109,21 +115,16 @@ class Names(Written):
         return table(("name", "what it is"), rows)
 
 
-class RegistryTable(Written):
-    """A table of what a registry of the library knows, without what other packages add."""
-
-    def lines(self, argument: str) -> list[str]:
-        """Write the table."""
-        module, name = REGISTRIES[argument]
-        registry = getattr(import_module(module), name)
-        registry.names()  # loads the room
-        rows = []
-        for key, entry in sorted(registry._entries.items()):
-            factory = entry.factory
-            if factory.__module__.startswith("specenhance."):
-                known = f"``{key.replace('{n}', '<n>')}``"
-                rows.append((known, f":py:obj:`~{factory.__module__}.{factory.__qualname__}`", summary(factory)))
-        return table(("name", "made by", "what it is"), rows)
+def known(registry: Registry[Any]) -> list[str]:
+    """Write a table of what a registry of the library knows, without what other packages add."""
+    registry.names()  # loads the room
+    rows = []
+    for name, entry in sorted(registry._entries.items()):
+        factory = entry.factory
+        if factory.__module__.startswith("specenhance."):
+            made_by = f":py:obj:`~{factory.__module__}.{factory.__qualname__}`"
+            rows.append((f"``{name.replace('{n}', '<n>')}``", made_by, summary(factory)))
+    return table(("name", "made by", "what it is"), rows)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
@@ -206,7 +207,11 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
         return None
     domain = env.domains.python_domain
     module, scope = node.get("py:module"), node.get("py:class")
-    paths = [target, *(f"{module}.{target}" for _ in [0] if module), *(f"{module}.{scope}.{target}" for _ in [0] if scope)]
+    paths = [
+        target,
+        *(f"{module}.{target}" for _ in [0] if module),
+        *(f"{module}.{scope}.{target}" for _ in [0] if scope),
+    ]
     exists = False
     for path in paths:
         if path.startswith("specenhance."):
@@ -223,15 +228,15 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
 def redirect(app: Sphinx, error: Exception | None) -> None:
     """Lead from the top of the site to its first page."""
     if error is None and app.builder.format == "html":
-        page = f'<!doctype html><meta http-equiv="refresh" content="0; url={app.config.root_doc}.html"><title>specenhance</title>'
-        (app.outdir / "index.html").write_text(page + "\n", encoding="utf-8")
+        first = f"{app.config.root_doc}.html"
+        page = f'<!doctype html>\n<meta http-equiv="refresh" content="0; url={first}">\n<a href="{first}">specenhance</a>\n'
+        (app.outdir / "index.html").write_text(page, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Tell Sphinx of all this."""
     app.add_directive("room", Room)
     app.add_directive("names", Names)
-    app.add_directive("registry", RegistryTable)
     app.add_directive("commands", Commands)
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-skip-member", leave_out)
