@@ -36,7 +36,6 @@ exclude_patterns = ["**/.*", ".*", "site", "runs", "specenhance", "tests"]  # no
 # Markdown: the headings have the anchors that they have in a browser of sources.
 myst_heading_anchors = 4
 highlight_language = "text"
-smartquotes = False  # an option's two hyphens stay two
 copybutton_prompt_text = r"(\w+)?\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 

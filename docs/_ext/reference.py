@@ -158,15 +158,19 @@ class Commands(Written):
             usage = " ".join(command.collect_usage_pieces(context))
             title = f"specenhance {name}"
             lines += [title, "-" * len(title), "", "::", "", f"   {title} {usage}", ""]
-            lines += [*inspect.cleandoc(command.help or "").splitlines(), ""]
+            for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+                lines += [plain(paragraph), ""]
             rows = [option.get_help_record(context) for option in command.params if not option.hidden]
             lines += table(("option", "what it is"), [(f"``{names}``", plain(text)) for names, text in rows])
         return lines
 
 
 def plain(text: str) -> str:
-    """Escape what reStructuredText would obey."""
-    return re.sub(r"([\\*`|_])", r"\\\1", " ".join(text.split()))
+    """Escape what reStructuredText would obey, and set options as code: two hyphens of a text become a dash."""
+    words = re.split(r"(--[a-z][\w-]*)", " ".join(text.split()))
+    return "".join(
+        f"\\ ``{word}``\\ " if word.startswith("--") else re.sub(r"([\\*`|_])", r"\\\1", word) for word in words
+    )
 
 
 def leave_out(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
