@@ -22,6 +22,7 @@ import device
 import features
 import frontends
 import growth
+import int8
 import mask_path
 import model
 import pcen
@@ -37,7 +38,7 @@ MARGIN = 0.25
 
 FILES = {
     file.BENCHMARK.title: file
-    for file in (mask_path, model, frontends, features, pcen, data_path, growth, device, shards)
+    for file in (mask_path, model, frontends, features, pcen, data_path, growth, device, int8, shards)
 }
 BENCHMARKS: dict[str, Benchmark] = {title: file.BENCHMARK for title, file in FILES.items()}
 

@@ -9,7 +9,7 @@ import typer
 
 from specenhance._choices import Input
 from specenhance.cli import options
-from specenhance.cli.console import told
+from specenhance.cli.console import say, told
 
 __all__ = ["COMMANDS", "export"]
 
@@ -20,7 +20,10 @@ def export(
     run: options.Run,
     format: Annotated[
         str,
-        typer.Option(help="onnx is for onnxruntime, pt2 is for PyTorch, aoti is compiled for this kind of processor."),
+        typer.Option(
+            help="onnx is for onnxruntime, pt2 is for PyTorch, aoti is compiled for this kind of processor, web is a page for "
+            "browsers."
+        ),
     ] = "onnx",
     out: Annotated[
         Path | None, typer.Option(help="The file to write. The default is RUN/model.onnx or the like.")
@@ -53,7 +56,7 @@ def export(
             )
         from specenhance.training.exporting import export_run
 
-        export_run(
+        made = export_run(
             run,
             out,
             format=format,
@@ -65,6 +68,10 @@ def export(
             root=root,
             csv=csv,
         )
+        if made.is_dir():
+            say(
+                f"open {made / 'index.html'} in a browser, or put the folder on any web server (by https, for the microphone)"
+            )
 
 
 COMMANDS = {"export": export}

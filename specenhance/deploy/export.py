@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from specenhance._choices import Input, require
-from specenhance._files import atomic_path, check_output
+from specenhance._files import atomic_folder, atomic_path, check_output
 from specenhance._version import __version__
 from specenhance.deploy.formats.registry import Format, Run, create_format
 from specenhance.deploy.metadata import INPUTS
 from specenhance.deploy.program import SpectrogramModel, WaveformModel, examples, reason, record
+from specenhance.deploy.web.page import check_place
 from specenhance.features.base import MelFeatures
 from specenhance.models.adapter import FrontendModel
 
@@ -54,10 +55,11 @@ def export(
 
     Args:
         model: maps waveforms to logits, with features of specenhance. It knows its classes (``model.classes``).
-        path: the file to write, with the suffix of the format. Its folder exists.
+        path: the file to write, with the suffix of the format. Its folder exists. For ``"web"`` a folder, in which only an
+            older page is replaced.
         format: one of :func:`specenhance.deploy.formats.registry.list_formats`: ``"onnx"``, ``"pt2"`` (read by
-            ``torch.export.load``) or ``"aoti"`` (read by ``torch._inductor.aoti_load_package``). An aoti file is compiled for
-            the processor that writes it.
+            ``torch.export.load``), ``"aoti"`` (read by ``torch._inductor.aoti_load_package``) or ``"web"`` (a page for
+            browsers). An aoti file is compiled for the processor that writes it.
         input: input of the file: ``"waveform"`` ``(B, samples)``, or a normalised ``"spectrogram"`` ``(B, 1, T, F)``.
         int8: clips that are needed to convert the backbone to 8-bit integers, see
             :func:`specenhance.deploy.int8_candidates.quantise`. Only for ONNX from waveforms. None keeps float32.
@@ -82,12 +84,16 @@ def export(
     """
     writer = check(format, input, int8=int8 is not None)
     path = Path(path)
-    name = default_name(format, input=input, int8=int8 is not None)
-    if path.suffix != Path(name).suffix:
-        raise ValueError(
-            f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
-        )
-    check_output(path)
+    is_page = _is_page(writer)
+    if is_page:
+        check_place(path)
+    else:
+        name = default_name(format, input=input, int8=int8 is not None)
+        if path.suffix != Path(name).suffix:
+            raise ValueError(
+                f"out = {str(path)!r}: expected a file's name that ends in {Path(name).suffix}, such as {name}"
+            )
+        check_output(path)
     if int8 is not None and model.thresholds:
         raise ValueError(
             "int8 with a multi-label model: its conversion is chosen and judged by accuracy, which such a model does not have; "
@@ -95,10 +101,10 @@ def export(
         )
     model = model.eval()
     about = _about(model, input, clip_seconds)
-    module = (WaveformModel(model) if input == "waveform" else SpectrogramModel(model)).eval()
+    module = (WaveformModel(model, shows=is_page) if input == "waveform" else SpectrogramModel(model)).eval()
     program, sizes = record(module, examples(model, input)[0])
     _log.info(f"{input} ({', '.join(sizes)}) to logits (batch, {len(about['classes'])})")
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    with (atomic_folder if is_page else atomic_path)(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch and onnxruntime warn about their own code
         load = _written(format, writer, program, temporary, about)
         worst = _compare(load(), module, examples(model, input, frames="frames" in sizes), path)
@@ -108,7 +114,8 @@ def export(
 
             to_int8(temporary, path, int8, about | {"int8": True})
     writer.finish(path)
-    _log.info(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    size = sum(file.stat().st_size for file in (path.iterdir() if is_page else [path]))
+    _log.info(f"{path}: {size / 1e6:.1f} MB")
     return path
 
 
@@ -143,7 +150,8 @@ def check(format: str, input: Input, *, int8: bool) -> Format:
         int8: whether the file is in 8-bit integers.
 
     Raises:
-        ValueError: for an unknown format or input, and for INT8 with another format than ONNX or another input than waveforms.
+        ValueError: for an unknown format or input, for INT8 with another format than ONNX or another input than waveforms, and
+            for a page with another input than waveforms.
         ImportError: if packages for the format are missing.
 
     >>> check("pt2", "waveform", int8=False).file
@@ -156,8 +164,14 @@ def check(format: str, input: Input, *, int8: bool) -> Format:
     require("input", input, Input)
     if int8 and (format, input) != ("onnx", "waveform"):
         raise ValueError(f"int8 with format = {format!r} and input = {input!r}: expected 'onnx' and 'waveform'")
+    if _is_page(writer) and input != "waveform":
+        raise ValueError(f"format = {format!r} with input = {input!r}: a page hears sound; expected 'waveform'")
     writer.require()
     return writer
+
+
+def _is_page(writer: Format) -> bool:
+    return getattr(writer, "is_page", False)
 
 
 def _about(model: FrontendModel, input: Input, clip_seconds: float | None) -> dict[str, Any]:

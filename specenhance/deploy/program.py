@@ -9,10 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from specenhance._choices import Input
-from specenhance.frontends.base import uses_real_frames
+from specenhance.frontends.base import factors_of, uses_real_frames
 from specenhance.models.adapter import FrontendModel
 
-__all__ = ["SpectrogramModel", "WaveformModel", "axes", "examples", "reason", "record"]
+__all__ = ["OUTPUTS", "SpectrogramModel", "WaveformModel", "axes", "examples", "reason", "record"]
+
+OUTPUTS = ("logits", "spectrogram", "mask_time", "mask_freq")
+"""Outputs of a model that shows what it does: logits ``(B, classes)``, the spectrogram ``(B, 1, T, F)`` before the front end,
+and the factors ``(B, T)`` and ``(B, F)`` of the mask, if the front end has one. Other models give logits alone."""
 
 
 class WaveformModel(nn.Module):
@@ -20,6 +24,7 @@ class WaveformModel(nn.Module):
 
     Args:
         model: maps waveforms to logits, with features of a fixed number of frames.
+        shows: whether it gives all of :data:`OUTPUTS`.
 
     >>> import timm
     >>> from specenhance import KaldiFbank, with_frontend
@@ -27,15 +32,18 @@ class WaveformModel(nn.Module):
     >>> module = WaveformModel(with_frontend(backbone, "tfe1", features=KaldiFbank(frames=24)))
     >>> module(torch.zeros(3, 1000)).shape
     torch.Size([3, 2])
+    >>> [tuple(output.shape) for output in WaveformModel(module.model, shows=True)(torch.zeros(3, 1000))]
+    [(3, 2), (3, 1, 24, 128), (3, 24), (3, 128)]
     """
 
-    def __init__(self, model: FrontendModel) -> None:
+    def __init__(self, model: FrontendModel, shows: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.shows = shows
         self.samples = model.features.samples
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Map waveforms ``(B, samples)`` to logits ``(B, classes)``."""
+    def forward(self, waveform: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map waveforms ``(B, samples)`` to logits ``(B, classes)``, or to a tuple of all outputs."""
         features = self.model.features
         wave = waveform
         if features.zero_mean:
@@ -45,7 +53,12 @@ class WaveformModel(nn.Module):
         ends = features.window_length + features.hop_length * torch.arange(features.frames)
         spec = torch.where((ends <= waveform.shape[1])[:, None], spec, features.padding)
         real = (ends <= waveform.shape[1])[None] if uses_real_frames(self.model.frontend) else None
-        return self.model.classify(spec.unsqueeze(1), real)
+        spec = spec.unsqueeze(1)
+        logits = self.model.classify(spec, real)
+        if not self.shows:
+            return logits
+        factors = factors_of(self.model.frontend, spec, real)
+        return (logits, spec) if factors is None else (logits, spec, *(factor[:, 0] for factor in factors))
 
 
 class SpectrogramModel(nn.Module):

@@ -32,10 +32,12 @@ __all__ = [
     "HannMelFeatures",
     "MelFeatures",
     "check_band",
+    "framed",
     "hann_power_spectrum",
     "log_energies",
     "mel_edges",
     "power_spectrum",
+    "real_power_spectrum",
     "slaney_centres",
     "whole_samples",
 ]
@@ -305,22 +307,65 @@ def power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
     tensor([[[16.,  0.,  0.]]])
     """
     if is_exporting():  # few formats have complex numbers
-        dtype = np.float64 if frames.dtype == torch.float64 else np.float32
-        matrix = torch.from_numpy(_fourier_matrix(frames.shape[-1], n_fft).astype(dtype))
-        real, imaginary = (frames @ matrix.to(frames.device)).chunk(2, dim=-1)
-        return real.square() + imaginary.square()
+        return real_power_spectrum(frames, n_fft)
     spectrum = torch.fft.rfft(frames, n=n_fft)
     return spectrum.real.square() + spectrum.imag.square()
 
 
-def _fourier_matrix(window: int, n_fft: int) -> np.ndarray:
-    """Make the real and the imaginary part, side by side, of the Fourier transform of a frame: (window, n_fft + 2), float64.
+def real_power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
+    """Compute :func:`power_spectrum` by products of real matrices, for exported models.
 
-    NumPy makes it, so an exported model has it as a constant. PyTorch's cosines would be computed at every call.
+    A transform of N = N1 N2 values is N2 transforms of N1 values, a turn of each result, and transforms of N2 values. For
+    N = 512 this needs a quarter of the multiplications of one matrix, and for N = 8192 a twelfth. Half of the first results
+    are conjugates of the others and are left out.
+
+    Source: Cooley and Tukey, "An algorithm for the machine calculation of complex Fourier series", Mathematics of Computation
+    19 (1965), with sample n = N2 n1 + n2 and frequency k = k1 + N1 k2.
+
+    >>> real_power_spectrum(torch.ones(1, 1, 4), n_fft=4).round(decimals=4)
+    tensor([[[16.,  0.,  0.]]])
     """
-    turns = np.outer(np.arange(window), np.arange(n_fft // 2 + 1)) % n_fft
-    angles = turns * (2 * math.pi / n_fft)
-    return np.concatenate([np.cos(angles), -np.sin(angles)], axis=1)
+
+    def constant(values: np.ndarray) -> Tensor:
+        # NumPy makes it, so an exported model has it as a constant. PyTorch's cosines would be computed at every call.
+        dtype = np.float64 if frames.dtype == torch.float64 else np.float32
+        return torch.from_numpy(values.astype(dtype)).to(frames.device)
+
+    n1 = max(d for d in range(1, math.isqrt(n_fft) + 1) if n_fft % d == 0)
+    n2, k1 = n_fft // n1, n1 // 2 + 1
+    first, turn, second = _angles(n1, n1, k1), _angles(n_fft, n2, k1), _angles(n2, n2, n2)
+    samples = rearrange(F.pad(frames, (0, n_fft - frames.shape[-1])), "b t (n1 n2) -> b t n2 n1", n1=n1)
+    real, imaginary = (samples @ constant(np.concatenate([np.cos(first), -np.sin(first)], axis=1))).chunk(2, dim=-1)
+    cosine, sine = constant(np.cos(turn)), constant(np.sin(turn))
+    turned = torch.cat([real * cosine + imaginary * sine, imaginary * cosine - real * sine], dim=-2)
+    columns = [np.concatenate([np.cos(second), np.sin(second)]), np.concatenate([-np.sin(second), np.cos(second)])]
+    real, imaginary = (turned.transpose(-1, -2) @ constant(np.concatenate(columns, axis=1))).chunk(2, dim=-1)
+    power = (real * real + imaginary * imaginary).flatten(-2)
+    k = np.arange(n_fft // 2 + 1)
+    k = np.where(k % n1 < k1, k, n_fft - k)  # the conjugate has the same power
+    return power[..., torch.from_numpy(k % n1 * n2 + k // n1).to(frames.device)]
+
+
+def _angles(length: int, rows: int, columns: int) -> np.ndarray:
+    """Give the angles ``2 pi n k / length`` of a Fourier transform, (rows, columns), float64."""
+    return np.outer(np.arange(rows), np.arange(columns)) % length * (2 * math.pi / length)
+
+
+def framed(wave: Tensor, window: int, hop: int) -> Tensor:
+    """Cut (B, samples) into frames (B, T, window), one every ``hop`` samples.
+
+    >>> framed(torch.arange(5.0)[None], window=3, hop=2)
+    tensor([[[0., 1., 2.],
+             [2., 3., 4.]]])
+    """
+    if not is_exporting():
+        return wave.unfold(-1, window, hop)
+    # An exported unfold copies one sample after the other. Frames are made of rows of `hop` samples here.
+    frames = 1 + (wave.shape[-1] - window) // hop
+    rows = -(-window // hop)
+    wave = F.pad(wave, (0, rows * hop))
+    parts = [wave[:, i * hop : (i + frames) * hop].reshape(-1, frames, hop) for i in range(rows)]
+    return torch.cat(parts, dim=-1)[..., :window]
 
 
 def hann_power_spectrum(wave: Tensor, n_fft: int, hop: int) -> Tensor:
@@ -330,7 +375,7 @@ def hann_power_spectrum(wave: Tensor, n_fft: int, hop: int) -> Tensor:
     torch.Size([2, 8, 201])
     """
     window = torch.hann_window(n_fft, dtype=wave.dtype, device=wave.device)
-    return power_spectrum(wave.unfold(-1, n_fft, hop) * window, n_fft)
+    return power_spectrum(framed(wave, n_fft, hop) * window, n_fft)
 
 
 def log_energies(power: Tensor, mel: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from specenhance._published import NORMALISATION
-from specenhance.features.base import MelFeatures, check_band, log_energies, power_spectrum, whole_samples
+from specenhance.features.base import MelFeatures, check_band, framed, log_energies, power_spectrum, whole_samples
 from specenhance.features.registry import register_features
 
 __all__ = ["KaldiFbank", "kaldi_mel_banks"]
@@ -82,7 +82,7 @@ class KaldiFbank(MelFeatures):
         # These steps, in this order, round as Kaldi's do. A cheaper order (for example pre-emphasis of the whole waveform) is
         # as close to the true value. But bins far below their frame's maximum are mostly rounding in float32, and there two
         # orders differ by up to 1e-2. The window's first sample is 0, so Kaldi's rule for x[-1] has no effect.
-        frames = wave.unfold(-1, self.window_length, self.hop_length)
+        frames = framed(wave, self.window_length, self.hop_length)
         frames = frames - frames.mean(dim=-1, keepdim=True)
         # It is hann_window(n, periodic=False) without its last sample, a 0. That form cannot be exported to ONNX.
         window = torch.hann_window(self.window_length - 1, dtype=wave.dtype, device=wave.device)

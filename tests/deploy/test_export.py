@@ -25,6 +25,7 @@ from specenhance.deploy.int8_candidates import RANGES, SCOPES
 from specenhance.deploy.program import SpectrogramModel, WaveformModel
 from specenhance.deploy.runtime import KEYS, OnnxModel
 from specenhance.features import Leaf, SincNet
+from specenhance.features.base import real_power_spectrum
 from specenhance.training.build import build_split
 from specenhance.training.exporting import export_run as export
 from specenhance.training.run import train
@@ -343,6 +344,26 @@ def test_exported_features_equal_those_of_training(features, tmp_path):
         with torch.no_grad():
             expected = features(batch[:, :samples])
         np.testing.assert_allclose(written(batch[:, :samples]), expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("window", "n_fft"), [(400, 512), (4800, 8192), (441, 441), (300, 300), (7, 7), (5, 6), (2, 2)]
+)
+def test_the_exported_fourier_transform(window, n_fft):
+    draw = torch.Generator().manual_seed(0)
+    frames = torch.randn(2, 3, window, dtype=torch.float64, generator=draw)
+    expected = torch.fft.rfft(frames, n=n_fft).abs().square()
+    torch.testing.assert_close(real_power_spectrum(frames, n_fft), expected, rtol=1e-10, atol=1e-10 * n_fft)
+    got = real_power_spectrum(frames.float(), n_fft).double()
+    assert (got - expected).abs().max() < 1e-6 * expected.max()
+
+
+def test_a_file_of_ultrasound_is_small(tmp_path):
+    features = KaldiFbank(frames=20, sample_rate=192_000)
+    written = exported_features(features, tmp_path / "features.onnx")
+    assert (tmp_path / "features.onnx").stat().st_size < 10e6
+    wave = sounds(1, features.samples)
+    np.testing.assert_allclose(written(wave), features(wave), atol=1e-4)
 
 
 @pytest.mark.parametrize("folder", ["arabic_speech_commands", "esc50_fold4"])

@@ -14,7 +14,7 @@ from specenhance._checksum import BLANK, KEY, seal
 from specenhance._files import write_text
 from specenhance._missing import missing
 from specenhance.deploy.formats.registry import Run, register_format
-from specenhance.deploy.program import axes
+from specenhance.deploy.program import OUTPUTS, axes
 
 __all__ = ["OPSET", "Onnx", "labels_path", "sign"]
 
@@ -51,7 +51,7 @@ class Onnx:
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[str(name)],
-                output_names=["logits"],
+                output_names=list(OUTPUTS[: len(program.graph_signature.user_outputs)]),
                 verbose=False,
             )
         assert made is not None

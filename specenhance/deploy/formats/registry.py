@@ -26,6 +26,8 @@ class Format(Protocol):
     Attributes:
         file: name of the file in a run folder, such as ``"model.onnx"``. All files of the format have its suffix.
         cure: advice for a model that cannot be written.
+        is_page: whether it is a folder that shows people what the model does. Then ``write`` is given a folder, and a program
+            with the outputs :data:`specenhance.deploy.program.OUTPUTS`. A format without it is a file.
     """
 
     file: str
@@ -38,7 +40,7 @@ class Format(Protocol):
         """Write a program and its metadata to a file. Return a function that loads the file.
 
         Args:
-            program: the model, recorded by ``torch.export``. It has one input and one output.
+            program: the model, recorded by ``torch.export``. It has one input and, unless it is for a page, one output.
             path: the file to write.
             about: the metadata, by the keys of :data:`specenhance.deploy.metadata.SCHEMA`.
         """
