@@ -33,12 +33,11 @@ REGISTRIES = {
 
 
 def modules(name: str) -> list[str]:
-    """List the public modules of a room, those of its folders too; the room itself is not among them."""
-    found = []
+    """List the public modules of a room and of its folders, the room first."""
+    found = [name]
     for module in pkgutil.iter_modules(getattr(import_module(name), "__path__", [])):
         if not module.name.startswith("_"):
-            path = f"{name}.{module.name}"
-            found += modules(path) if module.ispkg else [path]
+            found += modules(f"{name}.{module.name}")
     return found
 
 
@@ -92,16 +91,16 @@ class Room(Written):
     """What a room is, a table of the names that it registers, and a section for each public module. Or that of one module."""
 
     def lines(self, argument: str) -> list[str]:
-        """Write a heading and an ``automodule`` for each module."""
-        package = hasattr(import_module(argument), "__path__")
-        lines = [".. automodule:: " + argument, "   :no-members:", ""] if package else []
-        if argument in REGISTRIES:
-            module, name = REGISTRIES[argument]
-            lines += known(getattr(import_module(module), name))
-        for module in modules(argument) if package else [argument]:
-            title = module.removeprefix("specenhance.").removeprefix(argument.removeprefix("specenhance.") + ".")
-            lines += [title, "-" * len(title), "", f".. automodule:: {module}"]
-            lines += [f"   :exclude-members: {', '.join(borrowed(module))}", ""]
+        """Write an ``automodule`` for each module, under a heading where it is not the room itself."""
+        lines = []
+        for module in modules(argument):
+            if module != argument or not hasattr(import_module(argument), "__path__"):
+                title = module.removeprefix("specenhance.").removeprefix(argument.removeprefix("specenhance.") + ".")
+                lines += [title, "-" * len(title), ""]
+            lines += [f".. automodule:: {module}", f"   :exclude-members: {', '.join(borrowed(module))}", ""]
+            if module in REGISTRIES:
+                home, name = REGISTRIES[module]
+                lines += known(getattr(import_module(home), name))
         return lines
 
 
