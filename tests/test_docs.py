@@ -162,6 +162,8 @@ def test_every_command_runs(page, tones, tmp_path, monkeypatch):
                 )
                 words = [{"mobilenetv3_large_100": "mobilenetv3_small_050"}.get(word, word) for word in words]
             words = ["2" if word == "200" else word for word in words]
+            if "synthetic" in words:
+                words += ["--set", "data_args.clips_per_class=8"]
             if page in ("docs/distillation.md", "docs/labels.md", "docs/training.md"):
                 words += ["--backbone", "test_resnet"]
         if words[0] == "tune":
