@@ -35,7 +35,7 @@ def told() -> Iterator[None]:
     The exit code is 1 after an error. After a stop it is 128 and the number of the signal. A mistake or a stop that another
     process of the run tells, as its attribute ``told`` says, is not printed.
     """
-    from specenhance.training.stopping import Stopped
+    from specenhance._stopping import Stopped
 
     console = errors_console()
     logger = logging.getLogger("specenhance")

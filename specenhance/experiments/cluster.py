@@ -13,11 +13,11 @@ from typing import Any
 
 from specenhance._imports import import_modules, imported_modules
 from specenhance._missing import missing
+from specenhance._stopping import Stopped
 from specenhance.experiments.grid import Run
 from specenhance.experiments.jobs import Work
 from specenhance.experiments.mirror import absolute, mirrored, pull
 from specenhance.training.folder import locked
-from specenhance.training.stopping import Stopped
 
 __all__ = ["LOCAL", "on_ray"]
 

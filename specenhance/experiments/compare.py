@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from specenhance._files import write_text
+from specenhance._stopping import Stopped
 from specenhance.experiments.findings import Findings, find
 from specenhance.experiments.grid import Run, check_settings, numbered, train_or_resume
 from specenhance.experiments.jobs import Place, here
@@ -20,7 +21,6 @@ from specenhance.experiments.plan import Plan, save_plan
 from specenhance.experiments.tables import to_json, to_markdown
 from specenhance.training.machine import Machine
 from specenhance.training.run import check_recipe
-from specenhance.training.stopping import Stopped
 
 __all__ = ["compare", "train_and_test"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from specenhance._children import end_with_parent
 from specenhance._imports import import_modules, imported_modules
+from specenhance._stopping import Stopped, stop_signals
 from specenhance.experiments.grid import Run
-from specenhance.training.stopping import Stopped, stop_signals
 
 __all__ = ["Place", "Work", "here", "processes"]
 

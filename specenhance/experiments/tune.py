@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from specenhance._files import write_text
 from specenhance._missing import missing
 from specenhance._names import markdown
+from specenhance._stopping import Stopped
 from specenhance.experiments.grid import Run, train_or_resume
 from specenhance.experiments.jobs import Place, here
 from specenhance.experiments.space import Choice, Interval, as_text, parse_space, suggested
@@ -19,7 +20,6 @@ from specenhance.training.folds import has_folds
 from specenhance.training.machine import Machine
 from specenhance.training.recipe import Recipe, save_recipe
 from specenhance.training.run import check_recipe
-from specenhance.training.stopping import Stopped
 from specenhance.training.store import RESULT
 
 if TYPE_CHECKING:

@@ -52,13 +52,16 @@ def path_factor(z: Tensor, weights: PathWeights) -> Tensor:
     >>> path_factor(torch.tensor([[[-1.0, 0.0, 1.0]]]), path)
     tensor([[[0.5000, 0.5000, 0.7311]]])
     """
-    if z.device.type != "cpu" or not _ONEDNN or is_exporting():
+    if z.device.type != "cpu" or not _ONEDNN:
         return functional.path_factor(z, weights)
-    long = z.shape[0] * z.shape[2] >= LONG and weights.conv1_weight[..., 0].numel() > 1
-    # Under autocast our own gradient would meet inputs of two types.
-    own = long and own_gradients() and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
-    convolve = _LongConvolution.apply if own else _convolution
-    z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2).unsqueeze(2)
+    convolve = _convolution
+    if not is_exporting():  # other runtimes choose their own strides; they too are faster at 2-D convolutions
+        long = z.shape[0] * z.shape[2] >= LONG and weights.conv1_weight[..., 0].numel() > 1
+        # Under autocast our own gradient would meet inputs of two types.
+        if long and own_gradients() and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu"):
+            convolve = _LongConvolution.apply
+        z = z.transpose(1, 2).flatten(1).unflatten(1, (z.shape[2], z.shape[1])).transpose(1, 2)
+    z = z.unsqueeze(2)
     hidden = convolve(z, weights.conv1_weight, weights.conv1_bias).relu_()
     return convolve(hidden, weights.conv2_weight, weights.conv2_bias).sigmoid_().squeeze(2)
 

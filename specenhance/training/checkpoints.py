@@ -16,9 +16,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from specenhance._files import write_bytes
+from specenhance._stopping import Stopped, StopSignals
 from specenhance.models.weights import write_weights
 from specenhance.training.batches import Place
-from specenhance.training.stopping import Stopped, StopSignals
 
 __all__ = [
     "BEST",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import specenhance
+from specenhance._stopping import StopSignals
 from specenhance.analysis.accuracy import Score
 from specenhance.analysis.multi_label import MultiLabelScore
 from specenhance.data import AudioDataset
@@ -33,7 +34,6 @@ from specenhance.training.manifest import as_trained, load_manifest
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.start import load_start
-from specenhance.training.stopping import StopSignals
 from specenhance.training.store import HISTORY
 from specenhance.training.tagger import Tagger
 from specenhance.training.teach import load_teaching

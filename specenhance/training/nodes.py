@@ -18,9 +18,9 @@ from torch.distributed import DistError
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from specenhance._stopping import Stopped, stop_signals
 from specenhance.training.machine import Machine, launcher
 from specenhance.training.ranks import RankError, failure, free_port, process_group
-from specenhance.training.stopping import Stopped, stop_signals
 
 __all__ = ["in_other_processes", "together"]
 

@@ -15,7 +15,7 @@ import torch.distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from specenhance._imports import import_modules, imported_modules
-from specenhance.training.stopping import Stopped
+from specenhance._stopping import Stopped
 
 __all__ = ["RankError", "failure", "free_port", "process_group", "ranks"]
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from specenhance._files import resolved_place, write_text
+from specenhance._stopping import StopSignals, stop_signals
 from specenhance.data import AudioDataset
 from specenhance.inference import chosen_device
 from specenhance.training.acoustics import check_folders
@@ -32,7 +33,6 @@ from specenhance.training.prepare import prepare
 from specenhance.training.ranks import ranks
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe, save_recipe
 from specenhance.training.start import load_start
-from specenhance.training.stopping import StopSignals, stop_signals
 from specenhance.training.store import read_history, stored_runs
 from specenhance.training.teach import check_teacher, prepare_teacher
 

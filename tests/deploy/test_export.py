@@ -290,8 +290,8 @@ def test_no_mask_is_ever_two_dimensional_in_the_graph(model_file):
         node for node in graph.node if any(e.key == SCOPES and "frontend" in e.value for e in node.metadata_props)
     ]
     made = {name: shapes[name] for node in inside for name in node.output}
-    flat = [shape for shape in made.values() if 24 not in shape or 32 not in shape]
-    whole = [shape for shape in made.values() if 24 in shape and 32 in shape and len(shape) == 4]
+    whole = [shape for shape in made.values() if shape[-2:] == [24, 32]]
+    flat = [shape for shape in made.values() if shape not in whole]
     assert len(flat) > 30
     # S * e_t, and that times e_f, the output: of one channel, though the masks between have up to 32.
     assert [shape[1:] for shape in whole] == [[1, 24, 32]] * 2

@@ -15,6 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from specenhance._stopping import Stopped
 from specenhance.cli import program
 from specenhance.data.registry import DATA, list_data
 from specenhance.experiments import cluster
@@ -25,7 +26,6 @@ from specenhance.training import artefacts
 from specenhance.training import run as running
 from specenhance.training.folder import locked
 from specenhance.training.recipe import Recipe
-from specenhance.training.stopping import Stopped
 from specenhance.training.store import read_history
 
 SOUNDS = """

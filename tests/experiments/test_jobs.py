@@ -13,7 +13,7 @@ from pathlib import Path
 from specenhance.experiments.grid import Run
 from specenhance.experiments.jobs import processes
 from specenhance.training.recipe import Recipe
-from specenhance.training.stopping import Stopped, stop_signals
+from specenhance._stopping import Stopped, stop_signals
 
 def work(run, folder):
     (Path(folder) / f"began-{run.seed}").touch()

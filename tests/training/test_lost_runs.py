@@ -155,8 +155,8 @@ def test_only_a_finished_run_is_extended_and_only_by_more(quick, tmp_path):
 def test_ties_of_the_best_epoch_go_to_the_lower_loss():
     from types import SimpleNamespace
 
+    from specenhance._stopping import StopSignals
     from specenhance.training.checkpoints import Keeper
-    from specenhance.training.stopping import StopSignals
 
     stop = StopSignals()
     stop.gentle = True

@@ -12,6 +12,7 @@ import torch
 from test_run import QUIET, assert_same_end
 from typer.testing import CliRunner
 
+from specenhance._stopping import Stopped
 from specenhance.cli import app
 from specenhance.data import AudioDataset
 from specenhance.data.shards import ShardedSounds
@@ -21,7 +22,6 @@ from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe
 from specenhance.training.run import resume, train
 from specenhance.training.sharding import shard
-from specenhance.training.stopping import Stopped
 
 pytest.importorskip("webdataset")
 CLIPS, BLOCK = 1000, 20

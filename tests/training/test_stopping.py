@@ -12,10 +12,10 @@ import pytest
 import torch
 from test_run import QUIET, assert_same_end
 
+from specenhance._stopping import Stopped, StopSignals, stop_signals
 from specenhance.training import load_recipe
 from specenhance.training.module import Classifier
 from specenhance.training.run import resume, train
-from specenhance.training.stopping import Stopped, StopSignals, stop_signals
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ from pathlib import Path
 from specenhance.training import load_recipe
 from specenhance.training.checkpoints import Keeper
 from specenhance.training.run import train
-from specenhance.training.stopping import Stopped
+from specenhance._stopping import Stopped
 
 end = Keeper.on_train_batch_end
 def end_or_signal(self, trainer, *args):

@@ -47,7 +47,7 @@ class StopSignals:
     >>> stop = StopSignals()
     >>> stop(signal.SIGTERM, None)
     Traceback (most recent call last):
-    specenhance.training.stopping.Stopped: stopped
+    specenhance._stopping.Stopped: stopped
     >>> stop.requested == signal.SIGTERM
     True
     """
