@@ -20,6 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
+import specenhance
 from specenhance._registry import Registry
 
 REGISTRIES = {
@@ -215,6 +216,9 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
         *(f"{module}.{target}" for _ in [0] if module),
         *(f"{module}.{scope}.{target}" for _ in [0] if scope),
     ]
+    if "." not in target:  # one of a private module, such as an exception that a function lets through
+        private = [name for _, name, _ in pkgutil.iter_modules(specenhance.__path__) if re.match("_[a-z]", name)]
+        paths += [f"specenhance.{name}.{target}" for name in private]
     exists = False
     for path in paths:
         if path.startswith("specenhance."):
