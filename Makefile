@@ -7,11 +7,13 @@ FORMATS := .venv-formats
 ORT := .onnxruntime
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo compare-demo onnxruntime test lint format test-backbones test-scale test-newest test-formats test-gpu bench bench-check bench-gpu clean
+.PHONY: help demo compare-demo onnxruntime docs docs-links test lint format test-backbones test-scale test-newest test-formats test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
 	@echo "make compare-demo compare two front ends on built-in sounds, and write a page (under five minutes on two cores)"
+	@echo "make docs         the site of the documentation, in site/ (a minute); every warning is an error"
+	@echo "make docs-links   asks the web whether the links to other sites still work"
 	@echo "make test         the whole test suite"
 	@echo "make onnxruntime  headers and library for examples/deploy_cpp, on Debian; its test skips without them"
 	@echo "make lint         ruff, mypy, and the order of imports"
@@ -45,6 +47,14 @@ onnxruntime: $(ORT)/lib/libonnxruntime.so
 
 $(ORT)/lib/libonnxruntime.so: examples/deploy_cpp/get_onnxruntime.sh | $(INSTALLED)
 	sh examples/deploy_cpp/get_onnxruntime.sh $(BIN)/python $(ORT)
+
+docs: $(INSTALLED)
+	rm -rf site
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet -c docs -d site/.doctrees . site
+	@echo "open site/index.html"
+
+docs-links: $(INSTALLED)
+	$(BIN)/python -m sphinx --builder linkcheck --quiet -c docs -d site/.doctrees . site/links
 
 # One worker a core, each on one thread; a file stays with one worker, which makes what its tests share once.
 test: $(INSTALLED)
@@ -100,4 +110,4 @@ bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py --device cuda
 
 clean:
-	rm -rf .venv $(NEWEST) $(FORMATS) $(ORT) demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv $(NEWEST) $(FORMATS) $(ORT) demo compare-demo site .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

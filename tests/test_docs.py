@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 from specenhance import with_frontend
 from specenhance.cli import app
+from specenhance.conditions.registry import CONDITIONS
+from specenhance.data.registry import DATA
 from specenhance.frontends.registry import FRONTENDS
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +61,14 @@ def needed(monkeypatch):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "python")])
-def test_every_python_snippet_runs(page, exported, tones, tmp_path, monkeypatch):
+def test_every_python_snippet_runs(page, untrained, exported, tones, tmp_path, monkeypatch):
+    shutil.copytree(untrained, tmp_path / "first")
     shutil.copy(exported, tmp_path / "model.onnx")
     shutil.copy(tones / "test" / "low" / "0.wav", tmp_path / "a.wav")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(FRONTENDS, "_entries", dict(FRONTENDS._entries))
+    for registry in (FRONTENDS, DATA, CONDITIONS):
+        registry.names()  # loads the library's own
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     names = needed(monkeypatch) | {"tmp_path": tmp_path}
     for code in snippets(page, "python"):
         exec(compile(code, page, "exec"), names)  # in one namespace, as a reader goes on
@@ -133,6 +138,7 @@ def make_tables(tones, folder):
     [
         "README.md",
         *(f"docs/{n}.md" for n in ("compare", "distillation", "export", "labels", "recordings", "shards", "training")),
+        *(f"docs/{n}.md" for n in ("first_model", "frontends", "own_data")),
     ],
 )
 def test_every_command_runs(page, tones, tmp_path, monkeypatch):
@@ -156,6 +162,8 @@ def test_every_command_runs(page, tones, tmp_path, monkeypatch):
                 )
                 words = [{"mobilenetv3_large_100": "mobilenetv3_small_050"}.get(word, word) for word in words]
             words = ["2" if word == "200" else word for word in words]
+            if "synthetic" in words:
+                words += ["--set", "data_args.clips_per_class=8"]
             if page in ("docs/distillation.md", "docs/labels.md", "docs/training.md"):
                 words += ["--backbone", "test_resnet"]
         if words[0] == "tune":
@@ -165,8 +173,6 @@ def test_every_command_runs(page, tones, tmp_path, monkeypatch):
         if "--int8" in words:
             words.append("--force")  # of a model that has learned nothing
         if words[-1].startswith("model.onnx") or "model.onnx" in words:
-            words = [
-                word.replace("model.onnx", "RUN/model.onnx") if not word.startswith("RUN") else word for word in words
-            ]
+            words = ["RUN/model.onnx" if word == "model.onnx" else word for word in words]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, f"{line}: {result.output}"

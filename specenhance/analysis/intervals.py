@@ -44,7 +44,8 @@ class AccuracyInterval(NamedTuple):
     """The 95% interval of an accuracy.
 
     Attributes:
-        low, high: Its ends, in [0, 1].
+        low: Its lower end, in [0, 1].
+        high: Its upper end, in [0, 1].
         over: What it is over, such as ``"12 groups (speaker)"``; empty if the clips are taken as independent.
     """
 

@@ -72,7 +72,8 @@ class Findings(NamedTuple):
 
     Attributes:
         arms: The arms.
-        clips, groups: The numbers of test clips and of groups.
+        clips: The number of test clips.
+        groups: The number of groups.
         unit: What a group is, such as ``"speaker"``.
     """
 

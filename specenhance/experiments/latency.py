@@ -24,7 +24,8 @@ class Latency(NamedTuple):
     Attributes:
         milliseconds: The median.
         ratio: The median of the ratio.
-        low, high: The 10th and 90th percentile of the ratio.
+        low: The 10th percentile of the ratio.
+        high: The 90th percentile of the ratio.
     """
 
     milliseconds: float

@@ -13,7 +13,8 @@ class Interval(NamedTuple):
     """Numbers from ``low`` to ``high``.
 
     Attributes:
-        low, high: The ends, which belong to it.
+        low: The lower end, which belongs to it.
+        high: The upper end, which belongs to it.
         log: Whether the logarithms are equally likely, not the numbers.
         whole: Whether only whole numbers are in it.
     """

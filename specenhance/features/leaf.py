@@ -46,8 +46,9 @@ class Leaf(FilterFeatures):
         std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``, by default x itself.
 
     Attributes:
-        centre, length, width: The learned changes (F,) of c, s and w. They are 0 at the start, where s is that of a mel filter
-            and w is 0.4.
+        centre: The learned change (F,) of c, 0 at the start.
+        length: The learned change (F,) of s, 0 at the start, where s is that of a mel filter.
+        width: The learned change (F,) of w, 0 at the start, where w is 0.4.
         frequencies: The centre frequencies of the filters before training, in Hz.
         hop_seconds: The time from one frame to the next, in seconds.
 

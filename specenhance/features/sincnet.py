@@ -39,8 +39,8 @@ class SincNet(FilterFeatures):
         std: The standard deviation of the log energies; the result is ``(x - mean) / (2 * std)``, by default x itself.
 
     Attributes:
-        low, band: The learned changes (F,) of the lower edge and of the band's width. They are the logarithms of factors, 0 at
-            the start.
+        low: The learned change (F,) of the lower edge. It is the logarithm of a factor, 0 at the start.
+        band: The learned change (F,) of the band's width. It is the logarithm of a factor, 0 at the start.
         frequencies: The middles of the bands before training, in Hz.
         hop_seconds: The time from one frame to the next, in seconds.
 
