@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NEWEST := .venv-newest
+WHEEL := .venv-wheel
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo compare-demo test lint format test-backbones test-scale test-newest test-gpu bench bench-check bench-gpu clean
+.PHONY: help demo compare-demo test lint format test-backbones test-scale test-newest test-wheel test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
@@ -16,6 +17,7 @@ help:
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
 	@echo "make test-scale   100,000 clips in shards, streamed in constant memory (three minutes)"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
+	@echo "make test-wheel   build wheel and sdist, install the wheel and all it needs anew, and use it"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
 	@echo "make bench        what a CPU can measure, fifteen minutes on two cores; writes benchmarks/RESULTS.md"
 	@echo "make bench-check  measures again, and fails where a ratio has fallen below the recorded one"
@@ -65,6 +67,16 @@ test-newest:
 	$(NEWEST)/bin/python -m pip list | grep -iE '^(torch|torchvision|torchaudio|triton|timm|nnAudio|lightning|torchmetrics) '
 	$(NEWEST)/bin/python -m pytest tests/newest
 
+# As a user installs it: from the wheel, outside the tree, with what the newest releases are.
+test-wheel:
+	rm -rf $(WHEEL)
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet build
+	$(WHEEL)/bin/python -m build --outdir $(WHEEL)/dist
+	$(WHEEL)/bin/python -m pip install --quiet "$$(ls $(WHEEL)/dist/*.whl)[train,export]"
+	cp tests/smoke.py $(WHEEL)
+	cd $(WHEEL) && bin/python smoke.py smoke
+
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest tests/kernels/test_suite.py -k on_the_gpu -rs
 	PYTHON=$(BIN)/python sh benchmarks/sanitize.sh
@@ -81,4 +93,4 @@ bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py --device cuda
 
 clean:
-	rm -rf .venv $(NEWEST) demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv $(NEWEST) $(WHEEL) build dist demo compare-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
