@@ -16,6 +16,7 @@ from pathlib import Path
 
 from specenhance import load_model
 from specenhance.data import ESC50
+from specenhance.inference import predict
 from specenhance.training import recipe_for, train
 
 
@@ -50,10 +51,10 @@ def main() -> None:
         result = train(recipe, options.out)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    print(f"fold {options.fold}: {result['test']['accuracy']:.1%} of {result['test']['clips']} test clips")
     model = load_model(options.out)
     clips = ESC50(options.root, options.fold, train=False)
-    found = model.predict(clips.paths[0], top=3)
+    print(f"fold {options.fold}: {result['test_accuracy']:.1%} of {len(clips)} test clips")
+    found = predict(model, clips.paths[0], top=3)
     named = ", ".join(f"{model.classes[label]} {probability:.1%}" for label, probability in found)
     print(f"{clips.paths[0].name} is {clips.classes[clips.labels[0]]}: {named}")
 

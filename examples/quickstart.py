@@ -20,8 +20,8 @@ from specenhance.data import AudioDataset, AudioFolder, SyntheticSounds, collate
 
 def train(clips: AudioDataset, test: AudioDataset, epochs: int, backbone: str) -> float:
     """Train a model, and give its accuracy on the test clips."""
-    backbone = timm.create_model(backbone, in_chans=1, num_classes=len(clips.classes))
-    model = with_frontend(backbone, "tfe4", features=KaldiFbank(frames=98))  # waveforms of a second to logits
+    network = timm.create_model(backbone, in_chans=1, num_classes=len(clips.classes))
+    model = with_frontend(network, "tfe4", features=KaldiFbank(frames=98))  # waveforms of a second to logits
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for epoch in range(epochs):
         model.train()
@@ -49,11 +49,15 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenetv3_small_050", help="a name of timm's")
     options = parser.parse_args()
     torch.manual_seed(0)
-    if options.root:
-        clips, test = (AudioFolder(options.root, split=split) for split in ("train", "test"))
-    else:
-        clips, test = SyntheticSounds("train", clips_per_class=64), SyntheticSounds("test", clips_per_class=20)
-    print(f"accuracy on {len(test)} test clips: {train(clips, test, options.epochs, options.backbone):.1%}")
+    try:
+        if options.root:
+            clips, test = (AudioFolder(options.root, split=split) for split in ("train", "test"))
+        else:
+            clips, test = SyntheticSounds("train", clips_per_class=64), SyntheticSounds("test", clips_per_class=20)
+        accuracy = train(clips, test, options.epochs, options.backbone)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: timm has no such model
+        parser.error(str(error))
+    print(f"accuracy on {len(test)} test clips: {accuracy:.1%} (guessing: {1 / len(test.classes):.1%})")
 
 
 if __name__ == "__main__":
