@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from specenhance.audio import resampled
-from specenhance.audio.listen import THRESHOLD, events, listen
+from specenhance.audio.listen import MARGIN, THRESHOLD, events, listen
 from specenhance.deploy.runtime import OnnxModel
 
 PATIENCE = 5.0  # s without a block from the device
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path, help="a file that 'specenhance export' wrote")
     parser.add_argument("--device", help="number or name of the device; the default is the system's")
     parser.add_argument("--threshold", type=float, help="minimum probability of what is heard")
+    parser.add_argument("--margin", type=float, default=MARGIN, help="by which it must be above the second class")
     parser.add_argument("--seconds", type=float, help="end after so many seconds")
     parser.add_argument("--list", action="store_true", help="list the devices and end")
     options = parser.parse_args()
@@ -97,7 +98,7 @@ def main() -> None:
         stream = resampled(blocks(sound, device, rate, options.seconds), rate, model.sample_rate)
         windows = listen(model, stream, window=model.clip_samples, hop=max(1, model.clip_samples // 8))
         print(f"listening at {rate} Hz; Ctrl-C ends", file=sys.stderr)
-        for event in events(windows, threshold=threshold):
+        for event in events(windows, threshold=threshold, margin=options.margin):
             label = model.classes[event.label]
             print(f"{event.start:.2f} to {event.end:.2f} s: {label} {event.probability:.1%}", flush=True)
     except KeyboardInterrupt:
