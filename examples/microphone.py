@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="list the devices and end")
     options = parser.parse_args()
     if options.list:
-        print(portaudio().query_devices())
+        print(str(portaudio().query_devices()) or "PortAudio finds no device")
         return
     if options.model is None:
         parser.error("expected a model, such as RUN/model.onnx")
@@ -103,8 +103,10 @@ def main() -> None:
             print(f"{event.start:.2f} to {event.end:.2f} s: {label} {event.probability:.1%}", flush=True)
     except KeyboardInterrupt:
         pass
-    except (ValueError, sound.PortAudioError) as error:
+    except ValueError as error:
         parser.error(str(error))
+    except sound.PortAudioError as error:
+        parser.error(f"{error}; --list shows the devices that there are")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,15 @@ def train_and_use(folder: Path) -> None:
     import numpy as np
     import soundfile
 
-    settings = ["data_args.clips_per_class=2", "frames=32", "bins=32", "batch_size=10", "time_mask=4", "freq_mask=4", "shift=2"]
+    settings = [
+        "data_args.clips_per_class=2",
+        "frames=32",
+        "bins=32",
+        "batch_size=10",
+        "time_mask=4",
+        "freq_mask=4",
+        "shift=2",
+    ]
     run = folder / "run"
     command(
         "train", "--data", "synthetic", "--backbone", "test_resnet", "--frontend", "tfe1", "--epochs", 1,

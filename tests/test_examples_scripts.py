@@ -169,6 +169,11 @@ def test_frontends_picture(script, tones, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
+def test_the_scripts_that_draw_and_join_refuse(refused, tmp_path):
+    assert "nothing.wav" in refused("frontends_picture.py", tmp_path / "nothing.wav", tmp_path / "picture.png")
+    assert "melspectrogram.onnx" in refused("speech_embedding.py", tmp_path, tmp_path / "out.onnx")
+
+
 # What timm's train.py does with our arguments, in a few lines: timm's package does not have that file.
 STAND_IN = """
 import argparse
