@@ -26,6 +26,8 @@ from specenhance.distillation.head import fit_head
 from specenhance.distillation.onnx import OnnxTeacher
 
 BATCH = 32
+TEMPERATURE = 4.0
+SHIFT = 1600  # samples: 0.1 s
 
 
 def in_memory(data: AudioDataset) -> tuple[Tensor, Tensor]:
@@ -47,7 +49,14 @@ def lessons(teacher: OnnxTeacher, data: AudioDataset, waveforms: Tensor) -> Tens
 
 def train(student: nn.Module, waveforms: Tensor, labels: Tensor, taught: Tensor, epochs: int, weight: float) -> None:
     """Train the student on the labels and on what the teacher says."""
-    loss_of = DistillationLoss(nn.CrossEntropyLoss(), weight=weight)
+    # Hinton's loss: teacher and student are softened alike.
+    loss_of = DistillationLoss(
+        nn.CrossEntropyLoss(),
+        weight=weight,
+        temperature=TEMPERATURE,
+        student_temperature=TEMPERATURE,
+        scale_by_temperature=True,
+    )
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=2e-3, total_steps=epochs * -(-len(labels) // BATCH)
@@ -56,7 +65,8 @@ def train(student: nn.Module, waveforms: Tensor, labels: Tensor, taught: Tensor,
     for epoch in range(epochs):
         total = 0.0
         for batch in torch.randperm(len(labels)).split(BATCH):
-            losses = loss_of(student(waveforms[batch]), taught[batch], labels[batch])
+            shift = int(torch.randint(-SHIFT, SHIFT + 1, ()))  # the same word, a little earlier or later
+            losses = loss_of(student(waveforms[batch].roll(shift, 1)), taught[batch], labels[batch])
             optimizer.zero_grad()
             losses.total.backward()
             optimizer.step()
@@ -79,8 +89,8 @@ def main() -> None:
     parser.add_argument("root", nargs="?", help="a folder as Speech Commands V2; the default is the built-in data set")
     parser.add_argument("--backbone", default="mobilenetv3_small_050", help="the student's, a name of timm's")
     parser.add_argument("--clips-per-class", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--weight", type=float, default=0.5, help="of the labels; 1 leaves the teacher out")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--weight", type=float, default=0.2, help="of the labels; 1 leaves the teacher out")
     options = parser.parse_args()
     torch.manual_seed(0)
     try:

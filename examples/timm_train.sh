@@ -1,7 +1,7 @@
 #!/bin/sh
 # Train one of our models by timm's own script, on images of spectrograms.
 #
-#     sh examples/timm_train.sh TRAIN_PY [IMAGES [OPTION...]]
+#     sh examples/timm_train.sh TRAIN_PY [IMAGES] [OPTION...]
 #
 # TRAIN_PY is train.py of timm's repository (huggingface/pytorch-image-models); its package does not have it. IMAGES is a
 # folder that examples/spectrogram_images.py wrote. Without one it is made from built-in sounds, as ./spectrogram-images. Options go
@@ -14,11 +14,14 @@ script=$1
 [ -f "$script" ] || { echo "$script: no such file; expected train.py of timm's repository" >&2; exit 2; }
 shift
 images=spectrogram-images
-if [ $# -ge 1 ]; then
+case ${1:--} in
+-*) ;; # options only
+*)
     images=$1
     shift
     [ -d "$images/train" ] || { echo "$images: no images; examples/spectrogram_images.py writes them" >&2; exit 2; }
-fi
+    ;;
+esac
 python=${PYTHON:-python}
 [ -d "$images/train" ] || "$python" "$(dirname "$0")/spectrogram_images.py" "$images"
 classes=$(ls "$images/train" | wc -l | tr -d ' ')

@@ -214,11 +214,12 @@ needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="no sh here")
 
 @needs_sh
 def test_timms_script_gets_a_model_and_spectrograms(script, tones, tmp_path):
-    script("spectrogram_images.py", tmp_path / "images", tones)
+    script("spectrogram_images.py", tmp_path / "spectrogram-images", tones)
     (tmp_path / "train.py").write_text(STAND_IN)
-    done = timm_train(tmp_path, "train.py", "images", "--epochs", 2, "--batch-size", 8)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "TFE (8, 1, 96, 128) 24 2\n"
+    for images in ([], ["spectrogram-images"]):  # which are the same: the default is made only where there is none
+        done = timm_train(tmp_path, "train.py", *images, "--epochs", 2, "--batch-size", 8)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "TFE (8, 1, 96, 128) 24 2\n"
 
 
 @needs_sh
