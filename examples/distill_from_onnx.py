@@ -8,6 +8,9 @@ The teacher takes waveforms. ``specenhance export RUN`` writes such a file, and 
 Google's speech embedding. A teacher of other classes is an embedding: a linear head is fitted on the training clips. The data
 have the layout of Speech Commands V2. The teacher is asked once for each clip, so an epoch takes no longer than without it.
 On the command line: ``specenhance train --teacher onnx:teacher.onnx --set teacher_input=clean``.
+
+With 10 clips of each of 35 Arabic keywords, one run had 50.5% of 1,050 test clips with the speech embedding as its teacher, and
+45.5% without (``--weight 1``).
 """
 
 from __future__ import annotations
