@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     parser.add_argument("--fold", type=int, default=1, help="the fold that tests, 1 to 5")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--lr", type=float, default=1e-3, help="the highest learning rate of the one cycle")
     parser.add_argument("--clips-per-class", type=int, default=0, help="train on so many clips of each class; 0 is all")
     parser.add_argument("--frames", type=int, default=498, help="spectrogram frames of 10 ms; clips are cut to them")
     parser.add_argument("--out", type=Path, default=Path("esc50"), help="the run folder, which must not exist")
@@ -43,9 +44,10 @@ def main() -> None:
             pretrained=not options.no_pretrained,
             frontend=options.frontend,
             epochs=options.epochs,
-            lr=3e-4,  # weights that know something are changed slowly
+            lr=options.lr,
             label_smoothing=0.1,
             frames=options.frames,
+            time_mask=options.frames // 5,
             clips_per_class=options.clips_per_class,
         )
         result = train(recipe, options.out)
