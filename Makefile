@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NEWEST := .venv-newest
+WHEEL := .venv-wheel
 FORMATS := .venv-formats
 ORT := .onnxruntime
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo compare-demo onnxruntime docs docs-links test lint format test-backbones test-scale test-newest test-formats test-gpu bench bench-check bench-gpu clean
+.PHONY: help demo compare-demo onnxruntime docs docs-links test lint format test-backbones test-scale test-newest test-formats test-wheel test-gpu bench bench-check bench-gpu clean
 
 help:
 	@echo "make demo         train with and without the front end on built-in sounds (three minutes on two cores)"
@@ -22,6 +23,8 @@ help:
 	@echo "make test-scale   100,000 clips in shards, streamed in constant memory (three minutes)"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
 	@echo "make test-formats export to LiteRT and ExecuTorch, in a virtual environment of its own (8 GB)"
+
+	@echo "make test-wheel   build wheel and sdist, install the wheel and all it needs anew, and use it"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
 	@echo "make bench        what a CPU can measure, fifteen minutes on two cores; writes benchmarks/RESULTS.md"
 	@echo "make bench-check  measures again, and fails where a ratio has fallen below the recorded one"
@@ -94,6 +97,16 @@ test-formats:
 	$(FORMATS)/bin/python -m pip install --quiet tabulate ruamel.yaml expecttest parameterized
 	OMP_NUM_THREADS=1 $(FORMATS)/bin/python -m pytest tests/deploy/test_device_formats.py -rs
 
+# As a user installs it: from the wheel, outside the tree, with what the newest releases are.
+test-wheel:
+	rm -rf $(WHEEL)
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet build
+	$(WHEEL)/bin/python -m build --outdir $(WHEEL)/dist
+	$(WHEEL)/bin/python -m pip install --quiet "$$(ls $(WHEEL)/dist/*.whl)[train,export]"
+	cp tests/smoke.py $(WHEEL)
+	cd $(WHEEL) && bin/python smoke.py smoke
+
 test-gpu: $(INSTALLED)
 	$(BIN)/python -m pytest tests/kernels/test_suite.py -k on_the_gpu -rs
 	PYTHON=$(BIN)/python sh benchmarks/sanitize.sh
@@ -110,4 +123,4 @@ bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py --device cuda
 
 clean:
-	rm -rf .venv $(NEWEST) $(FORMATS) $(ORT) demo compare-demo site .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv $(NEWEST) $(WHEEL) $(FORMATS) $(ORT) build dist demo compare-demo site .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

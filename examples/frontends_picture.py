@@ -5,7 +5,7 @@ python examples/frontends_picture.py SOUND.flac docs/images/frontends.png
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -60,5 +60,17 @@ def draw(waveforms: Tensor) -> Figure:
     return figure
 
 
+def main() -> None:
+    """Draw the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sound", type=Path, help="a sound; its first second is drawn")
+    parser.add_argument("out", type=Path, help="the picture, .png, .pdf or .svg")
+    options = parser.parse_args()
+    try:
+        save_figure(draw(sounds(options.sound)), options.out)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
 if __name__ == "__main__":
-    save_figure(draw(sounds(Path(sys.argv[1]))), Path(sys.argv[2]))
+    main()

@@ -96,13 +96,16 @@ def values(model: Path, sounds: Path, out: Path) -> None:
 def main() -> None:
     """Write the model, and the values of the clips if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("models", type=Path, help="folder of the two files")
+    parser.add_argument("out", type=Path, help="the file that is written")
     parser.add_argument("--values", nargs=2, type=Path, metavar=("SOUNDS", "FILE.npz"))
     options = parser.parse_args()
-    onnx.save(joined(options.models), options.out)
-    if options.values:
-        values(options.out, *options.values)
+    try:
+        onnx.save(joined(options.models), options.out)
+        if options.values:
+            values(options.out, *options.values)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def test_a_teacher_is_trained_and_taught_from(tones, tmp_path, monkeypatch):
 
 
 def test_a_file_of_the_papers_needs_only_the_folder_of_the_data(tones, tmp_path):
-    recipes = Path(__file__).parents[2] / "examples" / "recipes"
+    recipes = Path(__file__).parents[2] / "specenhance" / "training" / "recipes"
     message = refusal("train", "--recipe", recipes / "speech_commands.toml")
     assert "root = '': expected a folder" in message
     message = refusal("train", "--recipe", recipes / "speech_commands.toml", "--root", tones)
