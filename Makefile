@@ -22,8 +22,7 @@ help:
 	@echo "make test-backbones  one model of every family of timm's (about ten minutes); writes docs/backbones.md"
 	@echo "make test-scale   100,000 clips in shards, streamed in constant memory (three minutes)"
 	@echo "make test-newest  the main paths on the newest releases, in a virtual environment of their own"
-	@echo "make test-formats export to LiteRT and ExecuTorch, in a virtual environment of its own (8 GB)"
-
+	@echo "make test-formats export to LiteRT and ExecuTorch, in a virtual environment of its own (7 GB)"
 	@echo "make test-wheel   build wheel and sdist, install the wheel and all it needs anew, and use it"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
 	@echo "make bench        what a CPU can measure, fifteen minutes on two cores; writes benchmarks/RESULTS.md"
