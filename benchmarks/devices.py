@@ -49,7 +49,10 @@ def main() -> None:
     model = load_model(settings.run).eval()
     rate = model.features.sample_rate
     found = sorted(settings.clips.glob("*/*.flac"))
-    batch = [torch.from_numpy(read_samples(path, rate))[None, :rate] for path in found[:: len(found) // CLIPS][:CLIPS]]
+    batch = [
+        torch.from_numpy(read_samples(path, rate))[None, :rate]
+        for path in found[:: max(1, len(found) // CLIPS)][:CLIPS]
+    ]
     batch = [torch.nn.functional.pad(x, (0, rate - x.shape[1])) for x in batch]
     expected = [model(x) for x in batch]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """What does INT8 gain on a processor? Exported files from waveforms: latency and size beside float32's.
 
 A clip of a second, batch 1, one thread. Features and front end stay in float32, so "features" is the time of a file that has
-them alone. INT8 files are made as `specenhance export --int8` makes them. The weights are random, which changes no latency.
+only them. INT8 files are made as `specenhance export --int8` makes them. The weights are random, which changes no latency.
 
     python benchmarks/int8.py
 """

@@ -29,7 +29,7 @@ root_doc = "docs/index"
 include_patterns = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     *("docs/*.md", "docs/api/*.rst", "docs/results/*.md", "examples/results/*.md"),
-    *("benchmarks/*.md", "kernels/README.md"),
+    *("benchmarks/*.md", "kernels/README.md", "examples/README.md", "examples/deploy_cpp/README.md"),
 ]
 exclude_patterns = ["**/.*", ".*", "site", "runs", "specenhance", "tests"]  # not walked through
 

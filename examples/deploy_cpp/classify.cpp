@@ -97,6 +97,8 @@ int main(int argc, char** argv) try {
     auto input = Ort::Value::CreateTensor<float>(memory, wave.data(), wave.size(), shape, 2);
     const char *in[] = {"waveform"}, *out[] = {"logits"};
     auto outputs = session.Run(Ort::RunOptions{}, in, &input, 1, out, 1);
+    if (outputs[0].GetTensorTypeAndShapeInfo().GetElementCount() != classes.size() ||
+        (!thresholds.is_null() && thresholds.size() != classes.size())) throw std::runtime_error("the model and its metadata differ");
     const float* logits = outputs[0].GetTensorData<float>();
     std::vector<double> probabilities(logits, logits + classes.size());
     const double highest = *std::max_element(probabilities.begin(), probabilities.end());

@@ -6,6 +6,11 @@
 #     sh get_onnxruntime.sh PYTHON FOLDER    # PYTHON has the package onnxruntime
 set -eu
 python=$1 folder=$2
+if [ -e "$folder" ] && [ ! -e "$folder/made-by-get_onnxruntime" ] && [ -n "$(ls -A "$folder")" ]; then
+  echo "$folder: is there already, with other files; choose another folder" >&2
+  exit 1
+fi
+mkdir -p "$folder"
 release=trixie
 # The machine's own mirror, which also has the newer release.
 mirror=$(. /etc/os-release && apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $VERSION_CODENAME" |
@@ -28,7 +33,8 @@ for package in "$work"/*.deb; do
 done
 
 library=$("$python" -c 'import onnxruntime, pathlib; print(*pathlib.Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"))')
-rm -rf "$folder"
+touch "$folder/made-by-get_onnxruntime"
+rm -rf "$folder/include" "$folder/lib"
 mkdir -p "$folder/lib"
 cp -r "$work/files/usr/include" "$folder/include"
 ln -s "$library" "$folder/lib/libonnxruntime.so"

@@ -89,6 +89,7 @@ def export(
     path = Path(path)
     is_page = _is_page(writer)
     if is_page:
+        path = Path(os.path.abspath(path))  # "." has no name
         check_place(path)
     else:
         name = default_name(format, input=input, int8=int8 is not None)
@@ -107,7 +108,7 @@ def export(
     module = (WaveformModel(model, shows=is_page) if input == "waveform" else SpectrogramModel(model)).eval()
     clips = examples(model, input)
     if getattr(writer, "fixed", False):
-        if clip_seconds is not None:
+        if clip_seconds is not None and input == "waveform":
             about["samples"] = min(max(round(clip_seconds * about["sample_rate"]), 1), about["samples"])
         clips = [fitted(x, about["samples"]) for x in clips]
         program = record_fixed(module, clips[0])

@@ -26,7 +26,7 @@ __all__ = [
 
 OUTPUTS = ("logits", "spectrogram", "mask_time", "mask_freq")
 """Outputs of a model that shows what it does: logits ``(B, classes)``, the spectrogram ``(B, 1, T, F)`` before the front end,
-and the factors ``(B, T)`` and ``(B, F)`` of the mask, if the front end has one. Other models give logits alone."""
+and the factors ``(B, T)`` and ``(B, F)`` of the mask, if the front end has one. Other models give only logits."""
 
 
 class WaveformModel(nn.Module):
@@ -197,7 +197,8 @@ def record_fixed(module: nn.Module, example: Tensor) -> torch.export.ExportedPro
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            graph = torch.export.export(module, (example,)).module()
+            # Decomposed, nothing is changed in place: a constant stays one.
+            graph = torch.export.export(module, (example,)).run_decompositions({}).module()
             _simplify(graph)
             return torch.export.export(graph, (example,))
     except Exception as error:  # torch.export's errors have no common base

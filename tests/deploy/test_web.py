@@ -38,10 +38,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture(scope="module", autouse=True)
 def _runtime():
-    """Get onnxruntime-web once. Where there is neither npm nor a kept package, nothing here can run."""
-    if not onnxruntime_web.kept_at().is_file() and shutil.which("npm") is None:
-        pytest.skip("there is no npm to get onnxruntime-web")
-    onnxruntime_web.runtime_files()
+    """Get onnxruntime-web once. Where it cannot be had, nothing here can run."""
+    try:
+        onnxruntime_web.runtime_files()
+    except (ImportError, OSError) as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,9 @@ def browse():
             page = browser.new_context(bypass_csp=bypass_csp, **context).new_page()
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+            own = address.rsplit("/", 1)[0] + "/"
+            allowed = (own, "blob:", "data:")
+            page.on("request", lambda asked: None if asked.url.startswith(allowed) else faults.append(asked.url))
             page.goto(address)
             playwright.expect(page.locator("#status")).to_have_text("Ready.", timeout=60_000)
             return page
@@ -93,7 +99,7 @@ def spoken(shared, tmp_path_factory):
             split = "validation" if name in lists["validation"] else "test" if name in lists["testing"] else "train"
             lines.append(f"{name},{path.parent.name},{split}")
     (folder / "words.csv").write_text("\n".join(lines))
-    size = {"frames": 98, "bins": 64, "batch_size": 32, "epochs": 14, "lr": 3e-3}
+    size = {"frames": 98, "bins": 64, "batch_size": 32, "epochs": 12, "lr": 3e-3}
     recipe = recipe_for(
         "folder", root=root, csv=folder / "words.csv", backbone="test_resnet", frontend="clipnorm+tfe2s", **size
     )
@@ -145,7 +151,6 @@ def test_it_hears_a_spoken_word_from_the_microphone(spoken, browse, tmp_path):
         page = browse(address(folder), microphone=tmp_path / f"{word}.wav")
         page.get_by_role("button", name="Use the microphone").press("Enter")  # the keyboard is enough
         playwright.expect(page.locator("#heard li bdi").first).to_have_text(word, timeout=30_000)
-        assert word in page.locator("#rows li").first.inner_text()
         page.get_by_role("button", name="Stop the microphone").click()
         playwright.expect(page.locator("#status")).to_have_text("Stopped.")
 
@@ -166,9 +171,10 @@ def test_a_file_is_shown_as_it_is_heard(page_folder, untrained, browse, tmp_path
         page = browse(f"http://127.0.0.1:{served.server_port}/", viewport={"width": 390, "height": 844})
         page.set_input_files("#file", tmp_path / "a.wav")
         best = int(found.probabilities.argmax())
-        playwright.expect(page.locator("#status")).to_have_text(
-            f"a.wav, 3.0 s: {model.classes[best]}, {100 * found.probabilities[best]:.1f}%", timeout=30_000
-        )
+        said = re.compile(rf"^a\.wav, 3\.0 s: {model.classes[best]}, ([\d.]+)%$")
+        playwright.expect(page.locator("#status")).to_have_text(said, timeout=30_000)
+        percent = float(said.match(page.locator("#status").inner_text())[1])
+        assert percent == pytest.approx(100 * found.probabilities[best], abs=0.11)
         assert page.locator("#rows li").count() == 3
         assert page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing is cut off on a phone
         page.get_by_label("Show the mask").check()
@@ -225,7 +231,7 @@ def test_names_are_data(untrained, tmp_path, browse):
     soundfile.write(tmp_path / "a.wav", np.zeros(4000), 16000)
     page.set_input_files("#file", tmp_path / "a.wav")
     playwright.expect(page.locator("#status")).to_have_text(re.compile("%$"), timeout=30_000)
-    assert {"</script><b>x</b>", "a\\u{202e}b"} < set(page.locator("#rows bdi").all_inner_texts())
+    assert {"</script><b>x</b>", "a\\u202eb"} < set(page.locator("#rows bdi").all_inner_texts())
 
 
 def test_the_page_may_not_connect_to_anything(page_folder):
@@ -257,15 +263,56 @@ def test_a_page_replaces_only_a_page(untrained, page_folder, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     result = CliRunner().invoke(app, ["export", str(untrained), "--format", "web", "--out", str(tmp_path / "mine")])
     assert result.exit_code == 1
-    assert "is no page of a model; choose another --out" in result.output
+    assert "holds other files than a page; choose another --out" in result.output.replace("\n", " ")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
     shutil.copytree(page_folder, tmp_path / "page")
-    (tmp_path / "page" / "model.js").write_text("old")
+    (tmp_path / "page" / "model.js").write_text("window.MODEL = 'an old one'")
     result = CliRunner().invoke(app, ["export", str(untrained), "--format", "web", "--out", str(tmp_path / "page")])
     assert result.exit_code == 0, result.output
     assert f"open {tmp_path / 'page' / 'index.html'} in a browser" in result.output.replace("\n", "")
     assert is_page(tmp_path / "page")
     assert (tmp_path / "page" / "model.js").stat().st_size > 10_000
+
+
+def test_a_site_with_such_names_is_no_page(page_folder, tmp_path):
+    (tmp_path / "model.js").write_text("export class Model {}")
+    (tmp_path / "index.html").write_text("<p>mine")
+    assert not is_page(tmp_path)
+    shutil.copytree(page_folder, tmp_path / "page")
+    assert is_page(tmp_path / "page")
+    (tmp_path / "page" / "notes.txt").write_text("mine")
+    assert not is_page(tmp_path / "page")
+
+
+def test_a_microphone_is_closed_when_something_else_was_opened_first(page_folder, browse, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(4000), 16000)
+    page = browse(address(page_folder), bypass_csp=True)
+    page.evaluate("""() => {
+      const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      const asked = new Promise((resolve) => { window.answer = resolve; });
+      window.streams = [];
+      navigator.mediaDevices.getUserMedia = async (constraints) => {
+        await asked;
+        const stream = await open(constraints);
+        window.streams.push(stream);
+        return stream;
+      };
+    }""")
+    page.get_by_role("button", name="Use the microphone").click()
+    page.set_input_files("#file", tmp_path / "a.wav")
+    playwright.expect(page.locator("#status")).to_have_text(re.compile("%$"), timeout=30_000)
+    page.evaluate("answer()")
+    page.wait_for_function("streams.length === 1 && streams[0].getTracks()[0].readyState === 'ended'")
+    assert page.locator("#status").inner_text().startswith("a.wav")
+    assert page.get_by_role("button", name="Use the microphone").is_visible()
+
+
+def test_a_model_that_fails_is_said(page_folder, browse, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(4000), 16000)
+    page = browse(address(page_folder), bypass_csp=True)
+    page.evaluate("page.model.session = { outputNames: [], run: async () => { throw new Error('out of memory'); } }")
+    page.set_input_files("#file", tmp_path / "a.wav")
+    playwright.expect(page.locator("#status")).to_have_text("a.wav: the model stopped: out of memory", timeout=30_000)
 
 
 def test_pages_hear_sound(untrained, tmp_path):
@@ -297,16 +344,22 @@ def test_without_npm_or_a_network_the_cure_is_said(tmp_path, monkeypatch):
 
 
 def test_serve(untrained, page_folder):
-    command = [sys.executable, "-m", "specenhance", "serve", "--port", "0", "--no-open"]
+    # A shell starts what runs in the background with Ctrl-C ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from specenhance.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--port", "0", "--no-open"]
     for place, ends in ((page_folder, signal.SIGINT), (untrained, signal.SIGTERM)):
         process = subprocess.Popen([*command, str(place)], stdout=subprocess.PIPE, text=True)
-        lines = iter(process.stdout.readline, "")
-        found = next(line for line in lines if line.startswith("http://127.0.0.1:"))
-        with urllib.request.urlopen(found.split(",")[0]) as answer:
-            assert b"What is heard?" in answer.read()
-        process.send_signal(ends)
-        assert process.stdout.read().strip() == "stopped"
-        assert process.wait() == 0
+        try:
+            found = next(line for line in iter(process.stdout.readline, "") if line.startswith("http://127.0.0.1:"))
+            with urllib.request.urlopen(found.split(",")[0], timeout=60) as answer:
+                assert b"What is heard?" in answer.read()
+                assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            process.send_signal(ends)
+            left, _ = process.communicate(timeout=60)
+            assert left.strip() == "stopped"
+            assert process.returncode == 0
+        finally:
+            process.kill()
 
 
 def test_a_port_in_use_is_said_before_the_work(untrained, page_folder):

@@ -40,11 +40,7 @@ class TFLite(Beside):
 
         ((example,), _) = program.example_inputs
         self.about = about
-        # The converter looks at the suffix, and the temporary file may have another.
-        made = path.with_suffix(".tflite")
-        litert_torch.convert(program.module(), (example,)).export(str(made))
-        made.replace(path)
-
+        litert_torch.convert(program.module(), (example,)).export(str(path))
         return lambda: self.load(path)
 
     @staticmethod

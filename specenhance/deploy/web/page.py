@@ -21,6 +21,8 @@ __all__ = ["STATIC", "check_place", "is_page", "script", "write_page"]
 STATIC = ("style.css", "sound.js", "drawing.js", "page.js")
 """Files of a page that are the same for all models."""
 MARK = "model.js"
+START = b"window.MODEL = "
+NAMES = {*STATIC, MARK, "runtime.js", "index.html", "labels.json"}
 
 
 def write_page(folder: Path, model: Path, about: Mapping[str, Any], runtime: Mapping[str, bytes]) -> None:
@@ -81,12 +83,16 @@ def _base64(content: bytes) -> str:
 
 
 def is_page(folder: str | os.PathLike[str]) -> bool:
-    """Tell whether a folder is a page that :func:`write_page` wrote.
+    """Tell whether a folder is a page that :func:`write_page` wrote, with no other file in it.
 
     >>> is_page(".")
     False
     """
-    return Path(folder, MARK).is_file() and Path(folder, "index.html").is_file()
+    mark = Path(folder, MARK)
+    if not mark.is_file():
+        return False
+    with mark.open("rb") as opened:
+        return opened.read(len(START)) == START and {entry.name for entry in Path(folder).iterdir()} == NAMES
 
 
 def check_place(folder: str | os.PathLike[str], option: str = "--out") -> None:
@@ -101,12 +107,12 @@ def check_place(folder: str | os.PathLike[str], option: str = "--out") -> None:
         FileNotFoundError: if the folder around it is not there.
         OSError: if nothing can be written there.
     """
-    folder = Path(folder)
+    folder = Path(os.path.abspath(folder))
     if not folder.parent.exists():
         raise FileNotFoundError(
             f"{folder}: there is no folder {folder.parent}; make it (mkdir -p {folder.parent}) or choose another {option}"
         )
     if folder.exists() and not (folder.is_dir() and (is_page(folder) or not any(folder.iterdir()))):
-        raise FileExistsError(f"{folder}: is there already, and is no page of a model; choose another {option}")
+        raise FileExistsError(f"{folder}: is there already, and holds other files than a page; choose another {option}")
     if not os.access(folder.parent, os.W_OK):
         raise PermissionError(f"{folder}: nothing can be written in {folder.parent}; choose another {option}")

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 __all__ = ["HOST", "server"]
 
-HOST = "127.0.0.1"  # only this machine: browsers give the microphone to pages of this machine and of https alone
+HOST = "127.0.0.1"  # only this machine: browsers give the microphone only to pages of this machine and of https
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -18,6 +18,7 @@ class _Quiet(SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         """Have the browser ask each time: another model may be served here next."""
         self.send_header("Cache-Control", "no-cache")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")  # other pages may not read the model
         super().end_headers()
 
 

@@ -4,6 +4,7 @@
 // matplotlib's magma at equal steps (public domain).
 const MAGMA = [[0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97], [254, 194, 135], [252, 253, 191]];
 const MASK = [0, 229, 190];
+const OPACITY = 180; // of 255, of the largest value of a mask
 const RANGE = 1.2; // a normalised spectrogram has a standard deviation of one half: this is 2.4 of them
 
 function colour(value) {
@@ -27,6 +28,7 @@ class Strip {
     this.step = step;
     this.from = 0; // number of the first column
     this.last = null; // start of the last window
+    this.values = Array(columns); // of the mask, a column each
     this.range = [Infinity, -Infinity]; // of the mask
   }
 
@@ -41,26 +43,43 @@ class Strip {
     const first = Math.floor((part.start + skipped) / this.perColumn + 1e-6);
     const columns = Math.max(1, Math.round((length - skipped) / this.perColumn));
     this.scroll(first + columns);
-    const images = this.layers.map((layer) => layer.createImageData(columns, bins));
-    if (part.maskTime) this.widen(part);
+    const image = this.layers[0].createImageData(columns, bins);
+    const grew = part.maskTime && this.widen(part);
     for (let column = 0; column < columns; column += 1) {
       const frame = Math.min(part.frames - 1, Math.floor((skipped + column * this.perColumn) / this.step + 1e-6));
       for (let bin = 0; bin < bins; bin += 1) {
         const at = 4 * ((bins - 1 - bin) * columns + column);
-        images[0].data.set([...colour(part.spectrogram[frame * bins + bin]), 255], at);
-        if (part.maskTime) {
-          const share = (part.maskTime[frame] * part.maskFreq[bin] - this.range[0]) / (this.range[1] - this.range[0] || 1);
-          images[1].data.set([...MASK, 180 * Math.min(Math.max(share, 0), 1)], at);
-        }
+        image.data.set([...colour(part.spectrogram[frame * bins + bin]), 255], at);
       }
+      if (part.maskTime) this.values[first - this.from + column] = [part.maskTime[frame], part.maskFreq];
     }
-    this.layers.forEach((layer, i) => layer.putImageData(images[i], first - this.from, 0));
+    this.layers[0].putImageData(image, first - this.from, 0);
+    // A value of the mask has one colour: where the range grows, all that is shown is drawn anew.
+    if (part.maskTime) this.drawMask(grew ? 0 : first - this.from, grew ? this.values.length : first - this.from + columns);
   }
 
+  drawMask(start, end) {
+    const [low, high] = this.range;
+    const { bins } = this;
+    const image = this.layers[1].createImageData(end - start, bins);
+    for (let column = start; column < end; column += 1) {
+      if (!this.values[column]) continue;
+      const [time, frequencies] = this.values[column];
+      for (let bin = 0; bin < bins; bin += 1) {
+        const strength = (time * frequencies[bin] - low) / (high - low || 1);
+        image.data.set([...MASK, OPACITY * strength], 4 * ((bins - 1 - bin) * (end - start) + column - start));
+      }
+    }
+    this.layers[1].putImageData(image, start, 0);
+  }
+
+  /** Take a window's mask into the range. Gives whether the range has grown. */
   widen(part) {
     const times = part.maskTime.slice(0, part.frames);
     const [low, high] = [Math.min(...times) * Math.min(...part.maskFreq), Math.max(...times) * Math.max(...part.maskFreq)];
+    const grew = low < this.range[0] || high > this.range[1];
     this.range = [Math.min(this.range[0], low), Math.max(this.range[1], high)];
+    return grew;
   }
 
   scroll(end) {
@@ -72,6 +91,8 @@ class Strip {
       layer.clearRect(0, 0, width, this.bins);
       if (kept) layer.putImageData(kept, 0, 0);
     }
+    this.values = [...this.values.slice(by), ...Array(Math.min(by, width))];
+    this.values.length = width;
     this.from += by;
   }
 }

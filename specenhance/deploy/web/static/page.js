@@ -7,9 +7,14 @@ const MOST_HEARD = 100; // lines
 const $ = (id) => document.getElementById(id);
 const page = { model: null, microphone: null, windows: [], turn: 0 };
 
-/** Make a name visible text: what would break a line or turn its direction is written as a code. */
+/** Make a name visible text, as specenhance does: what would break a line or turn its direction is written as a code. */
 function visible(name) {
-  const code = (character) => `\\u{${character.codePointAt(0).toString(16)}}`;
+  const short = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+  const code = (character) => {
+    const digits = character.codePointAt(0).toString(16);
+    const [letter, length] = digits.length <= 2 ? ["x", 2] : digits.length <= 4 ? ["u", 4] : ["U", 8];
+    return short[character] ?? `\\${letter}${digits.padStart(length, "0")}`;
+  };
   return name.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => ("\u200c\u200d".includes(character) ? character : code(character)));
 }
 
@@ -26,11 +31,16 @@ function element(name, text, more = {}) {
   return Object.assign(document.createElement(name), { textContent: text, ...more });
 }
 
-/** Start anew. Gives a number that a later start makes old. */
-async function start(shown) {
+/** Begin something new. Gives a number that a later beginning makes old. */
+async function begin() {
   page.turn += 1;
   const { turn } = page;
   await stopMicrophone();
+  return turn;
+}
+
+/** Empty the page for a sound of which it shows `shown` seconds. */
+function clear(shown) {
   page.windows = [];
   page.shown = shown; // seconds in the strip
   page.strip.clear(shown, page.model.about.hop_seconds);
@@ -39,7 +49,6 @@ async function start(shown) {
   $("heard").replaceChildren(element("li", "nothing yet", { className: "none" }));
   $("mask-range").textContent = "";
   showAxis(0, shown);
-  return turn;
 }
 
 function showAxis(from, to) {
@@ -101,23 +110,34 @@ function showRows(probabilities, order = ranked(probabilities)) {
 }
 
 async function openFile(file) {
-  say(`Reading ${visible(file.name)} …`);
   const { model } = page;
+  const turn = await begin();
+  say(`Reading ${visible(file.name)} …`);
   let samples;
   try {
     samples = await decode(await file.arrayBuffer(), model.about.sample_rate);
     if (!samples.length) throw new Error("no sample");
   } catch {
-    say(`${visible(file.name)}: this browser cannot read sound in it. Try WAV, FLAC, MP3 or OGG.`, true);
+    if (turn === page.turn) say(`${visible(file.name)}: this browser cannot read sound in it. Try WAV, FLAC, MP3 or OGG.`, true);
     return;
   }
-  const turn = await start(samples.length / model.about.sample_rate);
+  if (turn !== page.turn) return; // something else was opened
+  clear(samples.length / model.about.sample_rate);
   if ($("player").src) URL.revokeObjectURL($("player").src);
   $("player").src = URL.createObjectURL(file);
   $("player").hidden = false;
+  try {
+    await hearFile(file, samples, turn);
+  } catch (error) {
+    if (turn === page.turn) say(`${visible(file.name)}: the model stopped: ${error.message}`, true);
+  }
+}
+
+async function hearFile(file, samples, turn) {
+  const { model } = page;
   const hop = Math.max(1, Math.floor(model.window / 8));
   for await (const part of model.windows(samples, hop)) {
-    if (turn !== page.turn) return; // something else was opened
+    if (turn !== page.turn) return;
     take(part);
     if (page.windows.length % 16 === 0) {
       say(`${visible(file.name)}: ${Math.round((100 * part.end) / page.shown)}% heard`);
@@ -125,8 +145,8 @@ async function openFile(file) {
     }
   }
   page.events.left().forEach(showEvent);
-  const probabilities = await model.classify(samples);
-  if (turn !== page.turn) return;
+  const probabilities = await model.classify(samples, () => turn === page.turn);
+  if (probabilities === null || turn !== page.turn) return;
   showRows(probabilities);
   const [best] = ranked(probabilities);
   say(`${visible(file.name)}, ${seconds(page.shown)}: ${nameOf(best)}, ${percent(probabilities[best])}`);
@@ -136,14 +156,22 @@ async function startMicrophone() {
   const { model } = page;
   $("player").hidden = true;
   $("player").pause();
-  const turn = await start(Math.max(SHOWN_SECONDS, (2 * model.window) / model.about.sample_rate));
+  const turn = await begin();
+  clear(Math.max(SHOWN_SECONDS, (2 * model.window) / model.about.sample_rate));
+  say("Waiting for the microphone …");
+  let opened;
   try {
-    page.microphone = await Microphone.open(model.about.sample_rate, model.window);
+    opened = await Microphone.open(model.about.sample_rate, model.window);
   } catch (error) {
     const why = error.name === "NotAllowedError" ? "the browser was not allowed to use it" : error.message;
-    say(`No microphone: ${why}`, true);
+    if (turn === page.turn) say(`No microphone: ${why}`, true);
     return;
   }
+  if (turn !== page.turn) { // something else was opened while the browser asked
+    await opened.close();
+    return;
+  }
+  page.microphone = opened;
   $("microphone").textContent = "Stop the microphone";
   $("microphone").setAttribute("aria-pressed", "true");
   say("Listening …");

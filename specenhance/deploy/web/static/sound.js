@@ -154,11 +154,14 @@ class Model {
     }
   }
 
-  /** Classify a whole sound, as `specenhance predict` does: one window, or windows that overlap by half. */
-  async classify(samples) {
+  /** Classify a whole sound, as `specenhance predict` does: one window, or windows that overlap by half. Null if it is to stop. */
+  async classify(samples, goesOn = () => true) {
     if (samples.length <= this.about.samples) return (await this.hear(samples)).probabilities;
     const heard = [];
-    for await (const part of this.windows(samples, Math.max(1, Math.floor(this.window / 2)))) heard.push(part);
+    for await (const part of this.windows(samples, Math.max(1, Math.floor(this.window / 2)))) {
+      if (!goesOn()) return null;
+      heard.push(part);
+    }
     return pooled(heard);
   }
 }
@@ -214,20 +217,27 @@ class Microphone {
     // The model was trained on sound as it is.
     const constraints = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints });
-    let context = new AudioContext({ sampleRate: rate });
-    let source;
+    let context;
     try {
-      source = context.createMediaStreamSource(stream);
-    } catch {
-      await context.close();
-      context = new AudioContext();
-      source = context.createMediaStreamSource(stream);
+      context = new AudioContext({ sampleRate: rate });
+      let source;
+      try {
+        source = context.createMediaStreamSource(stream);
+      } catch {
+        await context.close();
+        context = new AudioContext();
+        source = context.createMediaStreamSource(stream);
+      }
+      // A page that was opened from a disk may load a worklet only from such an address.
+      await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(TAP)}`);
+      const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+      source.connect(tap);
+      return new Microphone(stream, context, tap, rate, length);
+    } catch (error) {
+      stream.getTracks().forEach((track) => track.stop());
+      await context?.close();
+      throw error;
     }
-    // A page that was opened from a disk may load a worklet from such an address alone.
-    await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(TAP)}`);
-    const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
-    source.connect(tap);
-    return new Microphone(stream, context, tap, rate, length);
   }
 
   constructor(stream, context, tap, rate, length) {
