@@ -103,9 +103,12 @@ def where_it_goes(path: Path, x: np.ndarray) -> dict[str, float]:
     for event in events:
         name = event["name"]
         if event.get("cat") == "Node" and name.endswith("_kernel_time"):
-            # Only the front end has 1-D convolutions.
-            kind = event["args"]["op_name"]
-            spent["1-D convolutions" if "conv1d" in name else kind] += event["dur"] / 30
+            kind, shapes = event["args"]["op_name"], event["args"]["input_type_shape"]
+            if "Conv" in kind:
+                kernel = next(iter(shapes[1].values()))[2:]
+                # Only the front end has kernels of one row.
+                kind = "the chain's convolutions" if kernel[:-1] in ([], [1]) and kernel[-1] > 1 else kind
+            spent[kind] += event["dur"] / 30
     return dict(spent.most_common(6))
 
 
