@@ -30,7 +30,7 @@ class Web(Onnx):
     def require(self) -> None:
         """Raise an error if a package is missing, or onnxruntime-web cannot be had."""
         super().require()
-        runtime_files()
+        self.runtime = runtime_files()
 
     def write(self, program: torch.export.ExportedProgram, path: Path, about: Mapping[str, Any]) -> Callable[[], Run]:
         """Write a program, see :class:`specenhance.deploy.formats.registry.Format`."""
@@ -39,7 +39,7 @@ class Web(Onnx):
         model = path / "model.onnx"
         load = super().write(program, model, about)
         run = load()
-        write_page(path, model, OnnxModel(model).metadata, runtime_files())
+        write_page(path, model, OnnxModel(model).metadata, self.runtime)
         model.unlink()  # it is in the page's model.js
         return lambda: run
 

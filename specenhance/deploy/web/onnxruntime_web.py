@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from specenhance._files import write_bytes
 __all__ = ["FILES", "VERSION", "checked", "kept_at", "runtime_files"]
 
 VERSION = "1.30.0"
+# The checksum that npm publishes: sha512- and base64.
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """What a page needs of the package: the program and its WebAssembly."""
@@ -45,10 +47,12 @@ def runtime_files() -> dict[str, bytes]:
         program, webassembly = runtime_files().values()
     """
     package = kept_at()
-    if not package.is_file():
-        write_bytes(package, checked(_download(), f"what npm got as onnxruntime-web {VERSION}"))
-    checked(package.read_bytes(), str(package))
-    with tarfile.open(package) as opened:
+    if package.is_file():
+        content = checked(package.read_bytes(), str(package))
+    else:
+        content = checked(_download(), f"what npm got as onnxruntime-web {VERSION}")
+        write_bytes(package, content)
+    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
         found = {}
         for name in FILES:
             member = opened.extractfile(f"package/dist/{name}")
@@ -57,13 +61,12 @@ def runtime_files() -> dict[str, bytes]:
     return found
 
 
-def checked(content: bytes, name: str, integrity: str = INTEGRITY) -> bytes:
+def checked(content: bytes, name: str) -> bytes:
     """Return a package's bytes if they are those of the release.
 
     Args:
         content: the bytes.
         name: their name, for messages.
-        integrity: the checksum that npm publishes, ``sha512-`` and base64.
 
     Raises:
         ValueError: if they are others.
@@ -73,7 +76,7 @@ def checked(content: bytes, name: str, integrity: str = INTEGRITY) -> bytes:
     ValueError: a.tgz: its bytes are not those of onnxruntime-web ...; remove it and export again
     """
     found = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
-    if found != integrity:
+    if found != INTEGRITY:
         raise ValueError(f"{name}: its bytes are not those of onnxruntime-web {VERSION}; remove it and export again")
     return content
 

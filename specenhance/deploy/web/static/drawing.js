@@ -91,7 +91,7 @@ class Strip {
       layer.clearRect(0, 0, width, this.bins);
       if (kept) layer.putImageData(kept, 0, 0);
     }
-    this.values = [...this.values.slice(by), ...Array(Math.min(by, width))];
+    this.values = this.values.slice(by);
     this.values.length = width;
     this.from += by;
   }

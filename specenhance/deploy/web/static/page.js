@@ -159,23 +159,22 @@ async function startMicrophone() {
   const turn = await begin();
   clear(Math.max(SHOWN_SECONDS, (2 * model.window) / model.about.sample_rate));
   say("Waiting for the microphone …");
-  let opened;
+  let microphone;
   try {
-    opened = await Microphone.open(model.about.sample_rate, model.window);
+    microphone = await Microphone.open(model.about.sample_rate, model.window);
   } catch (error) {
     const why = error.name === "NotAllowedError" ? "the browser was not allowed to use it" : error.message;
     if (turn === page.turn) say(`No microphone: ${why}`, true);
     return;
   }
   if (turn !== page.turn) { // something else was opened while the browser asked
-    await opened.close();
+    await microphone.close();
     return;
   }
-  page.microphone = opened;
+  page.microphone = microphone;
   $("microphone").textContent = "Stop the microphone";
   $("microphone").setAttribute("aria-pressed", "true");
   say("Listening …");
-  const { microphone } = page;
   const length = model.window / model.about.sample_rate;
   let last = -Infinity;
   let busy = false; // a slow machine skips windows rather than fall behind
