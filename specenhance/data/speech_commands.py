@@ -59,7 +59,8 @@ class SpeechCommandsV2(AudioDataset):
         if both:
             raise ValueError(f"{root}: {both[0]} and {len(both) - 1} more are in both {' and '.join(LISTS.values())}")
         classes = [name for name in subfolders(root) if name != NOISE_FOLDER]
-        files = {f"{name}/{file}": label for label, name in enumerate(classes) for file in audio_names(root / name)}
+        sounds = {name: audio_names(root / name) for name in classes}
+        files = {f"{name}/{file}": label for label, name in enumerate(classes) for file in sounds[name]}
         for name, members in listed.items():
             missing = sorted(members - files.keys())
             if missing:
@@ -74,7 +75,7 @@ class SpeechCommandsV2(AudioDataset):
         self.passed_over = [name for name in others(root, classes) if Path(name).suffix.lower() in SUFFIXES] + [
             f"{name}/{other}"
             for name in classes
-            for other in others(root / name, (file.partition("/")[2] for file in files if file.startswith(f"{name}/")))
+            for other in others(root / name, sounds[name])
         ]
         names = sorted(chosen)
         super().__init__(classes, [files[name] for name in names], [root / name for name in names], sample_rate)

@@ -60,7 +60,7 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
     numbers = context.Queue()
     for number in range(jobs):
         numbers.put(number)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, _cores() // jobs)
     start = (numbers, threads, gpus, imported_modules())
     with stop_signals(), ProcessPoolExecutor(jobs, context, _share, start) as pool:
         waiting = [pool.submit(_until_stopped, work, run) for run in runs]
@@ -79,6 +79,11 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
             for process in active_children():
                 process.terminate()  # it keeps the step that it is at
             raise
+
+
+def _cores() -> int:
+    """Count the cores that this process may use, which Slurm, a container or taskset may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _until_stopped(work: Work, run: Run) -> None:

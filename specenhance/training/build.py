@@ -48,20 +48,23 @@ def build_split(recipe: Recipe, split: str, given: Given = NOTHING) -> AudioData
     Raises:
         FileNotFoundError, ValueError: as the data set does, for files that are missing or do not fit its layout.
     """
-    data = _whole_split(recipe, split, given)
-    if recipe.clips_per_class and split == "train":
-        return few(data, recipe.clips_per_class, recipe.seed)
-    return data
+    data = _divided(recipe, split, _own_splits(recipe, given)) if recipe.folds else _own_split(recipe, split, given)
+    return _thinned(recipe, split, data)
 
 
-def _whole_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
-    if recipe.folds:
-        parts = [
-            _own_split(recipe.replace(folds=0, group="", fold=min(1, data_folds(recipe.data))), s, given)
-            for s in SPLITS
-        ]
-        return fold_split(parts, recipe.group, recipe.folds, recipe.fold, split)
-    return _own_split(recipe, split, given)
+def _own_splits(recipe: Recipe, given: Given) -> list[AudioDataset]:
+    """Open all clips of a data set that is to be divided anew."""
+    whole = recipe.replace(folds=0, group="", fold=min(1, data_folds(recipe.data)))
+    return [_own_split(whole, split, given) for split in SPLITS]
+
+
+def _divided(recipe: Recipe, split: str, parts: list[AudioDataset]) -> AudioDataset:
+    return fold_split(parts, recipe.group, recipe.folds, recipe.fold, split)
+
+
+def _thinned(recipe: Recipe, split: str, data: AudioDataset) -> AudioDataset:
+    thin = recipe.clips_per_class and split == "train"
+    return few(data, recipe.clips_per_class, recipe.seed) if thin else data
 
 
 def _own_split(recipe: Recipe, split: str, given: Given) -> AudioDataset:
@@ -97,7 +100,10 @@ def _with_labels(data: AudioDataset, recipe: Recipe) -> AudioDataset:
 
 def build_splits(recipe: Recipe, given: Given = NOTHING) -> dict[str, AudioDataset]:
     """Open the three splits of the recipe's data set. It raises as :func:`build_split`."""
-    return {split: build_split(recipe, split, given) for split in SPLITS}
+    if not recipe.folds:
+        return {split: build_split(recipe, split, given) for split in SPLITS}
+    parts = _own_splits(recipe, given)  # once: a folder of many files is slow to list
+    return {split: _thinned(recipe, split, _divided(recipe, split, parts)) for split in SPLITS}
 
 
 def open_split(recipe: Recipe, split: str, classes: Sequence[str]) -> AudioDataset:
