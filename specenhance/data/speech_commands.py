@@ -73,9 +73,7 @@ class SpeechCommandsV2(AudioDataset):
             raise ValueError(f"{root}: no file in the split {split!r}; {len(files)} files in {len(classes)} keywords")
         # Of the other files at the root, a user can miss only sounds.
         self.passed_over = [name for name in others(root, classes) if Path(name).suffix.lower() in SUFFIXES] + [
-            f"{name}/{other}"
-            for name in classes
-            for other in others(root / name, sounds[name])
+            f"{name}/{other}" for name in classes for other in others(root / name, sounds[name])
         ]
         names = sorted(chosen)
         super().__init__(classes, [files[name] for name in names], [root / name for name in names], sample_rate)

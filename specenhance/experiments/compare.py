@@ -11,6 +11,7 @@ from typing import Any
 
 from specenhance._files import write_text
 from specenhance._stopping import Stopped
+from specenhance.analysis.plots import save_figure
 from specenhance.experiments.findings import Findings, find
 from specenhance.experiments.grid import Run, check_settings, numbered, train_or_resume
 from specenhance.experiments.jobs import Place, here
@@ -18,7 +19,8 @@ from specenhance.experiments.latency import latencies
 from specenhance.experiments.measure import heard, is_heard
 from specenhance.experiments.page import to_page
 from specenhance.experiments.plan import Plan, save_plan
-from specenhance.experiments.tables import to_json, to_markdown
+from specenhance.experiments.plots import plot_forest
+from specenhance.experiments.tables import DIFFERENCES, to_json, to_markdown
 from specenhance.training.machine import Machine
 from specenhance.training.run import check_recipe
 
@@ -31,7 +33,7 @@ def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findi
     """Run a comparison, or go on with one that was stopped.
 
     The plan is written to ``out/compare.toml`` before the first run. Each run has its folder in ``out/runs``. What is found is
-    written to ``out/compare.md``, ``compare.json`` and ``compare.html``.
+    written to ``out/compare.md`` with its picture ``differences.png``, ``compare.json`` and ``compare.html``.
 
     Args:
         plan: What is compared.
@@ -70,6 +72,8 @@ def compare(plan: Plan, out: Path, place: Place = here, **machine: Any) -> Findi
     first = {run.name: run.folder for run in reversed(runs)}
     findings = find(plan, runs, latencies({arm: first[arm] for arm in [plan.reference, *plan.rivals()]}))
     write_text(out / "compare.json", json.dumps(to_json(findings), indent=1) + "\n")
+    if plan.rivals():
+        save_figure(plot_forest(findings, plan.heard), out / DIFFERENCES)
     write_text(out / "compare.md", to_markdown(plan, findings))
     write_text(out / "compare.html", to_page(plan, findings))
     return findings

@@ -10,7 +10,14 @@ from specenhance._names import markdown
 from specenhance.experiments.findings import Arm, Findings
 from specenhance.experiments.plan import PLAN, Plan
 
-__all__ = ["Table", "summary", "tables", "to_json", "to_markdown"]
+__all__ = ["DIFFERENCES", "Table", "summary", "tables", "to_json", "to_markdown"]
+
+DIFFERENCES = "differences.png"  # beside the tables
+
+ONE_RUN = (
+    " Each arm was trained once on each fold, so what the groups of a fold owe to that training is not in the intervals: "
+    "more seeds show it."
+)
 
 
 class Table(NamedTuple):
@@ -63,7 +70,8 @@ def tables(plan: Plan, findings: Findings) -> list[Table]:
             Table(
                 "difference",
                 f"Difference to {base.name}",
-                "Paired, in percentage points, with its 95% interval. These intervals are not corrected for their number.",
+                "Paired, in percentage points, with its 95% interval. These intervals are not corrected for their number."
+                + (ONE_RUN if plan.seeds == 1 else ""),
                 arm_and_conditions,
                 [[arm.name, *(arm.gains[c].difference.text("+.1f") for c in plan.heard)] for arm in rivals],
             ),
@@ -121,6 +129,8 @@ def to_markdown(plan: Plan, findings: Findings) -> str:
     lines.append(f"{markdown(summary(findings))}. The plan is in `{PLAN}`.")
     for table in tables(plan, findings):
         lines += ["", f"## {markdown(table.title)}", "", table.text, "", *_lines(table.header, table.rows)]
+        if table.key == "difference":
+            lines += ["", f"![The differences, with their intervals]({DIFFERENCES})"]
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ import shutil
 from functools import partial
 from html.parser import HTMLParser
 
+import matplotlib.image
 import numpy as np
 import pytest
 import safetensors.torch
@@ -19,9 +20,11 @@ from specenhance.data.registry import DATA, list_data, register_data
 from specenhance.distillation.teachers import FrozenTeacher
 from specenhance.experiments import jobs
 from specenhance.experiments.compare import compare
+from specenhance.experiments.findings import find
 from specenhance.experiments.jobs import processes
 from specenhance.experiments.measure import HEARD
 from specenhance.experiments.plan import Plan, load_plan, save_plan, to_toml
+from specenhance.experiments.tables import to_markdown
 from specenhance.training.build import build_model
 from specenhance.training.evaluate import evaluate_run
 from specenhance.training.reporting import report_run
@@ -146,6 +149,17 @@ class _Page(HTMLParser):
 
     def handle_data(self, data):
         self.said += data
+
+
+def test_the_tables_show_the_differences_and_warn_of_one_run_a_fold(compared, plan):
+    text = (compared / "compare.md").read_text()
+    assert "](differences.png)" in text
+    assert matplotlib.image.imread(compared / "differences.png").ndim == 3
+    assert ("Each arm was trained once on each fold" in text) == (plan.seeds == 1)
+    more = plan.model_copy(update={"seeds": 2})
+    found = find(plan, plan.runs(compared))
+    assert "trained once" not in to_markdown(more, found)
+    assert "trained once" in to_markdown(plan, found)
 
 
 def test_the_page_has_its_pictures_and_escapes_names(compared):
