@@ -180,7 +180,12 @@ class MelFeatures(nn.Module):
             kept = min(found, frames)
             wave = wave[:, : self.window_length + (kept - 1) * self.hop_length]
             if kept and batch:
-                spectrogram = self.normalised(_by_chunks(self.analysis(wave), wave, math.ceil(CHUNK_FRAMES / kept)))
+                analysis = self.analysis(wave)
+
+                def normalised(rows: Tensor) -> Tensor:
+                    return self.normalised(analysis(rows))
+
+                spectrogram = _by_chunks(normalised, wave, math.ceil(CHUNK_FRAMES / kept))
             else:
                 spectrogram = wave.new_zeros(batch, kept, len(self.frequencies))
             if lengths is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -78,17 +79,22 @@ class KaldiFbank(MelFeatures):
         self.n_fft = n_fft
         self.register_buffer("mel", rearrange(banks, "f k -> k f").contiguous(), persistent=False)
 
-    def _log_mel(self, wave: Tensor) -> Tensor:
-        # These steps, in this order, round as Kaldi's do. A cheaper order (for example pre-emphasis of the whole waveform) is
-        # as close to the true value. But bins far below their frame's maximum are mostly rounding in float32, and there two
-        # orders differ by up to 1e-2. The window's first sample is 0, so Kaldi's rule for x[-1] has no effect.
-        frames = framed(wave, self.window_length, self.hop_length)
-        frames = frames - frames.mean(dim=-1, keepdim=True)
+    def analysis(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
+        """Give the function that maps rows of ``wave`` to log energies. The window is made once a batch."""
         # It is hann_window(n, periodic=False) without its last sample, a 0. That form cannot be exported to ONNX.
-        window = torch.hann_window(self.window_length - 1, dtype=wave.dtype, device=wave.device)
-        frames = (frames[..., 1:-1] - 0.97 * frames[..., :-2]).mul_(window[1:])
-        frames = F.pad(frames, (1, 1))
-        return log_energies(power_spectrum(frames, self.n_fft), self.mel)
+        window = torch.hann_window(self.window_length - 1, dtype=wave.dtype, device=wave.device)[1:]
+
+        def log_mel(wave: Tensor) -> Tensor:
+            # These steps, in this order, round as Kaldi's do. A cheaper order (for example pre-emphasis of the whole waveform)
+            # is as close to the true value. But bins far below their frame's maximum are mostly rounding in float32, and there
+            # two orders differ by up to 1e-2. The window's first sample is 0, so Kaldi's rule for x[-1] has no effect.
+            frames = framed(wave, self.window_length, self.hop_length)
+            frames = frames - frames.mean(dim=-1, keepdim=True)
+            frames = (frames[..., 1:-1] - 0.97 * frames[..., :-2]).mul_(window)
+            frames = F.pad(frames, (1, self.n_fft - self.window_length + 1))  # the transform then pads no more
+            return log_energies(power_spectrum(frames, self.n_fft), self.mel)
+
+        return log_mel
 
 
 def kaldi_mel_banks(
