@@ -25,7 +25,7 @@ help:
 	@echo "make test-formats export to LiteRT and ExecuTorch, in a virtual environment of its own (7 GB)"
 	@echo "make test-wheel   build wheel and sdist, install the wheel and all it needs anew, and use it"
 	@echo "make test-gpu     the kernels' tests on a GPU, and compute-sanitizer's checks, where there is a GPU"
-	@echo "make bench        what a CPU can measure, fifteen minutes on two cores; writes benchmarks/RESULTS.md"
+	@echo "make bench        what a CPU can measure, half an hour on two cores; writes benchmarks/RESULTS.md"
 	@echo "make bench-check  measures again, and fails where a ratio has fallen below the recorded one"
 	@echo "make bench-gpu    kernels, whole models and features on a GPU, where there is one"
 	@echo "make clean        remove the virtual environments and what the tools left"

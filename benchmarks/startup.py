@@ -50,7 +50,7 @@ def first_line(words: Sequence[str], starts: str) -> Callable[[], None]:
     return made
 
 
-def measure(rounds: int = 15) -> dict[str, Any]:
+def measure(rounds: int = 7) -> dict[str, Any]:
     """Give the rows of the table, and the ratios by which the suite is checked."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

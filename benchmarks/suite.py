@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import chain
 import data_path
 import device
 import features
@@ -27,7 +28,10 @@ import mask_path
 import model
 import pcen
 import shards
+import startup
+import teaching
 import torch
+import training
 from command import Argument, Benchmark, cells, machine, parse, save, show, text
 
 from specenhance._files import write_text
@@ -38,7 +42,10 @@ MARGIN = 0.25
 
 FILES = {
     file.BENCHMARK.title: file
-    for file in (mask_path, model, frontends, features, pcen, data_path, growth, device, int8, shards)
+    for file in (
+        *(mask_path, chain, model, frontends, features, pcen, data_path),
+        *(training, teaching, startup, growth, device, int8, shards),
+    )
 }
 BENCHMARKS: dict[str, Benchmark] = {title: file.BENCHMARK for title, file in FILES.items()}
 
