@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from specenhance._cores import cores
 from specenhance.audio import AudioError, probe
 from specenhance.data.base import AudioDataset
 
@@ -71,7 +71,7 @@ def check_sounds(data: AudioDataset, *, thorough: bool = False) -> Checked:
         return Checked([length] * len(data), {})
     look = partial(_look, thorough=thorough, allow_truncated=data.allow_truncated)
     paths = list(dict.fromkeys(data.paths))  # of several parts of a file, the file is read once
-    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:  # they mostly wait for the disk
+    with ThreadPoolExecutor(min(32, 4 * cores())) as pool:  # they mostly wait for the disk
         of_file = dict(zip(paths, pool.map(look, paths), strict=True))
     found = [_of_part(data, i, of_file[path]) for i, path in enumerate(data.paths)]
     return Checked(

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from specenhance._children import end_with_parent
+from specenhance._cores import cores
 from specenhance._imports import import_modules, imported_modules
 from specenhance.audio.listen import windows
 from specenhance.audio.reading import read_blocks
 from specenhance.detection.journal import Journal
 
-__all__ = ["Collects", "Job", "Part", "cores", "do", "parts_of", "processes", "work_through"]
+__all__ = ["Collects", "Job", "Part", "do", "parts_of", "processes", "work_through"]
 
 PART_BYTES = 8 * 2**20
 """A part of the work is full when its files have this many bytes."""
@@ -121,17 +122,6 @@ def parts_of(sounds: Sequence[str], batch_size: int) -> list[Part]:
             close()
     close()
     return parts
-
-
-def cores() -> int:
-    """Give the number of cores that this process may use.
-
-    >>> cores() >= 1
-    True
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def processes() -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from specenhance._cores import cores
 from specenhance._imports import import_modules, imported_modules
 from specenhance._missing import missing
 from specenhance._stopping import Stopped
@@ -163,11 +164,10 @@ def _connected(address: str, cpus: int, runs: int) -> Iterator[None]:
         return
     settings: dict[str, Any] = {"address": address, "logging_level": logging.ERROR}
     if address == LOCAL:
-        cores = os.cpu_count() or 1
-        if cpus > cores:
-            raise ValueError(f"{cpus} CPUs for each run: this machine has {cores}")
+        if cpus > cores():
+            raise ValueError(f"{cpus} CPUs for each run: this machine has {cores()}")
         # Ray starts as many workers as there are CPUs.
-        settings |= {"num_cpus": min(cores, cpus * runs), "include_dashboard": False, "object_store_memory": MEMORY}
+        settings |= {"num_cpus": min(cores(), cpus * runs), "include_dashboard": False, "object_store_memory": MEMORY}
     with _restored():
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.init(**settings)

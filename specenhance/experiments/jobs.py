@@ -11,6 +11,7 @@ from multiprocessing import active_children, get_context
 from typing import Any
 
 from specenhance._children import end_with_parent
+from specenhance._cores import cores
 from specenhance._imports import import_modules, imported_modules
 from specenhance._stopping import Stopped, stop_signals
 from specenhance.experiments.grid import Run
@@ -60,7 +61,7 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
     numbers = context.Queue()
     for number in range(jobs):
         numbers.put(number)
-    threads = max(1, _cores() // jobs)
+    threads = max(1, cores() // jobs)
     start = (numbers, threads, gpus, imported_modules())
     with stop_signals(), ProcessPoolExecutor(jobs, context, _share, start) as pool:
         waiting = [pool.submit(_until_stopped, work, run) for run in runs]
@@ -79,11 +80,6 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
             for process in active_children():
                 process.terminate()  # it keeps the step that it is at
             raise
-
-
-def _cores() -> int:
-    """Count the cores that this process may use, which Slurm, a container or taskset may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _until_stopped(work: Work, run: Run) -> None:

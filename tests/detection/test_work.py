@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from specenhance._cores import cores
 from specenhance.audio import read_samples
 from specenhance.detection.journal import Journal
-from specenhance.detection.work import Job, cores, do, parts_of, work_through
+from specenhance.detection.work import Job, do, parts_of, work_through
 
 
 class Loudness:
