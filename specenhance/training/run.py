@@ -241,7 +241,8 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: 
         recipe = _prepare(recipe, out, given)
     parts = open_splits(recipe, out, given)
     if recipe.mean is None:
-        recipe = measured(recipe, parts["train"], machine)
+        kept = machine.cache not in ("", MEMORY)  # a folder's sounds serve the training too, those in memory would not
+        recipe = measured(recipe, cached(parts["train"], machine) if kept else parts["train"], machine)
         save_recipe(recipe, out / RECIPE)
     prepare_teacher(recipe, out, parts["train"], chosen_device(machine.device))
     if machine.processes > 1 and machine.cache not in ("", MEMORY):
