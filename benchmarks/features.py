@@ -2,8 +2,9 @@
 
 Each feature module on a batch of 48 clips of 5 s, beside ``torchaudio.compliance.kaldi.fbank`` and kaldi-native-fbank clip by
 clip in a Python loop, and speechbrain's Leaf. The floor is what no log-mel of these sizes goes without: one real Fourier
-transform of frames that are there already, and one product of a matrix with the filters, as many frames at a time as
-KaldiFbank takes.
+transform of frames that are there already, and one product of a matrix with the filters, a clip at a time. A profile of
+KaldiFbank on one thread found 40% of its time in these two; 14% copies and fills frames, 11% subtracts means and the sample
+before, 9% squares and adds, 6% takes logarithms, 5% joins the clips: passes over memory that only one kernel could save.
 
     python benchmarks/features.py --threads 2 --device cpu
 """
