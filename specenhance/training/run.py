@@ -240,12 +240,12 @@ def _train_one(recipe: Recipe, out: Path, machine: Machine, given: Given, stop: 
     if not (out / MANIFEST).is_file():
         recipe = _prepare(recipe, out, given)
     parts = open_splits(recipe, out, given)
+    in_folder = machine.cache not in ("", MEMORY)  # what is decoded here then serves the training too
     if recipe.mean is None:
-        kept = machine.cache not in ("", MEMORY)  # a folder's sounds serve the training too, those in memory would not
-        recipe = measured(recipe, cached(parts["train"], machine) if kept else parts["train"], machine)
+        recipe = measured(recipe, cached(parts["train"], machine) if in_folder else parts["train"], machine)
         save_recipe(recipe, out / RECIPE)
     prepare_teacher(recipe, out, parts["train"], chosen_device(machine.device))
-    if machine.processes > 1 and machine.cache not in ("", MEMORY):
+    if machine.processes > 1 and in_folder:
         for data in parts.values():  # before the other processes start, so that each clip is decoded once
             cached(data, machine)
     if machine.nodes > 1:
