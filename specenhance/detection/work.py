@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from typing import Any, NamedTuple, Protocol
@@ -259,11 +260,14 @@ def work_through(
         for part in left:
             done(part, do(job, opened, part.sounds, threads=cores()))
         return
-    for part, found in _in_processes(job, left, jobs):
-        done(part, found)
+    with closing(_in_processes(job, left, jobs)) as ready:  # a Ctrl-C in done() ends the processes too
+        for part, found in ready:
+            done(part, found)
 
 
-def _in_processes(job: Job, parts: Sequence[Part], jobs: int) -> Iterator[tuple[Part, list[dict[str, Any]]]]:
+def _in_processes(
+    job: Job, parts: Sequence[Part], jobs: int
+) -> Generator[tuple[Part, list[dict[str, Any]]], None, None]:
     start = (job, max(1, cores() // jobs), imported_modules())
     others = set(active_children())
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, start) as pool:
@@ -284,9 +288,11 @@ def _in_processes(job: Job, parts: Sequence[Part], jobs: int) -> Iterator[tuple[
                 "goes on where it stopped, with fewer --jobs if memory is short"
             ) from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in set(active_children()) - others:
                 process.terminate()
+            pool.shutdown(
+                cancel_futures=True
+            )  # waits: at the interpreter's end the pool's thread could be closing its pipes
             raise
 
 

@@ -76,9 +76,11 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
                 "a process of the comparison was killed; the same command goes on where it stopped"
             ) from error
         except Stopped:
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in active_children():
                 process.terminate()  # it keeps the step that it is at
+            pool.shutdown(
+                cancel_futures=True
+            )  # waits: at the interpreter's end the pool's thread could be closing its pipes
             raise
 
 

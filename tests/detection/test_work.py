@@ -2,6 +2,7 @@
 
 import threading
 from functools import partial
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -168,6 +169,17 @@ def test_a_process_that_was_killed_is_told_with_a_cure(pairs, tmp_path):
         pytest.raises(ChildProcessError, match="goes on where it stopped"),
     ):
         work_through(job(compute=dies), pairs, journal, 2)
+
+
+def test_a_stop_leaves_no_process_and_no_thread(pairs, tmp_path):
+    def stops(files, seconds):
+        raise KeyboardInterrupt
+
+    before = threading.enumerate()
+    with Journal(tmp_path / "a.journal", {}) as journal, pytest.raises(KeyboardInterrupt):
+        work_through(job(batch_size=2), pairs, journal, 2, stops)
+    assert threading.enumerate() == before
+    assert not active_children()
 
 
 @pytest.mark.parametrize("cut", [1, 10, 30])
