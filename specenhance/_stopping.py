@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopSignals", "Stopped", "stop_signals"]
+__all__ = ["SIGNALS", "StopSignals", "Stopped", "stop_signals"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,6 +55,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.requested: int | None = None
         self.gentle = False
+        self._seen = set[int]()
 
     def install(self) -> None:
         """Handle the stop signals from now on. In another thread than the main thread, nothing happens."""
@@ -63,14 +64,18 @@ class StopSignals:
                 signal.signal(signum, self)
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        """Remember the first signal, or raise :class:`Stopped`. A second signal ends the process at once.
+        """Remember the first signal, or raise :class:`Stopped`. The same signal again ends the process at once.
 
-        Files are written whole or not at all, so the second signal does no harm to them.
+        Files are written whole or not at all, so this does no harm to them. Another signal is not a second one: Ctrl-C reaches
+        every process of a terminal, and the first of them sends the others the stop signal.
         """
         name = signal.Signals(signum).name
-        if self.requested is not None:
+        if signum in self._seen:
             os.write(2, f"\n{name} again: ended at once\n".encode())
             os._exit(128 + signum)
+        self._seen.add(signum)
+        if self.requested is not None:
+            return
         self.requested = signum
         if not self.gentle:
             raise Stopped(signum)

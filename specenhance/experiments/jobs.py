@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +14,7 @@ from typing import Any
 from specenhance._children import end_with_parent
 from specenhance._cores import cores
 from specenhance._imports import import_modules, imported_modules
-from specenhance._stopping import Stopped, stop_signals
+from specenhance._stopping import SIGNALS, Stopped, stop_signals
 from specenhance.experiments.grid import Run
 
 __all__ = ["Place", "Work", "here", "processes"]
@@ -70,7 +71,7 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
             for future in waiting:
                 future.cancel()
             for future in done:
-                future.result()
+                future.result()  # of a process that somebody has stopped: Stopped
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a process of the comparison was killed; the same command goes on where it stopped"
@@ -84,17 +85,27 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
             raise
 
 
+_asked: list[int] = []  # of a process: the signals that have asked it to stop
+
+
 def _until_stopped(work: Work, run: Run) -> None:
-    """Do the work of a run. A process that was asked to stop ends. Else it would begin the next run, which it has already."""
-    try:
-        work(run)
-    except Stopped as stop:
-        logging.shutdown()
-        os._exit(128 + stop.signum)
+    """Do the work of a run, unless the process was asked to stop: it may have the next run already.
+
+    The process must not end by itself: the pool would end the others before they have kept their steps.
+    """
+    if not _asked:
+        try:
+            work(run)
+        except Stopped as stop:
+            _asked.append(stop.signum)
+    if _asked:
+        raise Stopped(_asked[0])
 
 
 def _share(numbers: Any, threads: int, gpus: int, modules: Sequence[str]) -> None:
-    """Prepare a process: its threads, its GPU, its loggers' records, what the user's modules register, and its end."""
+    """Prepare a process: its stop, its threads, its GPU, its loggers' records, what the user's modules register, its end."""
+    for signum in SIGNALS:
+        signal.signal(signum, lambda signum, frame: _asked.append(signum))  # between runs; each run has its own handler
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get() % gpus)

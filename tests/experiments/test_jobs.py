@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 SCRIPT = """
 import sys, time
 from functools import partial
@@ -21,6 +23,7 @@ def work(run, folder):
         stop.gentle = True  # as a run that trains
         while stop.requested is None:
             time.sleep(0.01)
+        time.sleep(run.seed)  # the steps of the processes do not end together
     (Path(folder) / f"kept-{run.seed}").touch()
     raise Stopped(stop.requested)
 
@@ -33,14 +36,27 @@ if __name__ == "__main__":
 """
 
 
-def test_a_stop_ends_the_runs_that_have_begun_and_begins_no_other(tmp_path):
+@pytest.mark.parametrize("ctrl_c", [False, True])
+def test_a_stop_keeps_the_steps_that_have_begun_and_begins_no_other_run(tmp_path, ctrl_c):
     (tmp_path / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, "script.py", str(tmp_path)], cwd=tmp_path, env=os.environ)
+    process = subprocess.Popen(
+        [sys.executable, "script.py", str(tmp_path)],
+        cwd=tmp_path,
+        env=os.environ,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("began-*"))) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline, "no run has begun"
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 7
+    if ctrl_c:  # a terminal sends it to every process
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 7, error
+    assert b"again: ended at once" not in error
+    assert b"Traceback" not in error
     assert sorted(path.name for path in tmp_path.glob("*-*")) == ["began-0", "began-1", "kept-0", "kept-1"]
