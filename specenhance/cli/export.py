@@ -44,15 +44,29 @@ def export(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the file of --int8 whatever its loss is.")] = False,
-    root: Annotated[Path | None, typer.Option(help="The data set's new folder, if it has moved. For --int8.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="The data set's new CSV file, if it has moved. For --int8.")] = None,
+    fixed_mask: Annotated[
+        bool,
+        typer.Option(
+            "--fixed-mask",
+            help="Write the front end's mask as a constant. Clips of the run's data show whether it is one.",
+        ),
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="The data set's new folder, if it has moved. For --int8 and --fixed-mask."),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="The data set's new CSV file, if it has moved. For --int8 and --fixed-mask."),
+    ] = None,
 ) -> None:
     """Write a run's model as one file for other machines. The file is compared with PyTorch first."""
     with told():
-        if not int8 and (force or any(option is not None for option in (calibration, max_loss, root, csv))):
+        if not int8 and (force or calibration is not None or max_loss is not None):
+            raise ValueError("--calibration, --max-loss and --force are for --int8; add it or leave them out")
+        if not (int8 or fixed_mask) and (root is not None or csv is not None):
             raise ValueError(
-                "--calibration, --max-loss, --force, --root and --csv are for --int8, which needs clips; add it or leave them "
-                "out"
+                "--root and --csv are for --int8 and --fixed-mask, which need clips; add one or leave them out"
             )
         from specenhance.training.exporting import export_run
 
@@ -65,6 +79,7 @@ def export(
             calibration=CALIBRATION if calibration is None else calibration,
             max_loss=MAX_LOSS if max_loss is None else max_loss,
             force=force,
+            fixed_mask=fixed_mask,
             root=root,
             csv=csv,
         )

@@ -24,6 +24,7 @@ from specenhance.features.base import MelFeatures
 from specenhance.models.adapter import FrontendModel
 
 if TYPE_CHECKING:
+    from specenhance.deploy.fixed_mask import MaskClips
     from specenhance.deploy.int8 import Clips
 
 __all__ = ["INPUTS", "default_name", "export"]
@@ -42,6 +43,7 @@ def export(
     format: str = "onnx",
     input: Input = "waveform",
     int8: Clips | None = None,
+    fixed_mask: MaskClips | None = None,
     clip_seconds: float | None = None,
 ) -> Path:
     """Write a model to one file. The file is kept only if its logits are those of PyTorch, apart from rounding.
@@ -65,6 +67,8 @@ def export(
         input: input of the file: ``"waveform"`` ``(B, samples)``, or a normalised ``"spectrogram"`` ``(B, 1, T, F)``.
         int8: clips that are needed to convert the backbone to 8-bit integers, see
             :func:`specenhance.deploy.int8_candidates.quantise`. Only for ONNX from waveforms. None keeps float32.
+        fixed_mask: clips on which the front end's mask is shown to be the same for every clip. The file then has that mask as a
+            constant, see :func:`specenhance.deploy.fixed_mask.fix_mask`. None keeps the mask as it is.
         clip_seconds: usual length of the training clips, in seconds, for programs that cut a stream into windows. It is the
             length that a tflite or pte file takes.
 
@@ -73,8 +77,8 @@ def export(
 
     Raises:
         ValueError: for an unknown format or input, a path with another suffix, a model without classes or without such
-            features, a backbone that cannot be exported, a file whose logits differ from PyTorch's, or an INT8 file that loses
-            more accuracy than ``int8.max_loss``.
+            features, a backbone that cannot be exported, a mask that depends on the clip (for ``fixed_mask``), a file whose
+            logits differ from PyTorch's, or an INT8 file that loses more accuracy than ``int8.max_loss``.
         OSError: if no file can be written there.
         ImportError: if packages for the format are missing. The message names them.
 
@@ -105,6 +109,10 @@ def export(
         )
     model = model.eval()
     about = _about(model, input, clip_seconds)
+    if fixed_mask is not None:
+        from specenhance.deploy.fixed_mask import fix_mask
+
+        model, about["fixed_mask"] = fix_mask(model, fixed_mask)
     module = (WaveformModel(model, shows=is_page) if input == "waveform" else SpectrogramModel(model)).eval()
     clips = examples(model, input)
     if getattr(writer, "fixed", False):
@@ -213,6 +221,7 @@ def _about(model: FrontendModel, input: Input, clip_seconds: float | None) -> di
         "std": features.std,
         "normalisation": "(x - mean) / (2 * std)",
         "frontend": _name_of(model.frontend),
+        "fixed_mask": None,
         "backbone": backbone.get("architecture") or type(model.backbone).__name__,
         "int8": False,
     }

@@ -61,7 +61,7 @@ def _probabilities(value: Any) -> bool:
     )
 
 
-OPTIONAL = {"thresholds": "null"}
+OPTIONAL = {"thresholds": "null", "fixed_mask": "null"}
 """Keys that files of earlier versions do not have, and the JSON text that stands for them."""
 
 SCHEMA: dict[str, Field] = {
@@ -80,6 +80,10 @@ SCHEMA: dict[str, Field] = {
     "std": Field("a number above 0", _is_above_zero),
     "normalisation": _text("a formula"),
     "frontend": _text("the name of the front end"),
+    "fixed_mask": Field(
+        "the largest change of a mask that was fixed, from 0, or null",
+        lambda value: value is None or (_is_number(value) and value >= 0),
+    ),
     "backbone": _text("the name of the backbone"),
     "int8": Field("true or false", lambda value: isinstance(value, bool)),
     KEY: _text(f"{len(BLANK)} digits", lambda value: len(value) == len(BLANK)),

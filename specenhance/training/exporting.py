@@ -10,6 +10,7 @@ import numpy as np
 from specenhance._choices import Input
 from specenhance.data.layout import SPLITS
 from specenhance.deploy.export import check, default_name, export
+from specenhance.deploy.fixed_mask import MaskClips
 from specenhance.deploy.int8 import Clips
 from specenhance.training.build import open_split
 from specenhance.training.recipe import Recipe
@@ -30,6 +31,7 @@ def export_run(
     calibration: int = 300,
     max_loss: float = 1.0,
     force: bool = False,
+    fixed_mask: bool = False,
     root: Path | None = None,
     csv: Path | None = None,
 ) -> Path:
@@ -44,8 +46,10 @@ def export_run(
         calibration: number of training clips that measure ranges, for ``int8``.
         max_loss: maximum loss of accuracy on the test clips, in percentage points, for ``int8``.
         force: whether to write the file even if it loses more, for ``int8``.
-        root: the data set's new folder, if it has moved, for ``int8``.
-        csv: the data set's new table, if it has moved, for ``int8``.
+        fixed_mask: whether to write the front end's mask as a constant, if it is the same for every clip. This needs the clips
+            of the run's data set: the mask's mean over training clips is compared with the mask on test clips.
+        root: the data set's new folder, if it has moved, for ``int8`` and ``fixed_mask``.
+        csv: the data set's new table, if it has moved, for ``int8`` and ``fixed_mask``.
 
     Returns:
         The path of the file.
@@ -65,10 +69,19 @@ def export_run(
         raise ValueError(f"max_loss = {max_loss}: expected points of accuracy, from 0 to 100")
     model, classes, recipe = load_stored(run)
     path = Path(run) / default_name(format, input=input, int8=int8) if out is None else Path(out)
-    clips = None
-    if int8:
-        clips = clips_for_int8(recipe.moved_to(root, csv), classes, calibration, None if force else max_loss)
-    return export(model, path, format=format, input=input, int8=clips, clip_seconds=recipe.clip_seconds)
+    moved = recipe.moved_to(root, csv)
+    mask_clips = (
+        MaskClips(open_split(moved, "train", classes), open_split(moved, "test", classes)) if fixed_mask else None
+    )
+    return export(
+        model,
+        path,
+        format=format,
+        input=input,
+        int8=clips_for_int8(moved, classes, calibration, None if force else max_loss) if int8 else None,
+        fixed_mask=mask_clips,
+        clip_seconds=recipe.clip_seconds,
+    )
 
 
 def clips_for_int8(recipe: Recipe, classes: list[str], calibration: int, max_loss: float | None = None) -> Clips:

@@ -225,10 +225,15 @@ def test_a_missing_compiler_is_told(run, tmp_path):
 
 
 def test_options_that_only_int8_has(tmp_path):
-    for option in (["--calibration", "5"], ["--root", "."], ["--csv", "a.csv"], ["--max-loss", "2"], ["--force"]):
+    for option in (["--calibration", "5"], ["--max-loss", "2"], ["--force"], ["--root", "."], ["--csv", "a.csv"]):
         result = CliRunner().invoke(app, ["export", str(tmp_path), *option])
         assert result.exit_code == 1
-        assert "--calibration, --max-loss, --force, --root and --csv are for --int8" in result.stderr
+        of_both = option[0] in ("--root", "--csv")
+        assert (
+            "--root and --csv are for --int8 and --fixed-mask"
+            if of_both
+            else "--calibration, --max-loss and --force are for --int8"
+        ) in result.stderr
 
 
 def test_an_input_of_another_shape_is_refused(model_file):
