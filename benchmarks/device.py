@@ -1,8 +1,8 @@
 """What does a front end cost on a device? Exported models under onnxruntime: latency, file size, peak memory.
 
-A small backbone and the paper's, batch 1, from spectrograms: the bare backbone (identity), TFA, TFE(1), (2), (4), and TFE(4) as
-the literal chain. Where a front end takes more than 3% of its backbone's latency, onnxruntime's profile says which operators of
-the model take most.
+A small backbone and the paper's, batch 1, from spectrograms: the bare backbone (identity), TFA, TFE(1), (2), (4), TFE(4) whose
+mask is fixed as by `specenhance export --fixed-mask`, and TFE(4) as the literal chain. Where a front end takes more than 3% of
+its backbone's latency, onnxruntime's profile says which operators of the model take most.
 
     python benchmarks/device.py
 """
@@ -29,12 +29,14 @@ from side_by_side import ratio, spread, take_turns
 from torch import Tensor, nn
 
 from specenhance import functional, with_frontend
+from specenhance.deploy.fixed_mask import FixedMask
 from specenhance.deploy.formats.onnx import OPSET
 from specenhance.frontends import TFE
 
 MODELS = {"mobilenetv3_small_050": (128, 128), "tf_efficientnetv2_b2": (512, 128)}
 LITERAL = "tfe4, literal"
-FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4", LITERAL)
+FIXED = "tfe4, fixed mask"
+FRONTENDS = ("identity", "tfa", "tfe1", "tfe2", "tfe4", FIXED, LITERAL)
 DEAR = 1.03
 
 PEAK = """
@@ -63,8 +65,8 @@ def write(backbone: str, frontend: str, shape: tuple[int, int], path: Path) -> N
     """Export a model with random weights."""
     torch.manual_seed(0)
     body = timm.create_model(backbone, in_chans=1, num_classes=35)
-    front: str | nn.Module = LiteralTFE(n=4) if frontend == LITERAL else frontend
-    export(with_frontend(body, front), shape, path)
+    made: dict[str, nn.Module] = {LITERAL: LiteralTFE(n=4), FIXED: FixedMask(*(torch.rand(1, size) for size in shape))}
+    export(with_frontend(body, made.get(frontend, frontend)), shape, path)
 
 
 def export(model: nn.Module, shape: tuple[int, int], path: Path) -> None:
@@ -152,6 +154,7 @@ def measure(rounds: int = 40, models: dict[str, tuple[int, int]] = MODELS) -> di
                     }
                 )
             ratios[f"device, {backbone}: identity / tfe4"] = ratio(times[1], "identity", "tfe4")
+            ratios[f"device, {backbone}: identity / tfe4, fixed mask"] = ratio(times[1], "identity", FIXED)
             ratios[f"device, {backbone}: literal tfe4 / tfe4"] = ratio(times[1], LITERAL, "tfe4")
     return {"rows": rows, "ratios": ratios}
 

@@ -131,7 +131,8 @@ def constant_mask(model: FrontendModel, name: str, data: AudioDataset, clips: in
         return None
     return (
         f"warning: the mask of {shown(name)} is constant: from clip to clip its factors change by {change.clips:.2%} of their "
-        f"mean (below {CONSTANT:.0%} counts as constant), so it does the same to every sound. Try {TO_TRY}"
+        f"mean (below {CONSTANT:.0%} counts as constant), so it does the same to every sound. Try {TO_TRY}. "
+        "A file for devices need not compute it: specenhance export --fixed-mask"
     )
 
 
