@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import specenhance
+from specenhance._memory import freed_memory_kept
 from specenhance._stopping import StopSignals
 from specenhance.analysis.accuracy import Score
 from specenhance.analysis.multi_label import MultiLabelScore
@@ -75,6 +76,7 @@ def cached(data: AudioDataset, machine: Machine) -> AudioDataset:
     return CachedWaveforms(data, None if machine.cache == MEMORY else machine.cache)
 
 
+@freed_memory_kept()
 def train_rank(
     recipe: Recipe, out: Path, machine: Machine, given: Given = NOTHING, stop: StopSignals | None = None
 ) -> Trained | None:

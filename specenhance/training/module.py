@@ -153,21 +153,23 @@ class Classifier(L.LightningModule):
 
     def _seed(self, number: int) -> None:
         # Each rank draws its own numbers. Otherwise clips of one batch would get the same ones.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + number + (self.global_rank << 40))
+        seed = self.recipe.seed * 1_000_003 + number + (self.global_rank << 40)
+        # Seeding all kinds of devices takes 1.5 ms if none is in use.
+        (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
 
     def training_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of mixed and augmented spectrograms."""
         losses, logits = self.losses(batch)
         self.last_loss = losses.total.detach()
         B = len(batch.label)
-        self.train_loss(losses.total, B)
+        self.train_loss.update(losses.total, B)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=B)
         self.count_training(logits, batch.label)
         return losses.total
 
     def count_training(self, logits: Tensor, labels: Tensor) -> None:
         """Count the clips of a training batch that are classified right."""
-        self.train_accuracy(logits, labels)
+        self.train_accuracy.update(logits, labels)
         self.log(
             "train_accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels)
         )
@@ -265,14 +267,14 @@ class Classifier(L.LightningModule):
         """Count the loss and the score of a validation batch."""
         logits, labels = self._counted(batch)
         if len(labels):
-            self.val_loss(self.val_criterion(logits, labels), len(labels))
+            self.val_loss.update(self.val_criterion(logits, labels), len(labels))
         self.log("val_loss", self.val_loss, batch_size=len(labels))
         self.count_validation(logits, labels)
 
     def count_validation(self, logits: Tensor, labels: Tensor) -> None:
         """Count the clips of a validation batch that are classified right."""
         if len(labels):
-            self.val_accuracy(logits, labels)
+            self.val_accuracy.update(logits, labels)
         self.log("val_accuracy", self.val_accuracy, prog_bar=True, batch_size=len(labels))
 
     def test_step(self, batch: Batch | SpectrogramBatch, batch_idx: int) -> None:
@@ -282,7 +284,7 @@ class Classifier(L.LightningModule):
     def count_test(self, logits: Tensor, labels: Tensor) -> None:
         """Count accuracy and confusions of a test batch."""
         if len(labels):
-            self.test_accuracy(logits, labels)
+            self.test_accuracy.update(logits, labels)
             self.confusion.update(logits, labels)
             self.right += (logits.argmax(1) == labels).int().tolist()
         self.log("test_accuracy", self.test_accuracy, batch_size=len(labels))
