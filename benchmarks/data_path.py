@@ -34,10 +34,10 @@ MODELS = ("mobilenetv3_small_050", "tf_efficientnetv2_b2")
 LOADERS = [(0, "device", False), (1, "device", False), (2, "device", False), (0, "device", True), (1, "worker", True)]
 
 
-def made_files(folder: Path) -> None:
+def made_files(folder: Path, clips: int = CLIPS) -> None:
     """Write one-second FLAC files of made sound, laid out as Speech Commands V2."""
     sounds = SyntheticSounds("train")
-    for i in range(CLIPS):
+    for i in range(clips):
         path = folder / sounds.classes[sounds.labels[i % len(sounds)]] / f"speaker{i}_nohash_0.flac"
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, sounds.waveform(i % len(sounds)).numpy(), sounds.sample_rate)
