@@ -18,6 +18,8 @@ from specenhance.deploy.fixed_mask import CONDITIONS, MOST_CHANGE, FixedMask, Ma
 from specenhance.deploy.int8_candidates import SCOPES
 from specenhance.deploy.program import SpectrogramModel, WaveformModel, record
 from specenhance.deploy.runtime import OnnxModel
+from specenhance.deploy.web.onnxruntime_web import FILES
+from specenhance.deploy.web.page import write_page
 from specenhance.training.exporting import export_run
 from specenhance.training.store import load_stored
 
@@ -176,3 +178,18 @@ def test_a_fixed_mask_is_a_plain_product():
     e_t, e_f = torch.rand(1, 3, dtype=torch.float64), torch.rand(1, 4, dtype=torch.float64)
     expected = spec.numpy() * e_t.numpy()[:, :, None] * e_f.numpy()[:, None, :]
     np.testing.assert_allclose(FixedMask(e_t, e_f)(spec), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("change", "said"), [(1e-6, True), (0.0, True), (None, False)])
+def test_a_page_says_that_its_mask_is_fixed(tmp_path, change, said):
+    (tmp_path / "model.onnx").write_bytes(b"a model")
+    about = {
+        "classes": ["no"],
+        "bins": 8,
+        "frontend": "tfe4",
+        "backbone": "resnet18",
+        "specenhance": "1",
+        "fixed_mask": change,
+    }
+    write_page(tmp_path, tmp_path / "model.onnx", about, dict.fromkeys(FILES, b"a runtime"))
+    assert ("tfe4 with a fixed mask + resnet18" in (tmp_path / "index.html").read_text()) is said
