@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def fix_mask(model: FrontendModel, clips: MaskClips) -> tuple[FrontendModel, flo
 
     Returns:
         A copy of the model with the fixed mask, and the largest change of the mask that was seen: the maximum of
-        ``|M / fixed - 1|`` over all frames and bins of all sounds.
+        ``|M - fixed| / fixed`` over all frames and bins of all sounds.
 
     Raises:
         ValueError: for a front end without a mask, for one that does more than multiply by its mask, and for a mask that
@@ -124,8 +125,9 @@ def fix_mask(model: FrontendModel, clips: MaskClips) -> tuple[FrontendModel, flo
         for spec, real, e_t, e_f in _masked(
             model, parts, Altered(clips.judge, create_condition(condition)), clips.clips
         ):
-            change = functional.outer(e_t / mask.e_t, e_f / mask.e_f) - 1
-            changes[condition] = max(changes[condition], change.abs().max().item())
+            changes[condition] = max(
+                changes[condition], _change(functional.outer(e_t, e_f), functional.outer(*mask.buffers()))
+            )
             was, now = _probabilities(model, spec, real), _probabilities(fixed, spec, real)
             moved = max(moved, (was - now).abs().max().item())
             stay += int(_labels(model, was).eq(_labels(model, now)).all(-1).sum())
@@ -184,6 +186,12 @@ def _masked(
                 f"front end {parts.name}: its result is not the spectrogram times its mask; export without a fixed mask"
             )
         yield spec, real, *factors
+
+
+def _change(mask: Tensor, fixed: Tensor) -> float:
+    """Return the largest change of a mask ``(B, C, T, F)``, relative to the fixed one. NaN counts as infinite."""
+    change = torch.where(mask == fixed, 0, (mask - fixed).abs() / fixed)  # a mask may be 0
+    return float(change.nan_to_num(nan=math.inf).max())
 
 
 @torch.no_grad()
