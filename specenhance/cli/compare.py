@@ -99,7 +99,7 @@ def compare(
 ) -> None:
     """Compare front ends, backbones or anything else of a recipe on the same clips, with intervals over groups."""
     with told():
-        place = _place(jobs, ray, cpus_per_run, store)
+        _check_place(jobs, ray, cpus_per_run, store)
         shared = {"data": data, "root": root and resolved_place(root), "csv": csv and csv.resolve(), "epochs": epochs}
         shared |= {"folds": folds, "group": group}
         recipe = {name: str(value) for name, value in shared.items() if value is not None}
@@ -122,6 +122,10 @@ def compare(
                 hypothesis=hypothesis,
             )
         runs = planned.runs(out)
+        from specenhance.frontends.registry import check_frontend
+
+        for run in runs:
+            check_frontend(run.recipe.frontend)  # before Lightning is loaded
         say(
             f"{len(runs)} runs of {len(planned.arms())} arms: {'; '.join(planned.arms())}; baseline: {planned.reference}"
         )
@@ -132,7 +136,14 @@ def compare(
             return
         from specenhance.experiments.compare import compare as run_comparison
 
-        run_comparison(planned, out, place, device=device, cache=cache, teacher_cache=teacher_cache)
+        run_comparison(
+            planned,
+            out,
+            _place(jobs, ray, cpus_per_run, store),
+            device=device,
+            cache=cache,
+            teacher_cache=teacher_cache,
+        )
         say(*(out / "compare.md").read_text(encoding="utf-8").splitlines(), out / "compare.html")
 
 
@@ -206,18 +217,24 @@ def reproduce(
 
 
 def _place(jobs: int, ray: str | None, cpus: int | None, store: str | None) -> Place:
-    """Choose where the runs are executed."""
+    """Choose where the runs are executed. It loads Lightning."""
+    _check_place(jobs, ray, cpus, store)
     from specenhance.experiments.cluster import on_ray
     from specenhance.experiments.jobs import here, processes
 
     if ray is not None:
+        return partial(on_ray, address=ray, cpus=cpus or 1, store=store or "")
+    return here if jobs == 1 else partial(processes, jobs=jobs)
+
+
+def _check_place(jobs: int, ray: str | None, cpus: int | None, store: str | None) -> None:
+    if ray is not None:
         if jobs > 1:
             raise ValueError(f"--jobs {jobs}: with --ray, Ray finds how many runs fit; leave --jobs or --ray out")
-        return partial(on_ray, address=ray, cpus=cpus or 1, store=store or "")
+        return
     for option, value in {"--cpus-per-run": cpus, "--store": store}.items():
         if value is not None:
             raise ValueError(f"{option} {value}: is for runs on a Ray cluster; add --ray local or --ray ADDRESS")
-    return here if jobs == 1 else partial(processes, jobs=jobs)
 
 
 def _factors(named: dict[str, str | None], others: list[str] | None) -> dict[str, list[str]]:

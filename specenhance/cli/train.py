@@ -217,10 +217,9 @@ def train(
             return
         folder = out or _new_folder(chosen)
         say(f"training in {folder}")  # what follows takes seconds to load
-        from specenhance.frontends.registry import FRONTENDS as KNOWN
+        from specenhance.frontends.registry import check_frontend
 
-        for link in chosen.frontend.split("+"):
-            KNOWN.find(link)  # a wrong name is told before Lightning is loaded
+        check_frontend(chosen.frontend)  # a wrong name is told before Lightning is loaded
         from specenhance.training.run import train as train_run
 
         train_run(chosen, folder, **machine)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from scipy import stats
 
 from specenhance.training.recipe import RECIPE, Recipe, load_recipe
-from specenhance.training.run import resume, train
 
 __all__ = ["Run", "Summary", "check_settings", "numbered", "run_grid", "summary", "train_or_resume"]
 
@@ -80,6 +79,8 @@ def train_or_resume(run: Run, **machine: Any) -> dict[str, Any]:
         FileNotFoundError, ValueError: as :func:`specenhance.training.run.train`.
         ValueError: if the folder's run was made with other settings.
     """
+    from specenhance.training.run import resume, train  # here, so that a plan is read without Lightning
+
     check_settings(run)
     if (run.folder / RECIPE).is_file():
         return resume(run.folder, **machine)

@@ -16,7 +16,7 @@ from specenhance._registry import ArgumentsError, Registry
 from specenhance.frontends.base import out_channels
 from specenhance.frontends.chain import chain
 
-__all__ = ["FRONTENDS", "create_frontend", "list_frontends", "register_frontend"]
+__all__ = ["FRONTENDS", "check_frontend", "create_frontend", "list_frontends", "register_frontend"]
 
 FRONTENDS: Registry[nn.Module] = Registry("front end", "specenhance.frontends")
 
@@ -55,6 +55,21 @@ def list_frontends() -> list[str]:
     True
     """
     return FRONTENDS.names()
+
+
+def check_frontend(name: str) -> None:
+    """Check the name of a front end, or those of a chain, without making it.
+
+    Raises:
+        ValueError: for an unknown name; the message has the nearest known names.
+
+    >>> check_frontend("clipnorm+tfe4")
+    >>> check_frontend("clipnorm+tfee4")
+    Traceback (most recent call last):
+    ValueError: unknown front end 'tfee4': did you mean 'tfe4' ...
+    """
+    for link in name.split("+"):
+        FRONTENDS.find(link)
 
 
 def create_frontend(name: str, in_chans: int = 1, *, bins: int | None = None, **kwargs: Any) -> nn.Module:

@@ -65,6 +65,27 @@ def test_help_loads_nothing_heavy():
         assert "Usage" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("train", "--frontend", "clipnorm+tfee4"),
+        ("compare", "--frontends", "identity,tfee4"),
+        ("compare", "--frontends", "identity,tfee4", "--dry-run"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_front_end_is_told_before_lightning_is_loaded(args, tmp_path):
+    code = (
+        "import sys\nfrom specenhance.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n"
+        "    print(end.code, [m for m in ('lightning', 'timm', 'torchmetrics') if m in sys.modules])"
+    )
+    words = [sys.executable, "-c", code, *args, "--data", "synthetic", "--out", tmp_path / "out"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "1 []", done.stderr
+    assert done.stderr.startswith("error: unknown front end 'tfee4': did you mean 'tfe4'")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_console_script_is_installed():
     (script,) = entry_points(group="console_scripts", name="specenhance")
     assert script.load() is specenhance.cli.main
