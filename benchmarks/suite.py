@@ -27,6 +27,7 @@ import int8
 import mask_path
 import model
 import pcen
+import predict
 import shards
 import startup
 import teaching
@@ -44,7 +45,7 @@ FILES = {
     file.BENCHMARK.title: file
     for file in (
         *(mask_path, chain, model, frontends, features, pcen, data_path),
-        *(training, teaching, startup, growth, device, int8, shards),
+        *(training, teaching, startup, predict, growth, device, int8, shards),
     )
 }
 BENCHMARKS: dict[str, Benchmark] = {title: file.BENCHMARK for title, file in FILES.items()}
