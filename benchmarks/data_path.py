@@ -22,7 +22,7 @@ from side_by_side import Spread, spread, take_turns
 from torch import nn
 
 from specenhance.data import AudioDataset, CachedWaveforms, SyntheticSounds, collate
-from specenhance.training.batches import loader
+from specenhance.training.batches import SpectrogramBatch, loader
 from specenhance.training.build import build_model, build_split
 from specenhance.training.module import Classifier
 from specenhance.training.recipe import Recipe, recipe_for
@@ -54,16 +54,18 @@ class Some(AudioDataset):
 
 
 def training_step(recipe: Recipe, spec: torch.Tensor, label: torch.Tensor, num_classes: int) -> Callable[[], Any]:
-    """Give one step of a recipe's model: augmentation, loss, gradients and the optimizer's."""
+    """Give a call that makes one step of a recipe's model, with augmentation, and returns its loss."""
     model = build_model(recipe, num_classes)
     model.to(memory_format=torch.channels_last)
     module = Classifier(model, recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
-    def step() -> None:
+    def step() -> float:
         optimizer.zero_grad()
-        module.distiller(module.augment(spec), label).total.backward()
+        loss = module.losses(SpectrogramBatch(spec, label, label))[0].total
+        loss.backward()
         optimizer.step()
+        return loss.item()
 
     return step
 

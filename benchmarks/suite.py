@@ -2,7 +2,7 @@
 
     python benchmarks/suite.py              # measures; writes RESULTS.md, results.json and plots/ beside this file
     python benchmarks/suite.py --only pcen  # measures one file; the others' figures stay
-    python benchmarks/suite.py --check      # measures again, and fails where a ratio has fallen
+    python benchmarks/suite.py --check      # measures again (with --only: these files), and fails where a ratio has fallen
     python benchmarks/suite.py --page       # measures nothing; writes RESULTS.md and plots/ from results.json
 
 A ratio is of two things measured side by side in one process, the larger the better; its spread is over rounds. It has fallen
@@ -139,7 +139,7 @@ def main() -> None:
     results = settings["json"] or HERE / "results.json"
     if settings["check"]:
         recorded = json.loads(results.read_text(encoding="utf-8"))
-        lines = fallen(ratios(recorded), ratios(measure()))
+        lines = fallen(ratios(recorded), ratios(measure(settings["only"], recorded)))
         print("\n".join(lines) or f"no ratio has fallen by more than {MARGIN:.0%}")
         raise SystemExit(1 if lines else 0)
     if not settings["page"]:

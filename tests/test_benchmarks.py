@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from specenhance.training import recipe_for
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -54,6 +56,17 @@ def test_what_has_fallen_is_named():
     recorded = {"kept": [9, 10, 11], "noisy": [9, 10, 11], "fallen": [9, 10, 11], "gone": [1, 1, 1]}
     now = {"kept": [7, 8, 9], "noisy": [3, 6, 8], "fallen": [5, 6, 7], "new": [1, 1, 1]}
     assert fallen(recorded, now) == ["fallen: 6.00 (up to 7.00), recorded 10.00", "gone: not measured any more"]
+
+
+def test_the_step_that_the_data_path_is_held_against_trains_a_model():
+    from data_path import training_step
+
+    recipe = recipe_for(
+        "synthetic", backbone="test_resnet", frontend="tfe1", frames=24, bins=32, time_mask=4, freq_mask=4
+    )
+    step = training_step(recipe, torch.randn(4, 1, 24, 32), torch.tensor([0, 1, 2, 0]), 3)
+    losses = [step() for _ in range(40)]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
 
 def test_the_exponent_is_fitted_to_the_larger_half():
