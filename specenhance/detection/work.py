@@ -290,9 +290,8 @@ def _in_processes(
         except BaseException:
             for process in set(active_children()) - others:
                 process.terminate()
-            pool.shutdown(
-                cancel_futures=True
-            )  # waits: at the interpreter's end the pool's thread could be closing its pipes
+            # It waits: at the interpreter's end the pool's thread could be closing its pipes.
+            pool.shutdown(cancel_futures=True)
             raise
 
 

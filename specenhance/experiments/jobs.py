@@ -79,9 +79,8 @@ def processes(work: Work, runs: Sequence[Run], jobs: int) -> None:
         except Stopped:
             for process in active_children():
                 process.terminate()  # it keeps the step that it is at
-            pool.shutdown(
-                cancel_futures=True
-            )  # waits: at the interpreter's end the pool's thread could be closing its pipes
+            # It waits: at the interpreter's end the pool's thread could be closing its pipes.
+            pool.shutdown(cancel_futures=True)
             raise
 
 

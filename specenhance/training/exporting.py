@@ -69,16 +69,19 @@ def export_run(
         raise ValueError(f"max_loss = {max_loss}: expected points of accuracy, from 0 to 100")
     model, classes, recipe = load_stored(run)
     path = Path(run) / default_name(format, input=input, int8=int8) if out is None else Path(out)
-    moved = recipe.moved_to(root, csv)
-    mask_clips = (
-        MaskClips(open_split(moved, "train", classes), open_split(moved, "test", classes)) if fixed_mask else None
-    )
+    clips = mask_clips = None
+    if int8 or fixed_mask:  # nothing else needs the data, which may be gone
+        recipe = recipe.moved_to(root, csv)
+    if int8:
+        clips = clips_for_int8(recipe, classes, calibration, None if force else max_loss)
+    if fixed_mask:
+        mask_clips = MaskClips(open_split(recipe, "train", classes), open_split(recipe, "test", classes))
     return export(
         model,
         path,
         format=format,
         input=input,
-        int8=clips_for_int8(moved, classes, calibration, None if force else max_loss) if int8 else None,
+        int8=clips,
         fixed_mask=mask_clips,
         clip_seconds=recipe.clip_seconds,
     )

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,18 @@ def test_a_missing_compiler_is_told(run, tmp_path):
     with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}), refused:
         export(run, tmp_path / "model.pt2", format="aoti")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_data_are_gone_is_exported_all_the_same(untrained, tmp_path):
+    run = shutil.copytree(untrained, tmp_path / "run")
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(re.sub(r"^root = .*$", 'root = "/not/there"', recipe, flags=re.M))
+    assert export(run).exists()
+    for option in ({"fixed_mask": True}, {"int8": True}):
+        with pytest.raises(
+            FileNotFoundError, match="/not/there: not there any more; give the new place of the data by --root"
+        ):
+            export(run, tmp_path / "model.onnx", **option)
 
 
 def test_options_that_only_int8_has(tmp_path):
