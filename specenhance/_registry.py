@@ -21,7 +21,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from specenhance._imports import HINT
 
-__all__ = ["ArgumentsError", "Registry"]
+__all__ = ["ArgumentsError", "Registry", "name_of"]
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -164,6 +164,15 @@ class Registry(Generic[T]):
 
     def _points(self) -> Iterable[EntryPoint]:
         return entry_points(group=self.group)
+
+
+def name_of(made: Any) -> str:
+    """Give the name that a registry knows a thing by, or the name of its class.
+
+    >>> name_of(object())
+    'object'
+    """
+    return getattr(made, "made_with", {}).get("name", type(made).__name__)
 
 
 def _remember(kind: type, name: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from specenhance._choices import Input, require
 from specenhance._files import atomic_folder, atomic_path, check_output
+from specenhance._registry import name_of
 from specenhance._version import __version__
 from specenhance.deploy.formats.registry import Format, Run, create_format
 from specenhance.deploy.metadata import INPUTS
@@ -216,19 +217,15 @@ def _about(model: FrontendModel, input: Input, clip_seconds: float | None) -> di
         "frames": features.frames,
         "bins": len(features.frequencies),
         "hop_seconds": features.hop_seconds,
-        "features": _name_of(features),
+        "features": name_of(features),
         "mean": features.mean,
         "std": features.std,
         "normalisation": "(x - mean) / (2 * std)",
-        "frontend": _name_of(model.frontend),
+        "frontend": name_of(model.frontend),
         "fixed_mask": None,
         "backbone": backbone.get("architecture") or type(model.backbone).__name__,
         "int8": False,
     }
-
-
-def _name_of(part: Any) -> str:
-    return getattr(part, "made_with", {}).get("name", type(part).__name__)
 
 
 def _written(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from specenhance import functional
+from specenhance._registry import name_of
 from specenhance.conditions import create_condition
 from specenhance.conditions.altered import Altered
 from specenhance.data import AudioDataset, collate
@@ -108,7 +109,7 @@ def fix_mask(model: FrontendModel, clips: MaskClips) -> tuple[FrontendModel, flo
     >>> type(fixed.frontend).__name__, change < MOST_CHANGE
     ('FixedMask', True)
     """
-    name = getattr(model.frontend, "made_with", {}).get("name", type(model.frontend).__name__)
+    name = name_of(model.frontend)
     parts = _parts(model.frontend, name)
     factors = [(e_t, e_f) for _, _, e_t, e_f in _masked(model, parts, clips.mean, clips.clips)]
     mask = FixedMask(
